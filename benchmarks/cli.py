@@ -1,0 +1,47 @@
+"""`arc-trm bench`: run one benchmark, print its table, then one JSON document as the last line."""
+
+from functools import partial
+from typing import Any, Literal
+
+import orjson
+import tyro
+
+from benchmarks import augment, learner, tally
+from benchmarks.gemm import gemm_gflops
+
+BENCHES = {
+    "train": partial(learner.rows, "train"),
+    "predict": partial(learner.rows, "predict"),
+    "augment": augment.rows,
+    "tally": tally.rows,
+}
+
+
+def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "tally"]], quick: bool = False) -> int:
+    """Measure this machine: a table, then one JSON document as the last line.
+
+    Rates are also given in units of the machine's own matrix product (2048^3 float32 torch.mm, same run):
+    seconds x GFLOP/s = GEMM-GFLOP, which compares across machines.
+
+    Args:
+        what: train and predict: one supervision step of one sample; augment: pairs encoded; tally: predictions counted.
+        quick: Fewer repetitions and the small width only, to see that it runs.
+    """
+    rows = BENCHES[what](quick=quick)
+    print(format_rows(rows))
+    print(orjson.dumps({"bench": what, "gemm_gflops": round(gemm_gflops(), 1), "rows": rows}).decode())
+    return 0
+
+
+def format_rows(rows: list[dict[str, Any]]) -> str:
+    """A table with a line a row; numbers to four digits."""
+    names = list(rows[0])
+    cells = [names, *([_text(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    return str(value)

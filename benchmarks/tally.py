@@ -1,0 +1,46 @@
+"""How many augmented predictions a second are decoded, undone and counted: 30x30 canvases, every twin and decoder."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.augment import best_rate
+from kernels import canvas_numba, tally, tally_numba, tally_torch
+from kernels.canvas import MAX_SIDE, Decoder, colours_of, pack
+from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
+
+GROUPS = 200
+CANDIDATES = 20  # distinct grids that the predictions of one group fall on
+PREDICTIONS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # a call
+DECODERS: tuple[Decoder, ...] = ("robust", "published")
+
+
+def predictions(count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """The arguments of `tally` for `count` predictions: augmented candidates, some voted for more often than others."""
+    grids = pack(list(rng.integers(0, COLOURS, (GROUPS * CANDIDATES, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
+    group = rng.integers(0, GROUPS, count)
+    index = group * CANDIDATES + (CANDIDATES * rng.random(count) ** 3).astype(np.int64)
+    symmetry = rng.integers(0, SYMMETRIES, count)
+    permutation = random_permutations(count, rng)
+    offset = np.zeros(count, dtype=np.int64)
+    tokens = canvas_numba.encode(grids, index, symmetry, permutation, offset, offset, (MAX_SIDE, MAX_SIDE))
+    return tokens, colours_of(tokens), symmetry, permutation, group, rng.random(count)
+
+
+def rows(quick: bool = False) -> list[dict[str, Any]]:
+    """One row a twin and decoder: `per_second` counts predictions on the CPU's cores."""
+    rng = np.random.default_rng(0)
+    table = []
+    for twin, module in {"numpy": tally, "numba": tally_numba, "torch": tally_torch}.items():
+        count = PREDICTIONS[twin] // 4 if quick else PREDICTIONS[twin]
+        arguments: tuple[Any, ...] = predictions(count, rng)
+        if twin == "torch":
+            arguments = tuple(torch.from_numpy(argument) for argument in arguments)
+        for decoder in DECODERS:
+            rate = best_rate(partial(module.tally, *arguments, decoder=decoder), count, 3 if quick else 10)
+            table.append(
+                {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}
+            )
+    return table

@@ -1,0 +1,122 @@
+"""Counting equal grids among many augmented predictions: the meaning, in numpy. Twins: tally_numba.py, tally_torch.py.
+
+A prediction is a canvas of colours and a size; it is turned and recoloured. Its key is that of the grid with both
+undone, so predictions agree where their keys do.
+Letters: B samples, (H, W) the canvas, (h, w) a grid, K distinct candidates.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.canvas import (
+    MAX_SIDE,
+    Array,
+    Decoder,
+    check_tokens,
+    integers,
+    published_sizes,
+    require,
+    require_augmentation,
+    require_shape,
+    robust_sizes,
+)
+from kernels.symmetry import COLOURS, INVERSE, apply_permutation, apply_symmetry, invert_permutations
+
+DECODERS = {"robust": robust_sizes, "published": published_sizes}
+
+# Zobrist's hashing with a sum modulo 2**64 in place of the xor, for torch has no xor reduction: one random number for
+# every (row, column, colour), one for every shape. A bit generator's raw stream never changes between numpy versions.
+_RANDOM = np.random.PCG64(20251004).random_raw(MAX_SIDE * MAX_SIDE * COLOURS + (MAX_SIDE + 1) ** 2).view(np.int64)
+ZOBRIST = _RANDOM[: MAX_SIDE * MAX_SIDE * COLOURS].reshape(MAX_SIDE, MAX_SIDE, COLOURS)
+SHAPE = _RANDOM[MAX_SIDE * MAX_SIDE * COLOURS :].reshape(MAX_SIDE + 1, MAX_SIDE + 1)  # [height, width]
+
+HALTING_UNIT = 2.0**40  # probabilities are summed as multiples of 2**-40: integer sums are the same in every order
+
+
+class Counts(NamedTuple):
+    """The K distinct (group, key) pairs in order of first occurrence; every array has shape (K,)."""
+
+    group: Array  # int64
+    key: Array  # int64
+    first: Array  # int64, the first sample that holds it
+    votes: Array  # int64, how many samples hold it
+    halting: Array  # float64, their mean halting probability
+
+
+def restore(colours_b: np.ndarray, size: np.ndarray, symmetry: int, permutation: np.ndarray) -> np.ndarray:
+    """The grid of `size` at the origin of one canvas (H, W), permutation and symmetry undone: 2-D uint8."""
+    grid = np.asarray(colours_b, dtype=np.uint8)[: size[0], : size[1]]
+    return apply_symmetry(apply_permutation(grid, invert_permutations(permutation)), INVERSE[symmetry])
+
+
+def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutation: np.ndarray) -> np.ndarray:
+    """Keys int64 (B,) of the restored grids: the sum of ZOBRIST over their cells, and SHAPE, modulo 2**64.
+
+    `colours` (B, H, W) 0 to 9, `sizes` (B, 2); `symmetry` (B,), `permutation` (B, 10) as they were applied at encoding.
+    A size without cells has key 0. ValueError for colours, sizes, symmetries or permutations out of range.
+    """
+    sizes, symmetry, permutation = integers(sizes, symmetry, permutation)
+    check_predictions(colours, sizes, symmetry, permutation)
+    result = np.zeros(len(colours), dtype=np.int64)
+    for b in np.flatnonzero(sizes.all(axis=1)):
+        grid = restore(colours[b], sizes[b], symmetry[b], permutation[b])
+        rows, columns = np.indices(grid.shape)
+        result[b] = np.append(ZOBRIST[rows, columns, grid], SHAPE[grid.shape]).sum()  # int64 array sums wrap silently
+    return result
+
+
+def count(group: np.ndarray, keys: np.ndarray, valid: np.ndarray, halting: np.ndarray) -> Counts:
+    """How often each key occurs in each group, among the valid samples.
+
+    `group`, `keys` int64 (B,), `valid` bool (B,), `halting` float (B,), probabilities 0 to 1 (else ValueError), kept to
+    2**-40. Every twin gives the same counts to the last bit.
+    """
+    check_votes(group, keys, valid, halting)
+    sample = np.flatnonzero(valid)
+    sample = sample[np.lexsort((keys[sample], group[sample]))]  # stable: equal pairs stay in order of occurrence
+    group, keys = group[sample], keys[sample]
+    changes = np.ones(len(sample), dtype=bool)
+    changes[1:] = (group[1:] != group[:-1]) | (keys[1:] != keys[:-1])
+    begin = np.flatnonzero(changes)
+    units = np.rint(np.asarray(halting, dtype=np.float64)[sample] * HALTING_UNIT).astype(np.int64)
+    votes = np.diff(begin, append=len(sample))
+    mean = np.add.reduceat(units, begin) / (votes * HALTING_UNIT) if len(begin) else np.empty(0)
+    order = np.argsort(sample[begin])
+    begin = begin[order]
+    return Counts(group[begin], keys[begin], sample[begin], votes[order], mean[order])
+
+
+def tally(
+    tokens: np.ndarray,
+    colours: np.ndarray,
+    symmetry: np.ndarray,
+    permutation: np.ndarray,
+    group: np.ndarray,
+    halting: np.ndarray,
+    decoder: Decoder = "robust",
+) -> Counts:
+    """Decode, key and count: tokens (B, H, W) give sizes, colours (B, H, W) the content; empty grids are dropped."""
+    sizes = DECODERS[decoder](tokens)
+    return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
+
+
+# What the twins share: checks that numpy arrays and torch tensors both understand.
+
+
+def check_predictions(colours: Array, sizes: Array, symmetry: Array, permutation: Array) -> None:
+    """ValueError unless `keys` can use these; the last three are int64."""
+    check_tokens(colours)
+    samples, height, width = colours.shape
+    require_shape("sizes", (samples, 2), sizes)
+    require((sizes >= 0).all(-1) & (sizes[:, 0] <= height) & (sizes[:, 1] <= width), "size", "within the canvas", sizes)
+    require_augmentation(samples, symmetry, permutation)
+    if samples and not 0 <= colours.min() <= colours.max() < COLOURS:
+        raise ValueError(f"colours: expected 0 to {COLOURS - 1}, got {int(colours.min())} to {int(colours.max())}")
+
+
+def check_votes(group: Array, keys: Array, valid: Array, halting: Array) -> None:
+    """ValueError unless `count` can use these."""
+    for what, value in (("keys", keys), ("valid", valid), ("halting", halting)):
+        require_shape(what, tuple(group.shape), value)
+    require((halting >= 0) & (halting <= 1), "halting", "a probability", halting)

@@ -1,0 +1,69 @@
+"""Counting equal grids: the torch twin of tally.py, on any device, with no loop over samples or cells.
+
+Same names, arguments and errors; results are tensors on the device of the colours or keys, float64 among them.
+`restore` is for the few distinct candidates and stays in numpy.
+"""
+
+import torch
+from torch import Tensor
+
+from kernels.canvas import MAX_SIDE, Decoder
+from kernels.canvas_torch import bits_on, integers, published_sizes, robust_sizes
+from kernels.symmetry import COLOURS, Array, turned_size, walk
+from kernels.tally import HALTING_UNIT, SHAPE, ZOBRIST, Counts, check_predictions, check_votes
+
+DECODERS = {"robust": robust_sizes, "published": published_sizes}
+
+
+def keys(colours: Tensor, sizes: Array, symmetry: Array, permutation: Array) -> Tensor:
+    """See kernels.tally.keys."""
+    device = colours.device
+    sizes, symmetry, permutation = integers(device, sizes, symmetry, permutation)
+    check_predictions(colours, sizes, symmetry, permutation)
+    bits = bits_on(device)[:, symmetry]
+    height, width = sizes.unbind(1)  # as predicted
+    restored = turned_size(bits, height, width)
+    # Cell (i, j) of the prediction is that of the restored grid which lies here in ZOBRIST.
+    origin, down, right = (part[:, None, None] for part in walk(bits, *restored, MAX_SIDE))
+    i = torch.arange(colours.shape[1], device=device)[:, None]  # (H, 1)
+    j = torch.arange(colours.shape[2], device=device)  # (W,)
+    outside = (i >= height[:, None, None]) | (j >= width[:, None, None])  # (B, H, W)
+    colour = permutation.argsort(dim=1).gather(1, colours.flatten(1).long()).view(outside.shape)
+    entry = ((origin + i * down + j * right) * COLOURS + colour).masked_fill_(outside, 0)
+    cells = torch.tensor(ZOBRIST, device=device).flatten()[entry].masked_fill_(outside, 0)
+    key = cells.sum(dim=(1, 2)) + torch.tensor(SHAPE, device=device)[restored]
+    return key.masked_fill_((height * width) == 0, 0)
+
+
+def count(group: Tensor, keys: Tensor, valid: Tensor, halting: Tensor) -> Counts:
+    """See kernels.tally.count."""
+    check_votes(group, keys, valid, halting)
+    sample = valid.nonzero()[:, 0]
+    for value in (keys, group):  # the last one leads; stable: equal pairs stay in order of occurrence
+        sample = sample[value[sample].argsort(stable=True)]
+    group, keys = group[sample], keys[sample]
+    changes = torch.ones_like(sample, dtype=torch.bool)
+    changes[1:] = (group[1:] != group[:-1]) | (keys[1:] != keys[:-1])
+    begin = changes.nonzero()[:, 0]
+    candidate = changes.cumsum(0) - 1
+    units = (halting[sample].double() * HALTING_UNIT).round().long()
+    votes = torch.zeros_like(begin).index_add_(0, candidate, torch.ones_like(units))
+    total = torch.zeros_like(begin).index_add_(0, candidate, units)
+    order = sample[begin].argsort()
+    begin, votes, total = begin[order], votes[order], total[order]
+    return Counts(group[begin], keys[begin], sample[begin], votes, total.double() / (votes * HALTING_UNIT))
+
+
+def tally(
+    tokens: Tensor,
+    colours: Tensor,
+    symmetry: Array,
+    permutation: Array,
+    group: Array,
+    halting: Array,
+    decoder: Decoder = "robust",
+) -> Counts:
+    """See kernels.tally.tally."""
+    sizes = DECODERS[decoder](tokens)
+    group, halting = (torch.as_tensor(value, device=tokens.device) for value in (group, halting))
+    return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)

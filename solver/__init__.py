@@ -1,0 +1,1 @@
+"""From tasks to two attempts: the models, one training step, test-time fitting, prediction, voting and scoring."""

@@ -1,0 +1,7 @@
+"""`python -m solver` is `arc-trm`."""
+
+import sys
+
+from solver.cli import main
+
+sys.exit(main())

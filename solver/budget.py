@@ -1,0 +1,51 @@
+"""The wall clock: durations as people write them, and what is left of one. Monotonic time only: clocks get set."""
+
+import math
+import re
+import time
+from dataclasses import dataclass, field
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration like 90s, 10m or 11h30m. Raises ValueError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not any(match.groups()):
+        raise ValueError(f"expected a duration like 90s, 10m or 11h30m, got {text!r}")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people write it, in its two largest units."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time since the start, against a limit in seconds (none: infinity)."""
+
+    limit: float = math.inf
+    started: float = field(default_factory=time.monotonic)
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def left(self) -> float:
+        """Seconds until the limit; negative once it is passed."""
+        return self.limit - self.elapsed()
+
+    def expired(self) -> bool:
+        """Whether the limit is passed."""
+        return self.left() <= 0
+
+    def share(self, share: float) -> "Clock":
+        """A clock that stops when `share` of what is left now is used."""
+        return Clock(share * self.left())

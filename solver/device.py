@@ -1,0 +1,27 @@
+"""Where the work runs and in which precision: probed here and nowhere else."""
+
+from typing import Literal
+
+import torch
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device, or the best one present."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(device: torch.device, precision: Precision = "auto") -> torch.dtype | None:
+    """Type of the forward pass for autocast, None for plain float32.
+
+    bfloat16 from CUDA capability 8 on, float16 on 7.x (a T4 has no bfloat16 units), float32 elsewhere.
+    """
+    if precision != "auto":
+        return None if precision == "float32" else getattr(torch, precision)
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16

@@ -1,0 +1,172 @@
+"""The Tiny Recursive Model (arXiv 2510.04871): one small network that refines an answer by recursing on itself.
+
+Letters: B batch, P puzzle tokens, S = H*W canvas tokens, N = P + S, D width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kernels.canvas import MAX_SIDE, VOCABULARY
+from solver.errors import InputError
+from solver.models.layers import Attention, Layer, Network, Rotary, TokenMLP, scaled
+from solver.models.linear import Linear, linear, truncated_normal
+from solver.models.positions import Canvas, cell_index, rope2d_angles, rope_angles, rotary_tables
+from solver.models.puzzle_embedding import AugmentationTokens, puzzle_tokens
+
+HALTING_BIAS = -5.0  # a fresh network almost never halts
+
+
+@dataclass(frozen=True)
+class TRMConfig:
+    """Shape of a TRM. The defaults are the published ARC model (6.83 M parameters)."""
+
+    vocabulary: int = VOCABULARY  # V
+    width: int = 512  # D
+    heads: int = 8
+    layers: int = 2  # L
+    expansion: float = 4.0
+    cycles: int = 3  # T in the paper; all but the last run without gradient
+    latent_updates: int = 4  # n in the paper
+    mixer: Literal["attention", "mlp"] = "attention"
+    positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
+    rope_theta: float = 10000.0
+    canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are parts of it
+    embedding: Literal["variant", "shared"] = "variant"  # one row a variant, or one row a task + augmentation tokens
+    row_tokens: int = 16  # puzzle tokens that the row of the embedding table fills
+    row_width: int = 512  # W, zero-padded to row_tokens * width
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a shape that cannot be built."""
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise InputError(f"model: width {self.width} must be an even multiple of its {self.heads} heads")
+        if self.row_width > self.row_tokens * self.width:
+            room = self.row_tokens * self.width
+            raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
+        if min(self.vocabulary, self.layers, self.cycles, self.latent_updates, *self.canvas) < 1:
+            raise InputError(f"model: every count must be at least 1, got {self}")
+
+    @property
+    def puzzle_tokens(self) -> int:
+        """P: the row's tokens and, for a shared embedding, those that describe the augmentation."""
+        return self.row_tokens + (AugmentationTokens.count if self.embedding == "shared" else 0)
+
+    @property
+    def any_canvas(self) -> bool:
+        """Whether the weights serve canvases smaller than the full one."""
+        return self.mixer == "attention"
+
+
+class Condition(NamedTuple):
+    """What tells the network which variant of which task it sees, a sample a row."""
+
+    rows: Tensor  # (B, W) of the puzzle embedding table
+    symmetry: Tensor  # (B,)
+    permutation: Tensor  # (B, 10)
+
+
+class State(NamedTuple):
+    """What is carried from one supervision step to the next, detached."""
+
+    y: Tensor  # (B, N, D) answer, `z_H` in the published checkpoints
+    z: Tensor  # (B, N, D) latent, `z_L`
+
+
+class Output(NamedTuple):
+    """What one supervision step leaves."""
+
+    state: State
+    logits: Tensor  # (B, S, V)
+    halting: Tensor  # (B, 2) logits: halt, continue (HRM only)
+
+
+class TRM(nn.Module):
+    """The network f, its embeddings and heads. The puzzle embedding table lives outside: it belongs to the tasks."""
+
+    def __init__(self, config: TRMConfig) -> None:
+        super().__init__()
+        self.config = config
+        full_tokens = config.puzzle_tokens + config.canvas[0] * config.canvas[1]
+        std = config.width**-0.5
+        self.token_embedding = nn.Parameter(truncated_normal((config.vocabulary, config.width), std))
+        if config.positions == "learned":
+            self.position_embedding = nn.Parameter(truncated_normal((full_tokens, config.width), std))
+        if config.embedding == "shared":
+            self.augmentation = AugmentationTokens(config.width)
+        make_mixer = (
+            partial(Attention, config.width, config.heads)
+            if config.mixer == "attention"
+            else partial(TokenMLP, full_tokens, config.expansion)
+        )
+        self.network = Network(partial(Layer, make_mixer, config.width, config.expansion), config.layers)
+        self.output_head = Linear(config.width, config.vocabulary)
+        self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
+        self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))
+        self.register_buffer("y0", truncated_normal((config.width,), 1.0))  # never trained
+        self.register_buffer("z0", truncated_normal((config.width,), 1.0))
+        self._rotary: dict[tuple[Canvas, torch.device], Rotary] = {}
+
+    def fresh_state(self, batch: int, canvas: Canvas) -> State:
+        """The state (B, N, D) that every new example starts from."""
+        shape = (batch, self.config.puzzle_tokens + canvas[0] * canvas[1], self.config.width)
+        return State(self.y0.expand(shape), self.z0.expand(shape))
+
+    def embed(self, tokens: Tensor, condition: Condition, canvas: Canvas) -> Tensor:
+        """The question x (B, N, D) from input tokens (B, S) and what the sample is a variant of."""
+        config = self.config
+        parts = [puzzle_tokens(condition.rows, config.row_tokens, config.width)]
+        if config.embedding == "shared":
+            parts.append(self.augmentation(condition.symmetry, condition.permutation))
+        parts.append(F.embedding(tokens, self.token_embedding))
+        x = torch.cat(parts, dim=1)
+        if config.positions == "learned":
+            leading = torch.arange(config.puzzle_tokens)
+            cells = config.puzzle_tokens + cell_index(canvas, config.canvas[1])
+            x = (x + self.position_embedding[torch.cat([leading, cells]).to(x.device)]) * 0.5**0.5
+        return scaled(x, config.width)
+
+    def forward(self, x: Tensor, state: State, canvas: Canvas) -> Output:
+        """One supervision step; only the last of the T cycles carries gradient."""
+        rotary = self.rotary(canvas, x.device)
+        y, z = state
+        with torch.no_grad():
+            for _ in range(self.config.cycles - 1):
+                y, z = self._cycle(x, y, z, rotary)
+        y, z = self._cycle(x, y, z, rotary)
+        logits = self.output_head(y[:, self.config.puzzle_tokens :])
+        halting = linear(y[:, 0], self.halting_weight) + self.halting_bias
+        return Output(State(y.detach(), z.detach()), logits, halting)
+
+    def _cycle(self, x: Tensor, y: Tensor, z: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+        injection = y + x  # the same for all n latent updates
+        for _ in range(self.config.latent_updates):
+            z = self.network(z, injection, rotary)
+        return self.network(y, z, rotary), z
+
+    def rotary(self, canvas: Canvas, device: torch.device) -> Rotary:
+        """Rotary tables of a canvas, computed once a device. Raises InputError if the weights do not serve it."""
+        config = self.config
+        if not config.any_canvas and canvas != config.canvas:
+            raise InputError(f"model: the token MLP serves only its own canvas {config.canvas}, got {canvas}")
+        if canvas[0] > config.canvas[0] or canvas[1] > config.canvas[1]:
+            raise InputError(f"model: canvas {canvas} is larger than the model's {config.canvas}")
+        if config.mixer == "mlp" or config.positions in ("learned", "none"):
+            return None
+        if (canvas, device) not in self._rotary:
+            head_size = config.width // config.heads
+            if config.positions == "rope":
+                angles = rope_angles(canvas, config.canvas[1], config.puzzle_tokens, head_size, config.rope_theta)
+            else:
+                angles = rope2d_angles(canvas, config.puzzle_tokens, head_size, config.rope_theta)
+            cosine, sine = rotary_tables(angles)
+            self._rotary[canvas, device] = (cosine.to(device), sine.to(device))
+        return self._rotary[canvas, device]
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Number of trainable entries, the puzzle embedding table not counted."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,163 @@
+"""Prediction: variants of test inputs through the network, in batches that shrink as answers settle.
+
+Letters: K samples, (H, W) a canvas, S = H*W its cells.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.canvas import FIRST_COLOUR
+from solver.batches import Encoder
+from solver.budget import Clock
+from solver.canvases import CanvasConfig, predict_canvas
+from solver.fit import Fitted
+from solver.models.positions import Canvas
+from solver.models.trm import TRM, Condition, State
+from solver.tasks import Task
+from solver.variants import Variants
+
+log = logging.getLogger("arc_trm")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How far each sample is refined. `supervision_steps=16, early_stop=False` is the published behaviour."""
+
+    supervision_steps: int = 16
+    early_stop: bool = True
+    stable_steps: int = 2  # a sample is done when its tokens have not changed for so many steps …
+    halting_threshold: float = 0.95  # … or when its halting probability passes this
+    batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
+    augmentations: int | None = None  # votes a test input; None: every variant that was fitted
+
+
+class Samples(NamedTuple):
+    """Which variant of which test input; (K,) each but for the permutation."""
+
+    test: np.ndarray  # number of the test input over all tasks
+    row: np.ndarray  # of the puzzle embedding table
+    symmetry: np.ndarray
+    permutation: np.ndarray  # (K, 10)
+
+    def at(self, chosen: np.ndarray | slice) -> "Samples":
+        """Some of the samples."""
+        return Samples(*(part[chosen] for part in self))
+
+
+class Predictions(NamedTuple):
+    """What the network answered for some samples, still in the variant's symmetry and colours."""
+
+    samples: Samples
+    tokens: Tensor  # (K, H, W) int8, the best token of each cell
+    colours: Tensor  # (K, H, W) uint8, the best colour of each cell
+    halting: Tensor  # (K,) halting probability
+    steps: int  # supervision steps spent, summed over the samples
+
+
+class Predictor:
+    """The test inputs of some tasks, ready to be run through a fitted model."""
+
+    def __init__(self, tasks: Sequence[Task], fitted: Fitted, config: PredictConfig, canvases: CanvasConfig) -> None:
+        self._fitted, self._config = fitted, config
+        self._device = fitted.table.device
+        self._task_of_test = np.array([t for t, task in enumerate(tasks) for _ in task.test])
+        self._canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
+        self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
+        wanted = max(len(v) for v in fitted.variants)
+        self.votes = wanted if config.augmentations is None else min(wanted, config.augmentations)
+
+    def run(self, first: int, last: int, clock: Clock, autocast: torch.dtype | None = None) -> Iterator[Predictions]:
+        """Predict variants first…last-1 of every test input, batch by batch, until the clock runs out."""
+        for canvas, samples in self._by_canvas(first, last).items():
+            size = max(
+                1, self._config.batch_tokens // (canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens)
+            )
+            start = 0
+            while start < len(samples.test) and not clock.expired():
+                batch = samples.at(slice(start, start + size))
+                try:
+                    yield self._predict(batch, canvas, clock, autocast)
+                except (torch.OutOfMemoryError, MemoryError) as error:
+                    if len(batch.test) == 1:
+                        log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)
+                        start += 1
+                    size = max(1, len(batch.test) // 2)
+                    continue
+                start += size
+
+    def _by_canvas(self, first: int, last: int) -> dict[Canvas, Samples]:
+        """The samples of some variants, grouped by the canvas they are computed on."""
+        groups: dict[Canvas, list[Samples]] = {}
+        for test, (task, upright) in enumerate(zip(self._task_of_test, self._canvases, strict=True)):
+            variants, rows = self._fitted.variants[task], self._fitted.rows[task][first:last]
+            symmetry, permutation = (part[first:last] for part in variants)
+            samples = Samples(np.full(len(rows), test), rows, symmetry, permutation)
+            turned = variants.transposes[first:last]
+            for turn, canvas in ((False, upright), (True, upright[::-1])):
+                groups.setdefault(canvas, []).append(samples.at(turned == turn))
+        joined = {
+            canvas: Samples(*(np.concatenate(parts) for parts in zip(*group, strict=True)))
+            for canvas, group in groups.items()
+        }
+        return {canvas: samples for canvas, samples in joined.items() if len(samples.test)}
+
+    @torch.inference_mode()
+    def _predict(self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None) -> Predictions:
+        offset = np.zeros((len(samples.test), 2), np.int64)
+        variants = Variants(samples.symmetry, samples.permutation)
+        inputs = self._encoder(samples.test, variants, offset, canvas)
+        row, symmetry, permutation = (
+            torch.from_numpy(part.astype(np.int64)).to(self._device)
+            for part in (samples.row, samples.symmetry, samples.permutation)
+        )
+        condition = Condition(self._fitted.table[row], symmetry, permutation)
+        with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
+            answer = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
+        return Predictions(samples, *(part.view(-1, *canvas) for part in answer[:2]), *answer[2:])
+
+
+def refine(
+    model: TRM, inputs: Tensor, condition: Condition, canvas: Canvas, config: PredictConfig, clock: Clock
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Supervision steps until every sample is done, or the clock runs out after the first.
+
+    inputs (K, S). Returns best tokens (K, S) int8, best colours (K, S) uint8, halting probabilities (K,), steps spent.
+    """
+    x = model.embed(inputs, condition, canvas)
+    state = model.fresh_state(len(x), canvas)
+    tokens = torch.zeros(inputs.shape, dtype=torch.int8, device=inputs.device)
+    colours, halting = torch.zeros_like(tokens, dtype=torch.uint8), torch.zeros(len(x), device=x.device)
+    active = torch.arange(len(x), device=x.device)  # sample of each row still in work
+    stable = torch.zeros_like(active)
+    spent = 0
+    for _ in range(config.supervision_steps):
+        state, logits, q = model(x, state, canvas)
+        spent += len(active)
+        best = logits.argmax(dim=-1).to(torch.int8)
+        stable = torch.where((best == tokens[active]).all(dim=1), stable + 1, 0)
+        tokens[active], halting[active] = best, q[:, 0].float().sigmoid()
+        colours[active] = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
+        if clock.expired():
+            break
+        if config.early_stop:
+            going = (stable < config.stable_steps) & (halting[active] < config.halting_threshold)
+            kept = _worth_keeping(going)
+            if len(kept) == 0:
+                break
+            if len(kept) < len(active):
+                active, stable, x, state = active[kept], stable[kept], x[kept], State(*(part[kept] for part in state))
+    return tokens, colours, halting, spent
+
+
+def _worth_keeping(going: Tensor) -> Tensor:
+    """Rows to go on with: all while few are done (a smaller batch must pay for its copy), else those not done."""
+    left = int(going.sum())
+    if 0 < left and left > 0.75 * len(going):
+        return torch.arange(len(going), device=going.device)
+    return going.nonzero()[:, 0]

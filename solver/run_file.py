@@ -1,0 +1,114 @@
+"""run.json: what the pipeline records beside submission.json, so that a report needs nothing else.
+
+{"format": 1, "source": str, "preset": str, "seconds": {"fit": 1.0, ...}, "seed": int, "notes": [str],
+ "score": Score.to_json() or null, "baseline": the same or null,
+ "tasks": [{"id": str, "train": [{"input": grid, "output": grid}],
+            "test": [{"input": grid, "truth": grid or null, "attempts": [grid, grid], "votes": int (in total),
+                      "candidates": [{"grid": grid, "votes": int, "halting": 0..1 (a mean)}]}]}]}
+"""
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from solver.checks import fault, parse_grid, shown
+from solver.errors import InputError
+from solver.files import file_name, read_json
+from solver.score import NAMES
+
+Run: TypeAlias = dict[str, Any]
+
+FORMAT = 1
+FILE_NAME = "run.json"
+ATTEMPTS = 2
+
+_LARGEST = 2**64  # of any number in the record: it can be printed, and divided as a float
+_WORDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a whole number, 0 or more",
+    float: "a number, 0 or more",
+}
+
+
+def read_run(path: str | Path) -> Run:
+    """The checked record in `path`, a run.json or the folder that holds one. Raises InputError in one line."""
+    path = Path(path)
+    if path.is_dir():
+        path /= FILE_NAME
+    return check_run(read_json(path), file_name(path))
+
+
+def check_run(run: object, where: str) -> Run:
+    """`run`, if it is a record as the head of this module describes it. Raises InputError that begins with `where`."""
+    if not isinstance(run, dict):
+        raise fault(where, "the record of a run (an object)", run)
+    if _member(run, "format", int, where) != FORMAT:
+        raise fault(f"{where}: format", f"{FORMAT}, the one that this version reads", run["format"])
+    for key, kind in (("source", str), ("preset", str), ("seed", int)):
+        _member(run, key, kind, where)
+    seconds = _member(run, "seconds", dict, where)
+    for key in seconds:
+        _member(seconds, key, float, f"{where}: seconds")
+    for index, note in enumerate(_member(run, "notes", list, where)):
+        if not isinstance(note, str):
+            raise fault(f"{where}: notes[{index}]", _WORDS[str], note)
+    for key in ("score", "baseline"):
+        if run.get(key) is not None:
+            _check_score(_member(run, key, dict, where), f"{where}: {key}")
+    for task, place in _objects(run, "tasks", where):
+        _check_task(task, place)
+    return run
+
+
+def _check_score(score: Run, where: str) -> None:
+    for name in NAMES:
+        part = _member(score, name, dict, where)
+        for key, kind in (("correct", float), ("total", int), ("score", float)):
+            _member(part, key, kind, f"{where}.{name}")
+
+
+def _check_task(task: Run, where: str) -> None:
+    where = f"{where} {shown(_member(task, 'id', str, where))}"
+    for pair, place in _objects(task, "train", where):
+        _check_grids(pair, ("input", "output"), place)
+    for test, place in _objects(task, "test", where):
+        _check_grids(test, ("input",) if test.get("truth") is None else ("input", "truth"), place)
+        attempts = _member(test, "attempts", list, place)
+        if len(attempts) != ATTEMPTS:
+            raise InputError(f"{place}.attempts: expected {ATTEMPTS} grids, got {len(attempts)}")
+        for index, attempt in enumerate(attempts):
+            parse_grid(attempt, f"{place}.attempts[{index}]")
+        _member(test, "votes", int, place)
+        for candidate, spot in _objects(test, "candidates", place):
+            _check_grids(candidate, ("grid",), spot)
+            _member(candidate, "votes", int, spot)
+            if _member(candidate, "halting", float, spot) > 1:
+                raise fault(f"{spot}.halting", "a probability 0..1", candidate["halting"])
+
+
+def _check_grids(document: Run, keys: tuple[str, ...], where: str) -> None:
+    for key in keys:
+        parse_grid(_member(document, key, list, where), f"{where}.{key}")
+
+
+def _objects(document: Run, key: str, where: str) -> list[tuple[Run, str]]:
+    """The objects in the list `document[key]`, each with the words for its place."""
+    items = _member(document, key, list, where)
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise fault(f"{where}: {key}[{index}]", _WORDS[dict], item)
+    return [(item, f"{where}: {key}[{index}]") for index, item in enumerate(items)]
+
+
+def _member(document: Run, key: str, kind: type, where: str) -> Any:
+    """`document[key]`, if it is a value of `kind`; a whole number passes for a float. Raises InputError."""
+    where = f"{where}: {shown(key)}"
+    if key not in document:
+        raise InputError(f"{where}: expected {_WORDS[kind]}, got none")
+    value = document[key]
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise fault(where, _WORDS[kind], value)
+    if isinstance(value, int | float) and not 0 <= value <= _LARGEST:  # also refuses the infinity that 1e999 is read as
+        raise fault(where, _WORDS[kind], value)
+    return value

@@ -1,0 +1,1 @@
+"""submission/: everything around submission.json on Kaggle and in batch runs. Imports solver only."""

@@ -1,0 +1,127 @@
+"""The symmetry tables against numpy's own rotations and flips, their group laws, and colour permutations."""
+
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.symmetry import (
+    BITS,
+    COLOURS,
+    COMPOSE,
+    FLIPS_COLUMNS,
+    FLIPS_ROWS,
+    INVERSE,
+    SYMMETRIES,
+    TRANSPOSES,
+    apply_permutation,
+    apply_symmetry,
+    compose_permutations,
+    invert_permutations,
+    random_permutations,
+    turned_size,
+    walk,
+)
+
+GRID = np.arange(15).reshape(3, 5)  # no two cells alike, no two sides alike
+PUBLISHED: list[Callable[[np.ndarray], np.ndarray]] = [
+    lambda grid: grid,
+    lambda grid: np.rot90(grid, 1),
+    lambda grid: np.rot90(grid, 2),
+    lambda grid: np.rot90(grid, 3),
+    np.fliplr,
+    np.flipud,
+    np.transpose,
+    lambda grid: np.fliplr(np.rot90(grid, 1)),
+]
+QUICK = settings(deadline=None, max_examples=30)
+permutations = st.permutations(range(COLOURS)).map(lambda p: np.array(p, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("s", range(SYMMETRIES))
+def test_symmetries_are_the_published_ones(s: int) -> None:
+    np.testing.assert_array_equal(apply_symmetry(GRID, s), PUBLISHED[s](GRID))
+
+
+@pytest.mark.parametrize("s", range(SYMMETRIES))
+def test_tables_mean_what_they_say(s: int) -> None:
+    h, w = GRID.shape
+    out = apply_symmetry(GRID, s)
+    for i, j in np.ndindex(out.shape):
+        a, b = (j, i) if TRANSPOSES[s] else (i, j)
+        assert out[i, j] == GRID[h - 1 - a if FLIPS_ROWS[s] else a, w - 1 - b if FLIPS_COLUMNS[s] else b]
+
+
+@pytest.mark.parametrize("s", range(SYMMETRIES))
+def test_a_walk_reads_the_transformed_grid_from_the_source(s: int) -> None:
+    h, w = GRID.shape
+    source = np.full((h, 9), -1)  # rows 9 apart, of which the grid fills 5
+    source[:, :w] = GRID
+    origin, down, right = walk(BITS[:, s], h, w, 9)
+    height, width = turned_size(BITS[:, s], h, w)
+    i, j = np.indices((height, width))
+    np.testing.assert_array_equal(source.ravel()[origin + i * down + j * right], apply_symmetry(GRID, s))
+
+
+def test_composition_is_first_a_then_b() -> None:
+    for a, b in product(range(SYMMETRIES), repeat=2):
+        one_by_one = apply_symmetry(apply_symmetry(GRID, a), b)
+        np.testing.assert_array_equal(apply_symmetry(GRID, int(COMPOSE[a, b])), one_by_one)
+
+
+def test_symmetries_form_a_group() -> None:
+    everything = np.arange(SYMMETRIES)
+    np.testing.assert_array_equal(COMPOSE[0], everything)
+    np.testing.assert_array_equal(COMPOSE[:, 0], everything)
+    np.testing.assert_array_equal(COMPOSE[everything, INVERSE], 0)
+    np.testing.assert_array_equal(COMPOSE[INVERSE, everything], 0)
+    assert all(
+        sorted(row) == sorted(column) == list(everything) for row, column in zip(COMPOSE, COMPOSE.T, strict=True)
+    )
+
+
+def test_applying_a_symmetry_leaves_the_source_alone() -> None:
+    for s in range(SYMMETRIES):
+        assert not np.shares_memory(apply_symmetry(GRID, s), GRID)
+
+
+@QUICK
+@given(permutations, permutations)
+def test_permutations_compose_and_invert(first: np.ndarray, then: np.ndarray) -> None:
+    grid = np.arange(COLOURS).reshape(2, 5)
+    one_by_one = apply_permutation(apply_permutation(grid, first), then)
+    np.testing.assert_array_equal(apply_permutation(grid, compose_permutations(first, then)), one_by_one)
+    np.testing.assert_array_equal(compose_permutations(first, invert_permutations(first)), np.arange(COLOURS))
+    np.testing.assert_array_equal(compose_permutations(invert_permutations(first), first), np.arange(COLOURS))
+
+
+def test_permutations_compose_and_invert_in_batches() -> None:
+    many = random_permutations(7, np.random.default_rng(0), keep_black=False)
+    composed, inverted = compose_permutations(many, many[0]), invert_permutations(many)
+    assert inverted.dtype == np.uint8
+    for p, then_first, back in zip(many, composed, inverted, strict=True):
+        np.testing.assert_array_equal(then_first, many[0][p])
+        np.testing.assert_array_equal(back[p], np.arange(COLOURS))
+
+
+@pytest.mark.parametrize("keep_black", [True, False])
+def test_random_permutations_are_uniform(keep_black: bool) -> None:
+    draws = 9000
+    drawn = random_permutations(draws, np.random.default_rng(0), keep_black)
+    assert drawn.shape == (draws, COLOURS)
+    assert drawn.dtype == np.uint8
+    np.testing.assert_array_equal(np.sort(drawn, axis=1), np.tile(np.arange(COLOURS), (draws, 1)))
+    black = int(keep_black)
+    assert (drawn[:, :black] == 0).all()
+    frequency = (drawn[:, black:, None] == np.arange(black, COLOURS)).sum(axis=0)  # [colour, becomes]
+    share = 1 / (COLOURS - black)
+    assert np.abs(frequency - draws * share).max() < 5 * np.sqrt(draws * share)
+
+
+def test_random_permutations_depend_on_the_generator_alone() -> None:
+    np.testing.assert_array_equal(
+        random_permutations(5, np.random.default_rng(3)), random_permutations(5, np.random.default_rng(3))
+    )

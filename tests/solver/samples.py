@@ -1,0 +1,59 @@
+"""Hand-made tasks and a network small enough to fit them in seconds."""
+
+import numpy as np
+
+from solver.canvases import CanvasConfig
+from solver.fit import FitConfig
+from solver.learner import LearnerConfig
+from solver.models.trm import TRMConfig
+from solver.pipeline import SolveConfig
+from solver.predict import PredictConfig
+from solver.tasks import Pair, Task
+
+
+def grid(*rows: str) -> np.ndarray:
+    """A grid written as one string of digits a row."""
+    return np.array([[int(digit) for digit in row] for row in rows], np.uint8)
+
+
+MIRROR = Task(
+    "mirror",
+    (
+        Pair(grid("12", "34"), grid("21", "43")),
+        Pair(grid("50", "06"), grid("05", "60")),
+        Pair(grid("70", "89"), grid("07", "98")),
+    ),
+    (Pair(grid("11", "23"), grid("11", "32")), Pair(grid("90", "01"), grid("09", "10"))),
+)
+TALL = Task(
+    "tall",
+    (Pair(grid("123"), grid("1", "2", "3")), Pair(grid("450"), grid("4", "5", "0"))),
+    (Pair(grid("678"), grid("6", "7", "8")),),
+)
+TASKS = [MIRROR, TALL]
+
+
+def config(steps: int = 3, **fit: object) -> SolveConfig:
+    """A run of a few steps on a network of a few thousand weights."""
+    return SolveConfig(
+        name="sample",
+        model=TRMConfig(
+            width=16,
+            heads=2,
+            cycles=1,
+            latent_updates=1,
+            positions="rope2d",
+            rope_theta=100.0,
+            embedding="shared",
+            row_tokens=1,
+            row_width=16,
+        ),
+        fit=FitConfig(
+            **{"mode": "full", "steps": steps, "augmentations": 8, "step_tokens": 200, "learner": LEARNER, **fit}
+        ),
+        predict=PredictConfig(supervision_steps=3, batch_tokens=400),
+        canvases=CanvasConfig("tight"),
+    )
+
+
+LEARNER = LearnerConfig(lr=1e-3, row_lr=1e-3, row_optimizer="adam_atan2", warmup_steps=5, supervision_steps=3)
