@@ -1,4 +1,4 @@
-"""What one supervision step costs a sample, in training and in prediction: real ARC-AGI-1 tasks, random weights, T 3, n 4.
+"""What one supervision step costs a sample, in training and in prediction: real ARC-AGI-1 tasks, random weights, T 3.
 
 The canvases of the mixed training + evaluation stream are sampled at even quantiles of their size, so that a few
 measurements stand for all; `full` has one canvas only.

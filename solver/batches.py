@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kernels import canvas_numba, canvas_torch
 from kernels.canvas import IGNORE, PAD, PackedGrids, pack
-from solver.canvases import CanvasConfig, fit_canvas
+from solver.canvases import CanvasConfig, fit_canvas, pair_size
 from solver.learner import Batch
 from solver.models.positions import Canvas
 from solver.tasks import Task
@@ -105,13 +105,13 @@ class PairStream:
         """
         self._step_tokens, self._extra, self._generator, self._device = step_tokens, extra_tokens, generator, device
         self._pool = _Pool(variants, rows)
-        pairs = [(t, pair) for t, task in enumerate(tasks) for pair in task.train]
-        self._task = np.array([t for t, _ in pairs])
+        pairs = [pair for task in tasks for pair in task.train]
+        self._task = np.repeat(np.arange(len(tasks)), [len(task.train) for task in tasks])
         self._pairs_of_task = np.bincount(self._task)
-        self._encoder = Encoder([grid for _, pair in pairs for grid in (pair.input, pair.output)], device)
-        shapes = [np.maximum(pair.input.shape, pair.output.shape) for _, pair in pairs]
-        self._size = np.stack(shapes)  # (pairs, 2) room that a pair takes, upright
-        self._buckets = self._make_buckets([fit_canvas(pair, canvases) for _, pair in pairs])
+        grids = [grid for pair in pairs for grid in (pair.input, pair.output) if grid is not None]
+        self._encoder = Encoder(grids, device)
+        self._size = np.array([pair_size(pair) for pair in pairs])  # (pairs, 2) upright
+        self._buckets = self._make_buckets([fit_canvas(pair, canvases) for pair in pairs])
         self.canvases = list(self._buckets)
         work = np.array([bucket.weight * self._tokens(canvas) for canvas, bucket in self._buckets.items()])
         self._chance = work / work.sum()
@@ -128,8 +128,8 @@ class PairStream:
                     entries.setdefault(place, []).append((pair, turned, count[int(turned)] / count.sum()))
         buckets = {}
         for canvas, rows in sorted(entries.items()):
-            pairs, turned, weights = (np.array(column) for column in zip(*rows, strict=True))
-            buckets[canvas] = _Bucket(pairs, turned, canvas[0] == canvas[1], float(weights.sum()))
+            members, turns, weights = (np.array(column) for column in zip(*rows, strict=True))
+            buckets[canvas] = _Bucket(members, turns, canvas[0] == canvas[1], float(weights.sum()))
         return buckets
 
     def _tokens(self, canvas: Canvas) -> int:

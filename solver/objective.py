@@ -5,7 +5,6 @@ Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, secti
 
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

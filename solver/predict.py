@@ -119,7 +119,8 @@ class Predictor:
         condition = Condition(self._fitted.table[row], symmetry, permutation)
         with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
             answer = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
-        return Predictions(samples, *(part.view(-1, *canvas) for part in answer[:2]), *answer[2:])
+        tokens, colours, halting, steps = answer
+        return Predictions(samples, tokens.view(-1, *canvas), colours.view(-1, *canvas), halting, steps)
 
 
 def refine(
@@ -158,6 +159,6 @@ def refine(
 def _worth_keeping(going: Tensor) -> Tensor:
     """Rows to go on with: all while few are done (a smaller batch must pay for its copy), else those not done."""
     left = int(going.sum())
-    if 0 < left and left > 0.75 * len(going):
+    if left > 0 and left > 0.75 * len(going):
         return torch.arange(len(going), device=going.device)
     return going.nonzero()[:, 0]

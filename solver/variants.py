@@ -43,8 +43,9 @@ def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, 
     permutations = PERMUTATIONS if colours else 1
     total = permutations * (SYMMETRIES if symmetries else 1)
     generator = task_generator(seed, task_id)
-    others = generator.choice(total - 1, size=min(count, total) - 1, replace=False) + 1 if total > 1 else []
-    ranks = np.concatenate([[0], others]).astype(np.int64)
+    ranks = np.zeros(min(count, total), np.int64)
+    if len(ranks) > 1:
+        ranks[1:] = 1 + generator.choice(total - 1, size=len(ranks) - 1, replace=False)
     return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))
 
 

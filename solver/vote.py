@@ -39,9 +39,8 @@ class Ballot:
             given = (tokens.numpy(), colours.numpy(), samples.symmetry, samples.permutation, samples.test)
             counts = tally_numba.tally(*given, halting.double().numpy(), decoder)
         else:
-            moved = (torch.from_numpy(part).to(tokens.device) for part in samples[2:])
-            tests = torch.from_numpy(samples.test).to(tokens.device)
-            counts = tally_torch.tally(tokens, colours, *moved, tests, halting.double(), decoder)
+            test, _, symmetry, permutation = (torch.from_numpy(part).to(tokens.device) for part in samples)
+            counts = tally_torch.tally(tokens, colours, symmetry, permutation, test, halting.double(), decoder)
         columns = (torch.as_tensor(column).tolist() for column in counts)
         for test, key, first, votes, mean in zip(*columns, strict=True):  # once a distinct grid, not once a vote
             known = self._candidates[test].get(key)

@@ -1,1 +1,1 @@
-"""The networks: layers, the recursive model built from them, and the puzzle embedding that tells it which task it sees."""
+"""The networks: layers, the recursive model built from them, and how it is told which task it sees."""

@@ -1,8 +1,8 @@
-"""The matrix product under every layer: torch's own, and a float32 CPU path that is about twice as fast on AMD processors.
+"""The matrix product under every layer: torch's own, and a float32 CPU path about twice as fast on AMD processors.
 
 `torch.mm` sends float32 to MKL, which picks a slow path on AMD; oneDNN, which torch ships as well, does not. Both add
-the same float32 products in another order, so they agree to rounding (tests/solver/test_models.py). Switch the fast path
-off with `torch.backends.mkldnn.enabled = False`.
+the same float32 products in another order, so they agree to rounding (tests/solver/test_models.py). Switch the fast
+path off with `torch.backends.mkldnn.enabled = False`.
 """
 
 import torch
@@ -48,7 +48,7 @@ def has_fast_path(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+        and bool(torch.backends.mkldnn.enabled)
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()

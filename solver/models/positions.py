@@ -29,7 +29,7 @@ def rope_angles(canvas: Canvas, full_width: int, puzzle_tokens: int, head_size: 
 
 
 def rope2d_angles(canvas: Canvas, puzzle_tokens: int, head_size: int, theta: float) -> Tensor:
-    """Angles (N, K/2) over (row, column): the first half of the frequencies turns with the row, the rest with the column.
+    """Angles (N, K/2) over (row, column): half of the frequencies turn with the row, the rest with the column.
 
     A cell's angles do not depend on the canvas, so the same weights serve every size. Puzzle token i stands apart at
     (-1-i, -1-i), on the diagonal outside the canvas.

@@ -87,6 +87,9 @@ class Output(NamedTuple):
 class TRM(nn.Module):
     """The network f, its embeddings and heads. The puzzle embedding table lives outside: it belongs to the tasks."""
 
+    y0: Tensor  # (D,) where every answer starts; a buffer, never trained
+    z0: Tensor  # (D,) where every latent starts
+
     def __init__(self, config: TRMConfig) -> None:
         super().__init__()
         self.config = config
@@ -106,7 +109,7 @@ class TRM(nn.Module):
         self.output_head = Linear(config.width, config.vocabulary)
         self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
         self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))
-        self.register_buffer("y0", truncated_normal((config.width,), 1.0))  # never trained
+        self.register_buffer("y0", truncated_normal((config.width,), 1.0))
         self.register_buffer("z0", truncated_normal((config.width,), 1.0))
         self._rotary: dict[tuple[Canvas, torch.device], Rotary] = {}
 

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kernels.canvas import IGNORE
 from solver.learner import Batch, Learner, LearnerConfig
 from solver.models.trm import TRM, Condition
 from solver.objective import step_losses
@@ -127,7 +126,7 @@ def test_training(case: Case) -> None:
 
 def check_final(case: Case, learner: Learner) -> None:
     """Parameters, their average and the table after the last step."""
-    final, table = our_state({n: t for n, t in case.under("train/final/").items() if n != "puzzle_emb"})
+    final, _ = our_state({n: t for n, t in case.under("train/final/").items() if n != "puzzle_emb"})
     averaged, _ = our_state(case.under("train/final_ema/"))
     for trunk, expected in ((learner.model, final), (learner.averaged()[0], averaged)):
         parameters = dict(trunk.named_parameters())

