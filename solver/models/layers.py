@@ -71,8 +71,7 @@ class Attention(nn.Module):
     def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
         """h (B, N, D) -> (B, N, D); `rotary` as from `positions.rotary_tables`, None for no positions."""
         batch, tokens, width = h.shape
-        qkv = self.qkv(h)
-        queries_keys, values = qkv[..., : 2 * width], qkv[..., 2 * width :]
+        queries_keys, values = self.qkv(h).split([2 * width, width], dim=-1)
         queries_keys = queries_keys.reshape(batch, tokens, -1, self.head_size)  # (B, N, 2 heads, K)
         if rotary is not None:
             queries_keys = rotate(queries_keys, rotary).to(values.dtype)
