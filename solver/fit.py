@@ -26,6 +26,7 @@ from solver.variants import Variants, make_variants, variant_name
 
 FitMode = Literal["embeddings", "full", "staged", "none"]
 FROZEN_SHARE = 0.25  # of a staged fit during which the trunk rests
+STEP_SHARE = 0.02  # of the time left that one step may take
 REPORT_EVERY = 10  # steps between readings of the loss: each waits for the device
 
 log = logging.getLogger("arc_trm")
@@ -86,7 +87,8 @@ def fit(
     model = copy.deepcopy(start.model).train()
     generator = np.random.default_rng([seed, len(tasks)])
     extra = model.config.puzzle_tokens
-    stream = PairStream(tasks, variants, rows, canvases, config.step_tokens, extra, generator, device)
+    tokens = affordable_tokens(start.model, config.step_tokens, clock)
+    stream = PairStream(tasks, variants, rows, canvases, tokens, extra, generator, device)
     exploration = torch.Generator().manual_seed(seed)
     learner = Learner(model, nn.Parameter(table.clone()), config.learner, exploration, autocast)
     if _train(learner, stream, config, clock, fitted, show_progress):
@@ -119,6 +121,23 @@ def _train(
                     log.warning("fit: the loss is %s after %d steps; going on from the start", loss, fitted.steps)
                     return False
     return True
+
+
+def affordable_tokens(model: TRM, wanted: int, clock: Clock) -> int:
+    """Tokens of a step: as asked, or fewer where a slow machine could not keep its deadline.
+
+    One sample on the full canvas is predicted to learn the pace; a training step is taken to cost three times that.
+    """
+    if clock.limit == math.inf:
+        return wanted
+    canvas, device = model.config.canvas, model.y0.device
+    tokens = model.config.puzzle_tokens + canvas[0] * canvas[1]
+    began = clock.elapsed()
+    with torch.inference_mode():
+        x = torch.zeros(1, tokens, model.config.width, device=device)
+        model(x, model.fresh_state(1, canvas), canvas).logits.sum().item()
+    seconds = 3 * (clock.elapsed() - began) / tokens
+    return min(wanted, max(1, int(STEP_SHARE * clock.left() / seconds)))
 
 
 def starting_table(

@@ -4,6 +4,7 @@ Letters: K samples, (H, W) a canvas, S = H*W its cells.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, State
 from solver.tasks import Task
 from solver.variants import Variants
+
+PROBE_TOKENS = 4096  # in the first batch under a deadline, before the pace is known
+STEP_SHARE = 0.05  # of the time left that one supervision step may take
 
 log = logging.getLogger("arc_trm")
 
@@ -70,26 +74,39 @@ class Predictor:
         self._canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
         wanted = max(len(v) for v in fitted.variants)
+        self._most_tokens = config.batch_tokens
+        self._pace: float | None = None  # seconds a token and supervision step, measured in the last batch
         self.votes = wanted if config.augmentations is None else min(wanted, config.augmentations)
 
     def run(self, first: int, last: int, clock: Clock, autocast: torch.dtype | None = None) -> Iterator[Predictions]:
         """Predict variants first…last-1 of every test input, batch by batch, until the clock runs out."""
         for canvas, samples in self._by_canvas(first, last).items():
-            size = max(
-                1, self._config.batch_tokens // (canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens)
-            )
             start = 0
             while start < len(samples.test) and not clock.expired():
-                batch = samples.at(slice(start, start + size))
+                batch = samples.at(slice(start, start + self._batch_size(canvas, clock)))
+                began = clock.elapsed()
                 try:
-                    yield self._predict(batch, canvas, clock, autocast)
+                    predictions = self._predict(batch, canvas, clock, autocast)
                 except (torch.OutOfMemoryError, MemoryError) as error:
+                    self._most_tokens = len(batch.test) * self._tokens(canvas) // 2
                     if len(batch.test) == 1:
                         log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)
                         start += 1
-                    size = max(1, len(batch.test) // 2)
                     continue
-                start += size
+                start += len(batch.test)
+                self._pace = (clock.elapsed() - began) / (predictions.steps * self._tokens(canvas))
+                yield predictions
+
+    def _tokens(self, canvas: Canvas) -> int:
+        return canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens
+
+    def _batch_size(self, canvas: Canvas, clock: Clock) -> int:
+        """Samples in the next batch: what memory allows, and so few that one step cannot pass the deadline."""
+        tokens = self._most_tokens
+        if clock.limit < math.inf:
+            affordable = PROBE_TOKENS if self._pace is None else int(STEP_SHARE * clock.left() / self._pace)
+            tokens = min(tokens, affordable)
+        return max(1, tokens // self._tokens(canvas))
 
     def _by_canvas(self, first: int, last: int) -> dict[Canvas, Samples]:
         """The samples of some variants, grouped by the canvas they are computed on."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solver.budget import Clock
-from solver.fit import Knowledge, fit, starting_table
+from solver.fit import Knowledge, affordable_tokens, fit, starting_table
 from solver.models.trm import TRMConfig
 from solver.pipeline import fresh_knowledge
 from solver.variants import make_variants
@@ -77,6 +77,13 @@ def test_rows_start_at_the_mean_but_known_puzzles_keep_theirs(embedding: str) ->
     others = {int(row) for of_task in rows for row in of_task} - {int(rows[0][0])}
     for row in others:
         assert torch.equal(table[row], start.table.mean(dim=0))  # an id alone is not enough
+
+
+def test_a_slow_machine_takes_smaller_steps() -> None:
+    model = fresh_knowledge(config().model, 0, CPU).model
+    assert affordable_tokens(model, 10**12, Clock()) == 10**12
+    assert 1 <= affordable_tokens(model, 10**12, Clock(1e-6)) < affordable_tokens(model, 10**12, Clock(60)) < 10**12
+    assert affordable_tokens(model, 50, Clock(600)) == 50
 
 
 def test_fresh_trunks_start_from_zero_rows() -> None:

@@ -120,6 +120,20 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(largest: int, monkeypa
     assert max(sizes) > largest
 
 
+def test_batches_under_a_deadline_follow_the_measured_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sizes(clock: Clock, probe: int) -> list[int]:
+        monkeypatch.setattr(predict, "PROBE_TOKENS", probe)
+        predictor = make_predictor(batch_tokens=10**9)
+        return [len(p.samples.test) for p in predictor.run(0, COUNT, clock)]
+
+    whole = sizes(Clock(), probe=1)
+    assert sum(whole) == 3 * COUNT
+    careful = sizes(Clock(3600), probe=1)
+    assert careful[0] == 1  # the first batch learns the pace …
+    assert sum(careful) == 3 * COUNT
+    assert careful == [1, whole[0] - 1]  # … and an hour is plenty for the rest
+
+
 def test_a_sample_that_never_fits_costs_only_itself(monkeypatch: pytest.MonkeyPatch, caplog) -> None:  # type: ignore[no-untyped-def]
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("too much")
