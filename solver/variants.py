@@ -39,13 +39,20 @@ def task_generator(seed: int, task_id: str) -> np.random.Generator:
 
 
 def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, colours: bool = True) -> Variants:
-    """The identity, then distinct (symmetry, permutation) pairs: `count` in all, or as many as exist."""
+    """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
+
+    `count` in all, or as many as exist. The plain symmetries come first because they are the variants that change a
+    task least: the first to fit, and the first to vote.
+    """
     permutations = PERMUTATIONS if colours else 1
-    total = permutations * (SYMMETRIES if symmetries else 1)
-    generator = task_generator(seed, task_id)
-    ranks = np.zeros(min(count, total), np.int64)
-    if len(ranks) > 1:
-        ranks[1:] = 1 + generator.choice(total - 1, size=len(ranks) - 1, replace=False)
+    plain = np.arange(SYMMETRIES if symmetries else 1) * permutations
+    total = permutations * len(plain)
+    count = min(count, total)
+    ranks = plain[:count]
+    if count > len(plain):
+        chosen = task_generator(seed, task_id).choice(total - len(plain), count - len(plain), replace=False)
+        symmetry, permutation = np.divmod(chosen, permutations - 1)  # a pair that does permute
+        ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
     return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))
 
 

@@ -34,8 +34,15 @@ def test_variants_depend_on_seed_and_task_alone() -> None:
     assert key(make_variants("abd", 50, seed=1)) != first
     assert key(make_variants("abc", 50, seed=2)) != first
     # recorded once: a change here would silently orphan every stored embedding
-    recorded = make_variants("abc", 2, seed=0)
-    assert variant_name("abc", recorded.symmetry[1], recorded.permutation[1]) == "abc|||t3|||0381459627"
+    recorded = make_variants("abc", 9, seed=0)
+    assert variant_name("abc", recorded.symmetry[8], recorded.permutation[8]) == "abc|||t3|||0381459627"
+
+
+def test_plain_symmetries_come_first() -> None:
+    variants = make_variants("abc", 20, seed=0)
+    assert variants.symmetry[:8].tolist() == list(range(8))
+    assert (variants.permutation[:8] == np.arange(10)).all()
+    assert (variants.permutation[8:] != np.arange(10)).any(axis=1).all()
 
 
 def test_ranks_count_permutations_in_order() -> None:
