@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gemm import Yardstick
 from kernels import canvas, canvas_numba, canvas_torch
 from kernels.canvas import IGNORE, MAX_SIDE, PackedGrids, pack
 from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
@@ -26,7 +27,7 @@ def best_rate(call: Callable[[], Any], samples: int, repetitions: int) -> float:
     return samples / min(durations)
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
     """One row a twin: `per_second` counts pairs (an input and a label canvas) on the CPU's cores."""
     rng = np.random.default_rng(0)
     grids = pack(list(rng.integers(0, COLOURS, (GRIDS, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
@@ -49,5 +50,6 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
             encode(packed, index[1], *shared, (MAX_SIDE, MAX_SIDE), IGNORE)
 
         rate = best_rate(call, pairs, 3 if quick else 10)
+        stick.measure()
         table.append({"canvas": "30x30", "twin": twin, "per_second": rate, "what": "pairs"})
     return table

@@ -7,7 +7,7 @@ import orjson
 import tyro
 
 from benchmarks import augment, learner, tally
-from benchmarks.gemm import gemm_gflops
+from benchmarks.gemm import Yardstick
 
 BENCHES = {
     "train": partial(learner.rows, "train"),
@@ -27,9 +27,11 @@ def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "t
         what: train and predict: one supervision step of one sample; augment: pairs encoded; tally: predictions counted.
         quick: Fewer repetitions and the small width only, to see that it runs.
     """
-    rows = BENCHES[what](quick=quick)
+    stick = Yardstick()
+    rows = BENCHES[what](stick, quick)
+    rows = [{**row, "gemm_gflop": stick.gflops / row["per_second"]} for row in rows]
     print(format_rows(rows))
-    print(orjson.dumps({"bench": what, "gemm_gflops": round(gemm_gflops(), 1), "rows": rows}).decode())
+    print(orjson.dumps({"bench": what, "gemm_gflops": round(stick.gflops, 1), "rows": rows}).decode())
     return 0
 
 

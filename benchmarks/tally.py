@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.augment import best_rate
+from benchmarks.gemm import Yardstick
 from kernels import canvas_numba, tally, tally_numba, tally_torch
 from kernels.canvas import MAX_SIDE, Decoder, colours_of, pack
 from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
@@ -29,7 +30,7 @@ def predictions(count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     return tokens, colours_of(tokens), symmetry, permutation, group, rng.random(count)
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
     """One row a twin and decoder: `per_second` counts predictions on the CPU's cores."""
     rng = np.random.default_rng(0)
     table = []
@@ -40,6 +41,7 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
             arguments = tuple(torch.from_numpy(argument) for argument in arguments)
         for decoder in DECODERS:
             rate = best_rate(partial(module.tally, *arguments, decoder=decoder), count, 3 if quick else 10)
+            stick.measure()
             table.append(
                 {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}
             )
