@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,12 +43,12 @@ ELSEWHERE = {"bench": "benchmarks.cli"}
 
 
 def solve_command(
-    challenges: tyro.conf.Positional[str],
+    challenges: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHALLENGES")],
     out: Path = Path("submission.json"),
     weights: Path | None = None,
     preset: Literal["tiny", "published"] = "tiny",
     solutions: Path | None = None,
-    budget: Duration | None = None,
+    budget: Duration = math.inf,
     augmentations: int | None = None,
     canvas: CanvasMode | None = None,
     fit_mode: FitMode | None = None,
@@ -72,7 +73,7 @@ def solve_command(
         weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
         preset: Settings to start from; the options below change single ones.
         solutions: A Kaggle solutions file, to print a score at the end.
-        budget: Wall clock for fitting, predicting and writing together; without one, fitting ends at --fit-steps.
+        budget: Wall clock for fitting, predicting and writing together; infinite: fitting ends at --fit-steps.
         augmentations: Variants fitted, and votes, a task.
         canvas: full is 30x30 as published; tight computes only the smallest canvas that holds the grids.
         fit_mode: What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing.
@@ -86,12 +87,12 @@ def solve_command(
         precision: Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs.
         lenient: Skip bad tasks with a warning instead of stopping.
     """
-    clock = Clock(budget) if budget is not None else Clock()
+    clock = Clock(budget)
     tasks = load_tasks(challenges, solutions, lenient)
     config = _changed(PRESETS[preset](), locals())
     where = pick_device(device)
     start = load_knowledge(weights, where) if weights else fresh_knowledge(config.model, seed, where)
-    if budget is None and config.fit.mode != "none" and config.fit.steps is None:
+    if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
     result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
     record = write_record(out.parent, tasks, result, config, challenges, seed)
@@ -131,8 +132,8 @@ def _print_record_score(record: dict[str, Any]) -> None:
 
 
 def score_command(
-    submission: tyro.conf.Positional[Path],
-    solutions: tyro.conf.Positional[str],
+    submission: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUBMISSION")],
+    solutions: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOLUTIONS")],
     json: bool = False,
     per_task: bool = False,
 ) -> int:
@@ -156,7 +157,9 @@ def score_command(
     return 0
 
 
-def report_command(run: tyro.conf.Positional[Path], out: Path | None = None) -> int:
+def report_command(
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")], out: Path | None = None
+) -> int:
     """Draw a run as one self-contained HTML page: demonstrations, truth, attempts, votes.
 
     Args:

@@ -25,3 +25,8 @@ def pick_precision(device: torch.device, precision: Precision = "auto") -> torch
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def training_precision(dtype: torch.dtype | None) -> torch.dtype | None:
+    """The precision to train in where prediction runs in `dtype`: float16 gradients would underflow unscaled."""
+    return None if dtype == torch.float16 else dtype

@@ -19,6 +19,7 @@ from kernels.canvas import Decoder
 from solver import submission_file
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
+from solver.device import training_precision
 from solver.files import write_atomically
 from solver.fit import FitConfig, Fitted, Knowledge, fit
 from solver.models.trm import TRM, TRMConfig
@@ -84,7 +85,8 @@ def solve(
     for number, group in enumerate(groups):
         mine = clock.share(1 / (len(groups) - number))
         fitting = mine.share(config.fit_share)
-        fitted = fit(group, start, config.fit, config.canvases, fitting, seed, autocast, show_progress)
+        precision = training_precision(autocast)
+        fitted = fit(group, start, config.fit, config.canvases, fitting, seed, precision, show_progress)
         result.seconds["fit"] += fitting.elapsed()
         result.fit_steps += fitted.steps
         predicting = Clock(mine.left())
