@@ -29,13 +29,13 @@ def tiny() -> SolveConfig:
             positions="rope2d",
             rope_theta=100.0,
             embedding="shared",
-            row_tokens=4,
-            row_width=4 * width,
+            row_tokens=1,
+            row_width=width,
         ),
         fit=FitConfig(
             mode="full",
-            augmentations=1000,
-            step_tokens=2000,
+            augmentations=12,
+            step_tokens=1000,
             learner=LearnerConfig(
                 lr=1e-3,
                 row_lr=1e-3,
@@ -47,7 +47,7 @@ def tiny() -> SolveConfig:
                 supervision_steps=4,
             ),
         ),
-        predict=PredictConfig(supervision_steps=8, batch_tokens=8192, augmentations=64),
+        predict=PredictConfig(supervision_steps=8, batch_tokens=8192),
         canvases=CanvasConfig(mode="tight"),
     )
 

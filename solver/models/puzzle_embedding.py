@@ -7,31 +7,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.symmetry import COLOURS, SYMMETRIES
 from solver.models.linear import truncated_normal
-
-SYMMETRIES, COLOURS = 8, 10
 
 
 class AugmentationTokens(nn.Module):
-    """1 + 10 tokens that describe a variant: its symmetry, and for each colour which colour it became.
+    """Two tokens that describe a variant: its symmetry, and for each colour which colour it became.
 
-    With them one row block can serve all variants of a task (`shared` embedding). Colour c's token is a vector for c
-    plus a vector for its image, so a cell of colour p[c] can find by content what it was before.
+    With them one row block can serve all variants of a task (`shared` embedding). The second token is the sum over the
+    colours of a vector for (colour, what it became); a token a colour learned the same and cost more (LOG.md).
     """
 
-    count = 1 + COLOURS
+    count = 2
+    first_image: Tensor  # (10,) where each colour's rows of the table begin
 
     def __init__(self, width: int) -> None:
         super().__init__()
         std = width**-0.5
         self.symmetry = nn.Parameter(truncated_normal((SYMMETRIES, width), std))
-        self.colour = nn.Parameter(truncated_normal((COLOURS, width), std))
-        self.image = nn.Parameter(truncated_normal((COLOURS, width), std))
+        self.recolouring = nn.Parameter(truncated_normal((COLOURS * COLOURS, width), std * COLOURS**-0.5))
+        self.register_buffer("first_image", COLOURS * torch.arange(COLOURS), persistent=False)
 
     def forward(self, symmetry: Tensor, permutation: Tensor) -> Tensor:
-        """symmetry (B,), permutation (B, 10) -> (B, 11, D)."""
-        by_colour = self.colour + F.embedding(permutation, self.image)  # (B, 10, D)
-        return torch.cat([F.embedding(symmetry, self.symmetry)[:, None], by_colour], dim=1)
+        """symmetry (B,), permutation (B, 10) -> (B, 2, D)."""
+        recoloured = F.embedding_bag(permutation + self.first_image, self.recolouring, mode="sum")
+        return torch.stack([F.embedding(symmetry, self.symmetry), recoloured], dim=1)
 
 
 def puzzle_tokens(rows: Tensor, tokens: int, width: int) -> Tensor:
