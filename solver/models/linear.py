@@ -5,6 +5,9 @@ the same float32 products in another order, so they agree to rounding (tests/sol
 path off with `torch.backends.mkldnn.enabled = False`.
 """
 
+import platform
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,13 +46,20 @@ class _OneDnnLinear(torch.autograd.Function):
         return grad_x, grad_weight
 
 
+@cache
+def _onednn_is_here() -> bool:
+    """Whether this torch has the op, on the processors it was measured on. The op is not public: it may go."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return x86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def has_fast_path(x: Tensor, weight: Tensor) -> bool:
-    """Whether this product goes to oneDNN: float32 on a CPU, no autocast, oneDNN present and enabled."""
+    """Whether this product goes to oneDNN: float32 on an x86 CPU, no autocast, oneDNN present and enabled."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and bool(torch.backends.mkldnn.enabled)
-        and torch.backends.mkldnn.is_available()
+        and _onednn_is_here()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
