@@ -17,6 +17,7 @@ from kernels.canvas import FIRST_COLOUR
 from solver.batches import Encoder
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, predict_canvas
+from solver.device import is_out_of_memory
 from solver.fit import Fitted
 from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, State
@@ -87,7 +88,9 @@ class Predictor:
                 began = clock.elapsed()
                 try:
                     predictions = self._predict(batch, canvas, clock, autocast)
-                except (torch.OutOfMemoryError, MemoryError) as error:
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
                     self._most_tokens = len(batch.test) * self._tokens(canvas) // 2
                     if len(batch.test) == 1:
                         log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)

@@ -20,6 +20,7 @@ from solver.vote import Ballot, Candidate, fallbacks, two_attempts
 from tests.solver.samples import MIRROR, TALL, TASKS, config, grid
 
 COUNT = 6
+CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to …"
 
 
 def make_predictor(device: torch.device | str = "cpu", **settings: object) -> Predictor:
@@ -105,13 +106,20 @@ def test_asked_votes_are_a_limit() -> None:
 
 
 @pytest.mark.parametrize("largest", [1, 3])
-def test_out_of_memory_halves_the_batch_and_loses_nothing(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("too much"), RuntimeError(CPU_WORDS), MemoryError()],
+    ids=lambda e: type(e).__name__,
+)
+def test_out_of_memory_halves_the_batch_and_loses_nothing(
+    largest: int, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, sizes = predict.refine, []
 
     def scarce(model, inputs, *rest):  # type: ignore[no-untyped-def]
         sizes.append(len(inputs))
         if len(inputs) > largest:
-            raise torch.OutOfMemoryError("too much")
+            raise error
         return real(model, inputs, *rest)
 
     monkeypatch.setattr(predict, "refine", scarce)
@@ -132,6 +140,15 @@ def test_batches_under_a_deadline_follow_the_measured_pace(monkeypatch: pytest.M
     assert careful[0] == 1  # the first batch learns the pace …
     assert sum(careful) == 3 * COUNT
     assert careful == [1, whole[0] - 1]  # … and an hour is plenty for the rest
+
+
+def test_other_faults_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(predict, "refine", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(make_predictor().run(0, 1, Clock()))
 
 
 def test_a_sample_that_never_fits_costs_only_itself(monkeypatch: pytest.MonkeyPatch, caplog) -> None:  # type: ignore[no-untyped-def]
