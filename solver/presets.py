@@ -38,6 +38,7 @@ def tiny() -> SolveConfig:
             step_tokens=1000,
             learner=LearnerConfig(
                 lr=1e-3,
+                weight_decay=1.0,
                 row_lr=1e-3,
                 row_optimizer="adam_atan2",
                 warmup_steps=100,
