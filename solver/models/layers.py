@@ -56,7 +56,8 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (…, width) -> (…, width)."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        activated = F.silu(gate)
+        return self.down(activated * up if activated.requires_grad else activated.mul_(up))
 
 
 class Attention(nn.Module):

@@ -53,4 +53,9 @@ def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair (k, k + K/2) of x (B, N, heads, K) by its token's angle (RoPE, rotate-half layout)."""
     cosine, signed_sine = tables
     first, second = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cosine, torch.cat([second, first], dim=-1), signed_sine)
+    turned = x * cosine
+    if turned.requires_grad or x.dtype != cosine.dtype:
+        return torch.addcmul(turned, torch.cat([second, first], dim=-1), signed_sine)
+    for half, other, sine in zip(turned.chunk(2, dim=-1), (second, first), signed_sine.chunk(2, dim=-1), strict=True):
+        half.addcmul_(other, sine)  # the same sums, in place
+    return turned

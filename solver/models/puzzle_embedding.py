@@ -36,4 +36,4 @@ class AugmentationTokens(nn.Module):
 
 def puzzle_tokens(rows: Tensor, tokens: int, width: int) -> Tensor:
     """Rows (B, W), zero-padded to P*D and cut into P leading tokens (B, P, D)."""
-    return F.pad(rows, (0, tokens * width - rows.shape[1])).view(-1, tokens, width)
+    return F.pad(rows, (0, tokens * width - rows.shape[1])).view(len(rows), tokens, width)

@@ -83,8 +83,9 @@ class Case:
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     """The case, with what recorded it, torch's own matrix product on two threads, for these decide the rounding."""
     case = Case(request.param)
-    if case.meta["model"] != "trm":
-        pytest.skip(f"{request.param.stem}: a {case.meta['model']!r} case; this version has the TRM only")
+    if case.meta["model"] != "trm" or not case.meta["config"].get("no_ACT_continue", True):
+        kind = "an HRM" if case.meta["model"] != "trm" else "a Q-learning"
+        pytest.skip(f"{request.param.stem}: {kind} case; this version has the TRM, whose halting head stands alone")
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
