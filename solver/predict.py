@@ -17,6 +17,7 @@ from kernels.canvas import FIRST_COLOUR
 from solver.batches import Encoder
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, predict_canvas
+from solver.checks import at_least
 from solver.device import is_out_of_memory
 from solver.fit import Fitted
 from solver.models.positions import Canvas
@@ -40,6 +41,12 @@ class PredictConfig:
     halting_threshold: float = 0.95  # … or when its halting probability passes this
     batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
     augmentations: int | None = None  # votes a test input; None: every variant that was fitted
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no prediction."""
+        at_least("supervision_steps", self.supervision_steps, 1)
+        at_least("augmentations", self.augmentations, 1)
+        at_least("batch_tokens", self.batch_tokens, 1)
 
 
 class Samples(NamedTuple):

@@ -43,6 +43,8 @@ def check_run(run: object, where: str) -> Run:
     """`run`, if it is a record as the head of this module describes it. Raises InputError that begins with `where`."""
     if not isinstance(run, dict):
         raise fault(where, "the record of a run (an object)", run)
+    if "format" not in run:
+        raise fault(where, f"a {FILE_NAME}, which arc-trm solve leaves beside its submission", run)
     if _member(run, "format", int, where) != FORMAT:
         raise fault(f"{where}: format", f"{FORMAT}, the one that this version reads", run["format"])
     for key, kind in (("source", str), ("preset", str), ("seed", int)):

@@ -44,6 +44,8 @@ def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str])
     printed = json.loads(capsys.readouterr().out)
     assert printed["test_outputs"]["total"] == 3
     assert printed["tasks_all"]["total"] == 2
+    assert main(["score", submission, solutions, "--json", "--per-task"]) == 0
+    assert {row["id"] for row in json.loads(capsys.readouterr().out)["per_task"]} == {task.id for task in TASKS}
     assert main(["score", submission, solutions, "--per-task"]) == 0
     table = capsys.readouterr().out
     assert all(task.id in table for task in TASKS)
@@ -82,13 +84,16 @@ def test_every_option_leaves_a_valid_submission(files: Path, options: list[str])
 
 
 def test_options_reach_the_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {}
-    monkeypatch.setattr(cli, "solve", lambda *given: seen.update(config=given[2]) or pytest.exit)
-    monkeypatch.setattr(cli, "write_record", lambda *_: {"score": None})
-    monkeypatch.setattr(cli, "format_duration", lambda _: "")
-    with pytest.raises(AttributeError):  # there is no result to print
-        solve(files, "--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5")
-    changed = seen["config"]
+    seen = []
+
+    def stop(tasks: object, start: object, changed: object, *_: object) -> None:
+        seen.append(changed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "solve", stop)
+    options = ["--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5"]
+    assert solve(files, *options) == 130
+    (changed,) = seen
     assert changed.canvases.mode == "full"
     assert changed.fit.augmentations == changed.predict.augmentations == 3
     assert (changed.predict.early_stop, changed.predict.supervision_steps) == (False, 5)
@@ -142,6 +147,44 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
     else:
         assert main(arguments) == code
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--augmentations", "0"], "augmentations: expected 1 or more, got 0"),
+        (["--supervision-steps", "0"], "supervision-steps: expected 1 or more, got 0"),
+        (["--fit-steps", "-3"], "fit-steps: expected 0 or more, got -3"),
+        (["--weights", "nowhere"], "weights nowhere: expected a folder with model.safetensors"),
+        (["--device", "cuda"], "take --device cpu"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_impossible_settings_get_one_line(files: Path, options: list[str], message: str, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert solve(files, *options) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (files / "submission.json").exists()
+
+
+def test_nothing_of_the_users_is_overwritten(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    challenges = files / "challenges.json"
+    before = challenges.read_bytes()
+    assert solve(files, "--out", str(challenges)) == 1
+    (files / "run.json").write_text('{"mine": 1}')
+    assert solve(files) == 1
+    assert capsys.readouterr().err.count("choose another") == 2
+    assert challenges.read_bytes() == before
+    assert (files / "run.json").read_text() == '{"mine": 1}'
+    (files / "run.json").unlink()
+    assert solve(files) == solve(files) == 0  # a record of ours may be replaced
+
+
+def test_a_run_without_votes_says_so(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert solve(files, "--budget", "0s") == 0
+    assert "3 test outputs have no vote" in capsys.readouterr().err
 
 
 def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -237,7 +237,7 @@ def test_a_run_is_read_from_its_file_or_its_folder(tmp_path: Path) -> None:
 CANDIDATE = ("tasks", 0, "test", 0, "candidates", 0)
 BAD_RUNS = {
     "no object": ([], ["an object", "got []"]),
-    "another file": ({"a": [{"attempt_1": [[1]]}]}, ["format", "got none"]),
+    "another file": ({"a": [{"attempt_1": [[1]]}]}, ["a run.json", "attempt_1"]),
     "format": (changed(("format",), 2), ["format", "expected 1", "got 2"]),
     "source": (changed(("source",), 3), ["'source'", "a string", "got 3"]),
     "seed": (changed(("seed",), 1.5), ["'seed'", "a whole number", "got 1.5"]),
