@@ -23,7 +23,7 @@ class CanvasConfig:
 
     mode: CanvasMode = "full"
     sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # buckets of each side, ascending
-    fit_margin: int = 1  # room beside a pair in fitting: with 0 the network never sees where a grid ends
+    fit_margin: int = 1  # room beside a pair in fitting: with 0 a pair that fills its canvas shows no end of grid
 
     def bucket(self, size: Size, margin: int) -> Canvas:
         """The smallest canvas that holds a grid and `margin` cells more on each side, cut off at the full canvas."""

@@ -15,7 +15,7 @@ class AugmentationTokens(nn.Module):
     """Two tokens that describe a variant: its symmetry, and for each colour which colour it became.
 
     With them one row block can serve all variants of a task (`shared` embedding). The second token is the sum over the
-    colours of a vector for (colour, what it became); a token a colour learned the same and cost more (LOG.md).
+    colours of a vector for (colour, what it became); a token a colour learned no better and cost more (LOG.md).
     """
 
     count = 2
