@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gemm import Yardstick
+from solver.gemm import Yardstick
 from kernels import canvas, canvas_numba, canvas_torch
 from kernels.canvas import IGNORE, MAX_SIDE, PackedGrids, pack
 from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations

@@ -7,7 +7,7 @@ import orjson
 import tyro
 
 from benchmarks import augment, learner, tally
-from benchmarks.gemm import Yardstick
+from solver.gemm import Yardstick
 
 BENCHES = {
     "train": partial(learner.rows, "train"),

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.gemm import Yardstick
+from solver.gemm import Yardstick
 from kernels.canvas import MAX_SIDE
 from kernels.symmetry import COLOURS
-from solver.batches import PairStream
+from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, fit_canvas, predict_canvas
 from solver.learner import Learner, LearnerConfig
@@ -83,14 +83,15 @@ def fastest(step: Callable[[], int], canvas: Canvas) -> float:
 def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
     """Seconds a sample of one learner step on a canvas, its input included."""
     here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
-    variants = [make_variants(task.id, 8, seed=0) for task in here]
-    row_numbers = np.arange(8 * len(here)).reshape(-1, 8)
-    table = nn.Parameter(torch.zeros(row_numbers.size, model.config.row_width))
-    extra, generator = model.config.puzzle_tokens, np.random.default_rng(0)
-    stream = PairStream(here, variants, list(row_numbers), canvases, STEP_TOKENS, extra, generator, table.device)
+    examples = [
+        TaskExamples(task.train, make_variants(task.id, 8, seed=0), 8 * number + np.arange(8))
+        for number, task in enumerate(here)
+    ]
+    table = nn.Parameter(torch.zeros(8 * len(here), model.config.row_width))
+    stream = PairStream(examples, canvases, STEP_TOKENS, model.config.puzzle_tokens, 0, table.device)
     learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0))
     slots = stream.slot_count(canvas)
-    return fastest(lambda: learner.train_step(canvas, slots, lambda free: stream.draw(canvas, len(free))).slots, canvas)
+    return fastest(lambda: learner.train_step(canvas, slots, stream.on(canvas)).slots, canvas)
 
 
 @torch.inference_mode()

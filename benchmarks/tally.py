@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.augment import best_rate
-from benchmarks.gemm import Yardstick
+from solver.gemm import Yardstick
 from kernels import canvas_numba, tally, tally_numba, tally_torch
 from kernels.canvas import MAX_SIDE, Decoder, colours_of, pack
 from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations

@@ -31,11 +31,6 @@ def pick_precision(device: torch.device, precision: Precision = "auto") -> torch
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
-def training_precision(dtype: torch.dtype | None) -> torch.dtype | None:
-    """The precision to train in where prediction runs in `dtype`: float16 gradients would underflow unscaled."""
-    return None if dtype == torch.float16 else dtype
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a smaller batch may help. A GPU has an exception of its own; torch's CPU allocator only has words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

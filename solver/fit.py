@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from solver.batches import PairStream
+from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
 from solver.checks import at_least
@@ -92,10 +92,9 @@ def fit(
         return fitted
     device = start.table.device
     model = copy.deepcopy(start.model).train()
-    generator = np.random.default_rng([seed, len(tasks)])
-    extra = model.config.puzzle_tokens
+    examples = [TaskExamples(t.train, v, r) for t, v, r in zip(tasks, variants, rows, strict=True)]
     tokens = affordable_tokens(start.model, config.step_tokens, clock)
-    stream = PairStream(tasks, variants, rows, canvases, tokens, extra, generator, device)
+    stream = PairStream(examples, canvases, tokens, model.config.puzzle_tokens, seed, device)
     exploration = torch.Generator().manual_seed(seed)
     learner = Learner(model, nn.Parameter(table.clone()), config.learner, exploration, autocast)
     if _train(learner, stream, config, clock, fitted, show_progress):
@@ -117,7 +116,7 @@ def _train(
             learner.freeze_trunk(config.mode == "embeddings" or (config.mode == "staged" and progress < FROZEN_SHARE))
             canvas = stream.next_canvas()
             slots = stream.slot_count(canvas)
-            metrics = learner.train_step(canvas, slots, lambda free: stream.draw(canvas, len(free)), progress)  # noqa: B023
+            metrics = learner.train_step(canvas, slots, stream.on(canvas), progress)
             fitted.steps += 1
             bar.update()
             if fitted.steps % REPORT_EVERY == 0:

@@ -1,10 +1,12 @@
 """The loss of one supervision step: cross-entropy over the labelled tokens + halting.
 
-Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, section 4 and the published code.
+Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, section 4 and the published code; the
+Q-learning of when to continue: arXiv 2506.21734, section 2.
 """
 
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,12 +21,13 @@ class Losses(NamedTuple):
 
     tokens: Tensor  # mean cross-entropy over the labelled tokens
     halting: Tensor  # binary cross-entropy of "halt" against "the whole sequence is right"
+    continuing: Tensor  # binary cross-entropy of "continue" against what the next step promises; 0 without Q-learning
     right: Tensor  # bool: every labelled token is right
     predicted: Tensor  # (B, S) best tokens
 
     def total(self) -> Tensor:
         """Loss of each slot, (B,); the caller sums and divides by the global batch size."""
-        return self.tokens + HALTING_WEIGHT * self.halting
+        return self.tokens + HALTING_WEIGHT * (self.halting + self.continuing)
 
 
 def stablemax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -51,9 +54,25 @@ def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
     return losses.sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
 
 
-def step_losses(logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind) -> Losses:
-    """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64."""
+def step_losses(
+    logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind, continue_target: Tensor | None = None
+) -> Losses:
+    """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64, continue_target (B,)."""
     predicted = logits.argmax(dim=-1)
     right = ((predicted == labels) | (labels == IGNORE)).all(dim=1)
-    halting_loss = F.binary_cross_entropy_with_logits(halting[:, 0].float(), right.float(), reduction="none")
-    return Losses(cross_entropy(logits, labels, kind), halting_loss, right, predicted.detach())
+    to_halt, to_continue = halting.float().unbind(dim=1)
+    halting_loss = F.binary_cross_entropy_with_logits(to_halt, right.float(), reduction="none")
+    if continue_target is None:
+        continuing = torch.zeros_like(halting_loss)
+    else:
+        continuing = F.binary_cross_entropy_with_logits(to_continue, continue_target, reduction="none")
+    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right, predicted.detach())
+
+
+def continue_target(next_halting: Tensor, last: Tensor) -> Tensor:
+    """What continuing is worth (B,): the better choice of the next step, or to halt there if it is the last.
+
+    next_halting (B, 2): halting logits one supervision step later; last (B,) bool: whether that step is the last.
+    """
+    to_halt, to_continue = next_halting.float().unbind(dim=1)
+    return to_halt.where(last, to_halt.maximum(to_continue)).sigmoid()

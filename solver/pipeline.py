@@ -18,7 +18,6 @@ from kernels.canvas import Decoder
 from solver import submission_file
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
-from solver.device import training_precision
 from solver.files import write_atomically
 from solver.fit import FitConfig, Fitted, Knowledge, fit
 from solver.models.trm import TRM, TRMConfig
@@ -85,8 +84,7 @@ def solve(
     for number, group in enumerate(groups):
         mine = working.share(1 / (len(groups) - number))
         fitting = mine.share(config.fit_share)
-        precision = training_precision(autocast)
-        fitted = fit(group, start, config.fit, config.canvases, fitting, seed, precision, show_progress)
+        fitted = fit(group, start, config.fit, config.canvases, fitting, seed, autocast, show_progress)
         result.seconds["fit"] += fitting.elapsed()
         result.fit_steps += fitted.steps
         predicting = Clock(mine.left())

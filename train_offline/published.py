@@ -5,7 +5,7 @@ Source: github.com/SamsungSAILMontreal/TinyRecursiveModels, commit e7b6871: the 
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ _NAMES = {
     "q_head.weight": "halting_weight",
     "q_head.bias": "halting_bias",
 }
+_NETWORKS = {"L_level": "network", "H_level": "answer_network"}
 _LAYER_NAMES = {
     "self_attn.qkv_proj": "mixer.qkv",
     "self_attn.o_proj": "mixer.out",
@@ -42,16 +43,19 @@ def our_name(name: str) -> str:
     bare = name.removeprefix("_orig_mod.").removeprefix("model.").removeprefix("inner.")
     if bare in _NAMES:
         return _NAMES[bare]
-    head, _, rest = bare.partition("L_level.layers.")
+    level, _, rest = bare.partition(".layers.")
     index, _, part = rest.partition(".")
     published = part.removesuffix(".weight")
-    if head or not index.isdigit() or published not in _LAYER_NAMES:
+    if level not in _NETWORKS or not index.isdigit() or published not in _LAYER_NAMES:
         raise InputError(f"published checkpoint: no place for tensor {name!r}")
-    return f"network.layers.{index}.{_LAYER_NAMES[published]}.weight"
+    return f"{_NETWORKS[level]}.layers.{index}.{_LAYER_NAMES[published]}.weight"
 
 
-def our_config(published: Mapping[str, Any]) -> TRMConfig:
-    """Our TRMConfig from the published config names."""
+def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm") -> TRMConfig:
+    """Our TRMConfig from the published config names. Raises InputError for an HRM whose networks differ in depth."""
+    hrm = model == "hrm"
+    if hrm and published["H_layers"] != published["L_layers"]:
+        raise InputError(f"published config: expected H_layers equal to L_layers, got {published['H_layers']}")
     width, row_width = published["hidden_size"], published["puzzle_emb_ndim"]
     mixer = "mlp" if published.get("mlp_t", False) else "attention"
     return TRMConfig(
@@ -62,6 +66,9 @@ def our_config(published: Mapping[str, Any]) -> TRMConfig:
         expansion=published["expansion"],
         cycles=published["H_cycles"],
         latent_updates=published["L_cycles"],
+        networks=2 if hrm else 1,
+        gradient="one_step" if hrm else "full",
+        halting="q_learning" if hrm or not published.get("no_ACT_continue", True) else "binary",
         mixer=mixer,
         positions=published.get("pos_encodings", "none"),
         rope_theta=published.get("rope_theta", 10000.0),

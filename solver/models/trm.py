@@ -1,5 +1,7 @@
 """The Tiny Recursive Model (arXiv 2510.04871): one small network that refines an answer by recursing on itself.
 
+One recursion serves the TRM, the HRM it came from (arXiv 2506.21734) and the baselines of its ablations: they differ in
+how many networks and latents there are and in how many updates carry gradient (`TRMConfig`).
 Letters: B batch, P puzzle tokens, S = H*W canvas tokens, N = P + S, D width, V vocabulary.
 """
 
@@ -28,10 +30,14 @@ class TRMConfig:
     vocabulary: int = VOCABULARY  # V
     width: int = 512  # D
     heads: int = 8
-    layers: int = 2  # L
+    layers: int = 2  # L, of each network
     expansion: float = 4.0
     cycles: int = 3  # T in the paper; all but the last run without gradient
     latent_updates: int = 4  # n in the paper
+    networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
+    latents: int = 2  # 1: no latent z beside the answer, which takes n + 1 updates itself (section 4.2)
+    gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
+    halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
     mixer: Literal["attention", "mlp"] = "attention"
     positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
     rope_theta: float = 10000.0
@@ -47,13 +53,27 @@ class TRMConfig:
         if self.row_width > self.row_tokens * self.width:
             room = self.row_tokens * self.width
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
-        if min(self.vocabulary, self.layers, self.cycles, self.latent_updates, *self.canvas) < 1:
+        updates = self.latent_updates + (self.latents == 1)  # a single latent may do with the update of the answer
+        if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
             raise InputError(f"model: every count must be at least 1, got {self}")
+        if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
+            got = f"{self.networks} networks and {self.latents} latents"
+            raise InputError(f"model: expected 1 or 2 latents and no more networks than latents, got {got}")
 
     @property
     def puzzle_tokens(self) -> int:
         """P: the row's tokens and, for a shared embedding, those that describe the augmentation."""
         return self.row_tokens + (AugmentationTokens.count if self.embedding == "shared" else 0)
+
+    @property
+    def updates(self) -> int:
+        """Passes of a network in one cycle: n of the latent and one of the answer."""
+        return self.latent_updates + 1
+
+    @property
+    def graded_updates(self) -> int:
+        """Passes of a network in one supervision step that carry gradient."""
+        return min(self.latents, self.updates) if self.gradient == "one_step" else self.updates
 
     @property
     def any_canvas(self) -> bool:
@@ -105,7 +125,10 @@ class TRM(nn.Module):
             if config.mixer == "attention"
             else partial(TokenMLP, full_tokens, config.expansion)
         )
-        self.network = Network(partial(Layer, make_mixer, config.width, config.expansion), config.layers)
+        make_layer = partial(Layer, make_mixer, config.width, config.expansion)
+        self.network = Network(make_layer, config.layers)
+        if config.networks == 2:
+            self.answer_network = Network(make_layer, config.layers)
         self.output_head = Linear(config.width, config.vocabulary)
         self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
         self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))
@@ -133,22 +156,33 @@ class TRM(nn.Module):
         return scaled(x, config.width)
 
     def forward(self, x: Tensor, state: State, canvas: Canvas) -> Output:
-        """One supervision step; only the last of the T cycles carries gradient."""
+        """One supervision step: T cycles of updates, of which only the last ones carry gradient."""
         rotary = self.rotary(canvas, x.device)
-        y, z = state
+        first = self.config.cycles * self.config.updates - self.config.graded_updates
         with torch.no_grad():
-            for _ in range(self.config.cycles - 1):
-                y, z = self._cycle(x, y, z, rotary)
-        y, z = self._cycle(x, y, z, rotary)
+            state = self._update(x, state, rotary, 0, first)
+        y, z = self._update(x, state, rotary, first, self.config.cycles * self.config.updates)
         logits = self.output_head(y[:, self.config.puzzle_tokens :])
         halting = linear(y[:, 0], self.halting_weight) + self.halting_bias
         return Output(State(y.detach(), z.detach()), logits, halting)
 
-    def _cycle(self, x: Tensor, y: Tensor, z: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
-        injection = y + x  # the same for all n latent updates
-        for _ in range(self.config.latent_updates):
+    def _update(self, x: Tensor, state: State, rotary: Rotary, first: int, last: int) -> State:
+        """Updates first…last-1 of a supervision step: in each cycle n of the latent, then one of the answer."""
+        y, z = state
+        if self.config.latents == 1:
+            for _ in range(first, last):
+                y = self.network(y, x, rotary)
+            return State(y, z)
+        of_answer = self.answer_network if self.config.networks == 2 else self.network
+        for update in range(first, last):
+            place = update % self.config.updates
+            if place == self.config.latent_updates:
+                y = of_answer(y, z, rotary)
+                continue
+            if place == 0 or update == first:
+                injection = y + x  # the same for all n latent updates of a cycle
             z = self.network(z, injection, rotary)
-        return self.network(y, z, rotary), z
+        return State(y, z)
 
     def rotary(self, canvas: Canvas, device: torch.device) -> Rotary:
         """Rotary tables of a canvas, computed once a device. Raises InputError if the weights do not serve it."""

@@ -3,12 +3,13 @@
 from collections import Counter
 
 import numpy as np
+import orjson
 import pytest
 import torch
 
 from kernels.canvas import FIRST_COLOUR, IGNORE, PAD
 from kernels.symmetry import apply_permutation, apply_symmetry
-from solver.batches import PairStream
+from solver.batches import PairStream, TaskExamples
 from solver.canvases import CanvasConfig, CanvasMode
 from solver.tasks import Pair, Task
 from solver.variants import make_variants
@@ -18,10 +19,15 @@ WIDE = Task("wide", (Pair(grid("1234567"), grid("7654321")),), (Pair(grid("1"), 
 TASKS = [MIRROR, TALL, WIDE]
 
 
-def make_stream(device: torch.device, mode: CanvasMode = "tight", count: int = 16, seed: int = 0) -> PairStream:
-    variants = [make_variants(task.id, count, seed=0) for task in TASKS]
-    rows = [np.arange(len(v)) + 1000 * number for number, v in enumerate(variants)]
-    return PairStream(TASKS, variants, rows, CanvasConfig(mode), 300, 4, np.random.default_rng(seed), device)
+def make_stream(
+    device: torch.device, mode: CanvasMode = "tight", count: int = 16, seed: int = 0, first_weight: float = 1.0
+) -> PairStream:
+    examples = []
+    for number, task in enumerate(TASKS):
+        variants = make_variants(task.id, count, seed=0)
+        rows = np.arange(len(variants)) + 1000 * number
+        examples.append(TaskExamples(task.train, variants, rows, 1.0 if number else first_weight))
+    return PairStream(examples, CanvasConfig(mode), 300, 4, seed, device)
 
 
 @pytest.mark.parametrize("mode", ["tight", "full"])
@@ -63,6 +69,52 @@ def test_every_pair_is_drawn_equally_often(device: torch.device) -> None:
         seen.update((batch.ids // 1000).tolist())
     share = {task: seen[task] / sum(seen.values()) for task in range(3)}
     assert [share[t] for t in range(3)] == pytest.approx([3 / 6, 2 / 6, 1 / 6], abs=0.04)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.5])
+def test_a_weight_is_how_often_a_task_is_visited(device: torch.device, weight: float) -> None:
+    stream, seen = make_stream(device, "full", first_weight=weight), Counter()
+    seen.update((stream.draw((30, 30), 6000).ids // 1000).tolist())
+    pairs = np.array([3 * weight, 2, 1])
+    assert [seen[t] / 6000 for t in range(3)] == pytest.approx(pairs / pairs.sum(), abs=0.02)
+
+
+def test_a_visit_is_one_variant_of_a_task_with_all_its_pairs(device: torch.device) -> None:
+    """As the published sampler draws: tasks in random order, one random variant of each, its pairs shuffled."""
+    batch = make_stream(device, "full").draw((30, 30), 6 * 50)
+    ids, tokens = batch.ids.tolist(), batch.inputs.cpu().numpy()
+    place, orders = 0, set()
+    for _ in range(50):  # passes over the three tasks
+        visited = set()
+        for _ in range(3):
+            task = ids[place] // 1000
+            pairs = len(TASKS[task].train)
+            assert set(ids[place : place + pairs]) == {ids[place]}
+            grids = {tokens[k][tokens[k] >= FIRST_COLOUR].tobytes() for k in range(place, place + pairs)}
+            assert len(grids) == pairs
+            visited.add(task)
+            place += pairs
+        assert visited == {0, 1, 2}
+        orders.add(tuple(ids[place - 6 : place]))
+    assert len(orders) > 25
+
+
+def test_a_stream_goes_on_from_its_position(device: torch.device) -> None:
+    def draws(stream: PairStream) -> list[torch.Tensor]:
+        return [stream.draw(stream.next_canvas(), 700).inputs for _ in range(5)]
+
+    whole, resumed = make_stream(device), make_stream(device)
+    draws(whole)
+    resumed.seek(orjson.loads(orjson.dumps(whole.position())))
+    assert all(torch.equal(a, b) for a, b in zip(draws(whole), draws(resumed), strict=True))
+
+
+def test_ranks_share_what_one_process_would_draw(device: torch.device) -> None:
+    canvas = (4, 8)
+    whole = make_stream(device).draw(canvas, 7)
+    parts = [make_stream(device).draw(canvas, 7, part) for part in (slice(0, 3), slice(3, 7))]
+    for column, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(column, torch.cat(shares))
 
 
 def test_steps_cost_about_the_same_and_small_canvases_hold_more(device: torch.device) -> None:

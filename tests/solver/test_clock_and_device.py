@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from solver.budget import Clock, format_duration, parse_duration
-from solver.device import pick_device, pick_precision, training_precision
+from solver.device import pick_device, pick_precision
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,6 @@ def test_precision_follows_the_card(
     assert pick_precision(torch.device("cuda"), "float32") is None
     assert pick_precision(torch.device("cpu")) is None
     assert pick_precision(torch.device("cpu"), "bfloat16") == torch.bfloat16
-
-
-def test_training_avoids_unscaled_float16() -> None:
-    assert training_precision(torch.float16) is None
-    assert training_precision(torch.bfloat16) == torch.bfloat16
-    assert training_precision(None) is None
 
 
 def test_the_device_is_probed_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from kernels.canvas import IGNORE
-from solver.learner import Batch, Learner, LearnerConfig
+from solver.learner import Learner, LearnerConfig
 from solver.models.trm import TRM, TRMConfig
 from solver.objective import cross_entropy, step_losses
 from solver.optim import AdamAtan2, sign_sgd_
+from solver.slots import Batch
 
 CANVAS = (2, 3)
 MODEL = TRMConfig(width=16, heads=2, cycles=1, latent_updates=1, canvas=(3, 3), row_tokens=1, row_width=16)
@@ -92,7 +93,7 @@ def test_slots_keep_their_example_until_they_halt(device: torch.device) -> None:
     learner = make_learner(device, supervision_steps=3, exploration=0.0)
     drawn: list[int] = []
 
-    def draw(free: torch.Tensor) -> Batch:
+    def draw(free: torch.Tensor, mine: slice) -> Batch:
         drawn.append(len(free))
         return make_batch(len(free), seed=len(drawn), device=device)
 
@@ -107,17 +108,17 @@ def test_a_confident_slot_halts_early_unless_it_explores() -> None:
         learner = make_learner(supervision_steps=16, exploration=exploration, lr=0.0)
         with torch.no_grad():
             learner.model.halting_bias.fill_(5.0)
-        learner.train_step(CANVAS, 4, lambda free: make_batch(len(free)))
+        learner.train_step(CANVAS, 4, lambda free, mine: make_batch(len(free)))
         assert learner.slots[CANVAS].halted.tolist() == [halts] * 4  # an explorer stays at least 2 steps
 
 
 def test_partial_refill_replaces_the_halted_slots_alone() -> None:
     learner = make_learner(supervision_steps=9, exploration=0.0)
-    learner.train_step(CANVAS, 3, lambda free: make_batch(len(free)))
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
     slots = learner.slots[CANVAS]
     before = slots.batch.inputs.clone()
     slots.halted = torch.tensor([False, True, False])
-    learner.train_step(CANVAS, 3, lambda free: make_batch(len(free), seed=9))
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free), seed=9))
     assert torch.equal(slots.batch.inputs[[0, 2]], before[[0, 2]])
     assert torch.equal(slots.batch.inputs[1], make_batch(1, seed=9).inputs[0])
     assert slots.steps.tolist() == [2, 1, 2]
@@ -125,9 +126,9 @@ def test_partial_refill_replaces_the_halted_slots_alone() -> None:
 
 def test_every_canvas_keeps_its_own_slots() -> None:
     learner = make_learner()
-    learner.train_step(CANVAS, 2, lambda free: make_batch(len(free)))
-    learner.train_step((3, 2), 1, lambda free: make_batch(len(free)))
-    learner.train_step(CANVAS, 2, lambda free: make_batch(len(free)))
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    learner.train_step((3, 2), 1, lambda free, mine: make_batch(len(free)))
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
     assert {canvas: len(slots.steps) for canvas, slots in learner.slots.items()} == {CANVAS: 2, (3, 2): 1}
     assert learner.slots[CANVAS].steps.tolist() == [2, 2]
 
@@ -135,10 +136,10 @@ def test_every_canvas_keeps_its_own_slots() -> None:
 def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
     whole, parts = make_learner(accumulation=1), make_learner(accumulation=2)
     batch = make_batch(4)
-    whole.train_step(CANVAS, 4, lambda free: batch)
+    whole.train_step(CANVAS, 4, lambda free, mine: batch)
     for half in (torch.tensor([0, 1]), torch.tensor([2, 3])):
         parts.slots.clear()
-        parts.train_step(CANVAS, 2, lambda free, half=half: batch.at(half))
+        parts.train_step(CANVAS, 2, lambda free, mine, half=half: batch.at(half))
     assert (whole.step_count, parts.step_count) == (1, 1)
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
@@ -148,7 +149,7 @@ def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
 def test_clipping_bounds_the_gradient_it_measures() -> None:
     for clip_norm in (None, 1e-3):
         learner = make_learner(clip_norm=clip_norm)
-        learner.train_step(CANVAS, 2, lambda free: make_batch(len(free)))
+        learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
         assert (learner.gradient_norm is None) == (clip_norm is None)
     assert learner.gradient_norm is not None
     assert learner.gradient_norm > 1e-3  # before clipping
@@ -161,21 +162,36 @@ def test_frozen_trunk_stays_while_rows_move(row_optimizer: str) -> None:
         learner.model.halting_weight.normal_()
     before = [p.clone() for p in learner.model.parameters()]
     learner.freeze_trunk(True)
-    learner.train_step(CANVAS, 3, lambda free: make_batch(len(free)))
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert learner.table[:3].abs().min() > 0
     assert torch.equal(learner.table[3:], torch.zeros(2, 16))
     learner.freeze_trunk(False)
-    learner.train_step(CANVAS, 3, lambda free: make_batch(len(free)))
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
     assert not torch.equal(before[0], next(learner.model.parameters()))
 
 
 def test_average_starts_before_the_first_step() -> None:
     learner = make_learner(ema_decay=0.9)
     start = learner.model.output_head.weight.detach().clone()
-    learner.train_step(CANVAS, 2, lambda free: make_batch(len(free)))
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
     expected = 0.9 * start + 0.1 * learner.model.output_head.weight.detach()
     torch.testing.assert_close(learner.averaged()[0].output_head.weight.detach(), expected)
+
+
+@pytest.mark.parametrize("row_optimizer", ["sign_sgd", "adam_atan2"])
+def test_float16_is_scaled_and_an_overflow_moves_nothing(row_optimizer: str) -> None:
+    learner = make_learner(row_optimizer=row_optimizer)
+    learner = Learner(learner.model, learner.table, learner.config, learner.generator, torch.float16)
+    before, table = learner.model.token_embedding.detach().clone(), learner.table.detach().clone()
+    learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 1e30})
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert torch.equal(learner.model.token_embedding, before)
+    assert torch.equal(learner.table, table)
+    learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 2.0**10})
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert not torch.equal(learner.model.token_embedding, before)
+    assert learner.model.token_embedding.isfinite().all()
 
 
 def test_rate_warms_up_and_then_follows_its_schedule() -> None:
@@ -190,5 +206,5 @@ def test_learner_learns_what_can_be_learned() -> None:
     """A fixed batch is soon known by heart."""
     learner = make_learner(lr=3e-3, weight_decay=0.0, loss="softmax")
     batch = make_batch(4)
-    losses = [learner.train_step(CANVAS, 4, batch.at).token_loss.item() for _ in range(250)]
+    losses = [learner.train_step(CANVAS, 4, lambda free, mine: batch.at(free)).token_loss.item() for _ in range(250)]
     assert losses[-1] < 0.3 * losses[0]
