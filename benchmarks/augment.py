@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from solver.gemm import Yardstick
 from kernels import canvas, canvas_numba, canvas_torch
 from kernels.canvas import IGNORE, MAX_SIDE, PackedGrids, pack
 from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
+from solver.gemm import Yardstick
 
 GRIDS = 256
 PAIRS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # a call; enough that a call's overhead does not show

@@ -199,6 +199,10 @@ class PairStream:
         """How many slots a step on this canvas has, so that every step costs about the same."""
         return max(1, self._step_tokens // self._tokens(canvas))
 
+    def shares(self) -> dict[Canvas, float]:
+        """How often a step is on each canvas."""
+        return dict(zip(self.canvases, self._chance.tolist(), strict=True))
+
     def next_canvas(self) -> Canvas:
         """The canvas of the next step."""
         generator = np.random.default_rng([self._seed, _CANVAS_DRAWS, self._steps])

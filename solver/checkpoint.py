@@ -1,23 +1,30 @@
-"""Weights travel as a folder: model.safetensors, config.json, puzzles.json. Data only, nothing is ever unpickled."""
+"""Weights travel as a folder: model.safetensors, config.json, puzzles.json, manifest.json (what they were trained on).
 
+Data only, nothing is ever unpickled.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import orjson
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 
-from solver.checks import shown
+from solver.checks import fault, shown
 from solver.errors import InputError
-from solver.files import read_json, write_atomically
+from solver.files import read_json, write_atomically, write_atomically_with
 from solver.fit import Knowledge
 from solver.models.trm import TRM, TRMConfig
 
-WEIGHTS, CONFIG, PUZZLES = "model.safetensors", "config.json", "puzzles.json"
+WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzles.json", "manifest.json"
 TABLE = "puzzle_embedding"
 TRUNK = "trunk."
+
+PUZZLES_BYTES = 2**28  # largest puzzles.json that is read: several million rows
 
 
 def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
@@ -27,8 +34,9 @@ def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
     tensors[TABLE] = knowledge.table.contiguous()
     names = sorted(knowledge.rows, key=lambda name: knowledge.rows[name])
     write_atomically(folder / CONFIG, orjson.dumps(asdict(knowledge.model.config), option=orjson.OPT_INDENT_2))
-    write_atomically(folder / PUZZLES, orjson.dumps([{"name": name, "digest": digest} for name, digest in names]))
-    write_atomically(folder / WEIGHTS, save({name: tensor.cpu() for name, tensor in tensors.items()}))
+    write_atomically(folder / PUZZLES, orjson.dumps(_runs(names)))
+    write_atomically(folder / MANIFEST, orjson.dumps(knowledge.manifest, option=orjson.OPT_INDENT_2))
+    write_tensors(folder / WEIGHTS, tensors)
 
 
 def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
@@ -37,7 +45,7 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
     if not folder.is_dir():
         raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
     model = TRM(_config(folder / CONFIG))
-    tensors = _tensors(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     table = tensors.pop(TABLE, None)
     expected = {TRUNK + name: tensor for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() | tensors.keys()):
@@ -49,43 +57,89 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
     if table is None or table.shape[1:] != (width,) or len(table) != len(rows):
         raise InputError(f"{folder / WEIGHTS}: tensor {TABLE!r}: expected ({len(rows)}, {width}), got {_shape(table)}")
     model.load_state_dict({name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()})
-    return Knowledge(model.to(device).eval(), table.to(device), rows)
+    return Knowledge(model.to(device).eval(), table.to(device), rows, _manifest(folder / MANIFEST))
 
 
 def _shape(tensor: torch.Tensor | None) -> str:
     return "none" if tensor is None else str(tuple(tensor.shape))
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, mapped and not read: a page is in memory only once it is touched.
+
+    Writing to them changes neither the file nor what others see. Raises InputError for no file or a broken one.
+    """
     try:
-        return load(path.read_bytes())
+        return load_file(path)
     except OSError as error:
         raise InputError(f"{path}: expected the weights, got {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: expected a whole safetensors file, got {shown(str(error))}") from None
 
 
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write contiguous tensors as a safetensors file, atomically and without a copy in memory."""
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_atomically_with(path, write, f"{len(tensors)} tensors")
+
+
 def _config(path: Path) -> TRMConfig:
-    document = read_json(path)
-    known = {field.name: field for field in fields(TRMConfig)}
-    if not isinstance(document, dict) or document.keys() != known.keys():
-        raise InputError(f"{path}: expected an object with {', '.join(known)}, got {shown(document)}")
+    """The settings in a file; those that it lacks have come since it was written, and are what they were before."""
+    document, default = read_json(path), TRMConfig()
+    if not isinstance(document, dict):
+        raise fault(str(path), "an object with the model's settings", document)
+    unknown = sorted(document.keys() - {field.name for field in fields(TRMConfig)})
+    if unknown:
+        names = ", ".join(field.name for field in fields(TRMConfig))
+        raise InputError(f"{path}: expected an object with {names}, got {shown(unknown[0])}")
     values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
-    default = TRMConfig()
+    hints = get_type_hints(TRMConfig)
     for name, value in values.items():
-        wanted = type(getattr(default, name))
+        wanted, of = type(getattr(default, name)), f"{path}: {name}"
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise InputError(f"{path}: {name}: expected a {wanted.__name__}, got {shown(value)}")
+            raise InputError(f"{of}: expected a {wanted.__name__}, got {shown(value)}")
+        if wanted is str and value not in get_args(hints[name]):
+            raise fault(of, f"one of {', '.join(get_args(hints[name]))}", value)
+        if wanted is tuple and [type(side) for side in value] != [int, int]:
+            raise fault(of, "a height and a width", value)
     return TRMConfig(**values)
 
 
-def _rows(path: Path) -> dict[tuple[str, str], int]:
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
     document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("leaks_allowed", False), bool):
+        raise InputError(f"{path}: expected what the weights were trained on, got {shown(document)}")
+    return document
+
+
+def _runs(names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The puzzles as the file lists them: a million rows are small where neighbours share their digest."""
+    runs: list[dict[str, Any]] = []
+    for digest, run in groupby(names, key=lambda name: name[1]):
+        of_run = [name for name, _ in run]
+        runs.append({"name": of_run[0], "digest": digest} if len(of_run) == 1 else {"names": of_run, "digest": digest})
+    return runs
+
+
+def _rows(path: Path) -> dict[tuple[str, str], int]:
+    document = read_json(path, PUZZLES_BYTES)
     if not isinstance(document, list):
         raise InputError(f"{path}: expected a list of puzzles, got {shown(document)}")
     rows: dict[tuple[str, str], int] = {}
     for index, item in enumerate(document):
-        if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("name", "digest")):
+        names = item.get("names", [item.get("name")]) if isinstance(item, dict) else None
+        if not isinstance(names, list) or not all(isinstance(text, str) for text in (*names, item.get("digest"))):
             raise InputError(f"{path}: [{index}]: expected a name and a digest, got {shown(item)}")
-        rows[item["name"], item["digest"]] = index
+        for name in names:
+            if (name, item["digest"]) in rows:
+                raise InputError(f"{path}: [{index}]: expected every puzzle once, got {shown(name)} twice")
+            rows[name, item["digest"]] = len(rows)
     return rows

@@ -24,7 +24,7 @@ from solver.pipeline import SolveConfig, baseline, fresh_knowledge, score_result
 from solver.presets import PRESETS
 from solver.report import write_report
 from solver.run_file import FILE_NAME, read_run
-from solver.score import format_per_task, format_table, score
+from solver.score import LEAK_WARNING, format_per_task, format_table, score
 from solver.sources import load_tasks, load_truths
 
 Duration = Annotated[
@@ -38,7 +38,12 @@ Duration = Annotated[
     ),
 ]
 
-ELSEWHERE = {"bench": "benchmarks.cli"}
+ELSEWHERE = {
+    "train": "train_offline.cli:command",
+    "import-published": "train_offline.exchange:import_command",
+    "export-published": "train_offline.exchange:export_command",
+    "bench": "benchmarks.cli:command",
+}
 """Commands that live above solver in the one-way order of imports: found by name, when they are asked for."""
 
 
@@ -150,6 +155,8 @@ def _print_record_score(record: dict[str, Any]) -> None:
     for name, key in (("score", "score"), ("baseline (copy the input / commonest output)", "baseline")):
         outputs = record[key]["test_outputs"]
         print(f"{name}: {outputs['correct']} of {outputs['total']} test outputs, pass@2")
+    if LEAK_WARNING in record["notes"]:
+        print(LEAK_WARNING)
 
 
 def score_command(
@@ -172,10 +179,15 @@ def score_command(
     except InputError as error:
         raise InputError(f"{error} (scored against {solutions})") from None
     result = score(answers, truths)
+    record = submission.parent / FILE_NAME  # beside a submission of ours; it knows whether the weights saw the outputs
+    leaks = record.exists() and LEAK_WARNING in read_run(record)["notes"]
     if json:
         rows = [{"id": row.id, "right": row.right, "total": row.total, "hits": row.hits} for row in result.per_task]
-        print(orjson.dumps({**result.to_json(), **({"per_task": rows} if per_task else {})}).decode())
+        more = {**({"per_task": rows} if per_task else {}), **({"warning": LEAK_WARNING} if leaks else {})}
+        print(orjson.dumps({**result.to_json(), **more}).decode())
         return 0
+    if leaks:
+        print(LEAK_WARNING)
     print(format_table(result))
     if per_task:
         print(format_per_task(result))
@@ -229,8 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report": report_command,
     }
     try:
-        for name, module in ELSEWHERE.items():
-            commands[name] = importlib.import_module(module).command
+        for name, place in ELSEWHERE.items():
+            module, _, function = place.partition(":")
+            commands[name] = getattr(importlib.import_module(module), function)
         return tyro.extras.subcommand_cli_from_dict(
             commands, prog="arc-trm", description=__doc__, args=arguments, sort_subcommands=False
         )

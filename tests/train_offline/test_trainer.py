@@ -1,0 +1,218 @@
+"""The loop: what it leaves, how it ends, and that a run that was killed goes on as if it had not been."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from solver.checkpoint import load_knowledge
+from solver.errors import InputError
+from solver.learner import Learner
+from solver.ranks import Ranks
+from tests.train_offline.tiny_runs import ARGUMENTS, CPU, corpus, options, same_checkpoints, tiny_config, trainer
+from train_offline.metrics import read_metrics
+from train_offline.trainer import Trainer
+from train_offline.training_state import checkpoints
+
+
+def test_a_run_leaves_weights_metrics_and_scores(tmp_path: Path) -> None:
+    run = trainer(tmp_path, evaluate_every=4)
+    assert run.run() == "done"
+    folder = checkpoints(tmp_path / "run")[-1]
+    assert folder.name == "step-00000008"
+    knowledge = load_knowledge(folder, CPU)
+    assert knowledge.model.config == run.learner.model.config
+    assert {name for name, _ in knowledge.rows} == {"a", "b"}
+    assert not knowledge.saw_test_outputs
+    lines = read_metrics(tmp_path / "run")
+    assert [(line["step"], line["group"]) for line in lines] == [
+        (2, "train"), (4, "train"), (4, "evaluation"), (6, "train"), (8, "train"), (8, "evaluation"),
+    ]  # fmt: skip
+    for line in lines:
+        values = [value for value in line.values() if isinstance(value, float)]
+        assert values
+        assert all(map(math.isfinite, values))
+    train = [line for line in lines if line["group"] == "train"]
+    assert all(0 <= line["input_share"] < 1 for line in train)
+    assert any(line["input_share"] for line in train)
+    assert all(line["examples_per_second"] > 0 and line["peak_share"] > 0 for line in train)
+    assert all(1 <= line["supervision_steps"] <= 3 for line in train)
+    assert lines[-1]["outputs"] == 1  # the test output of "b", which is not trained on
+
+
+@pytest.mark.parametrize("rows", ["adam_atan2", "sign_sgd"])
+def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer(whole, rows=rows).run()
+    trainer(parts, rows=rows, steps=8, stop_after=4)
+    again = trainer(parts, rows=rows, resume=True)
+    assert again.progress.step == 4
+    assert again.progress.restarts == 1
+    again.run()
+    same_checkpoints(whole / "run", parts / "run")
+    steps = [line["step"] for line in read_metrics(parts / "run")]
+    assert steps == sorted(steps)
+
+
+def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
+    """20 steps are 10, a kill that nothing can catch, and 10 more."""
+    data = corpus(tmp_path)
+    command = [sys.executable, "-m", "train_offline", *ARGUMENTS, *data, "--steps", "20", "--checkpoint-steps", "10"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+    def train(name: str, *more: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, "--out", str(tmp_path / name), *more], env=environment)
+
+    whole = train("whole")
+    killed = train("killed")
+    while not checkpoints(tmp_path / "killed"):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    for late in checkpoints(tmp_path / "killed")[1:]:  # it may have come further before the kill
+        late.rename(late.with_name("late-" + late.name))
+    assert train("killed", "--resume").wait() == 0
+    assert whole.wait() == 0
+    same_checkpoints(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    trainer(tmp_path, checkpoint_steps=1, keep=3).run()
+    assert [path.name[-1] for path in checkpoints(tmp_path / "run")] == ["6", "7", "8"]
+
+
+def test_checkpoints_by_time(tmp_path: Path) -> None:
+    trainer(tmp_path, checkpoint_seconds=0.0, keep=99).run()
+    assert len(checkpoints(tmp_path / "run")) == 8
+
+
+def test_the_time_limit_ends_cleanly(tmp_path: Path) -> None:
+    run = trainer(tmp_path, time_limit=0.0)
+    assert run.run() == "time"
+    assert run.progress.step == 1
+    assert checkpoints(tmp_path / "run")[-1].name == "step-00000001"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_end(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path)
+    step = at_step(3, lambda learner: os.kill(os.getpid(), number))
+    monkeypatch.setattr(Learner, "train_step", step)
+    handler = signal.getsignal(number)
+    assert run.run() == "interrupted"
+    assert checkpoints(tmp_path / "run")[-1].name == "step-00000003"
+    assert signal.getsignal(number) == handler
+
+
+def at_step(number: int, act: Callable[[Learner], None]) -> Callable[..., Any]:
+    """A learner's step that does something besides, once."""
+    original, count = Learner.train_step, 0
+
+    def step(learner: Learner, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == number:
+            act(learner)
+        return original(learner, *arguments)
+
+    return step
+
+
+@pytest.mark.parametrize("harm", [math.nan, 1e30])
+def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(
+    tmp_path: Path, harm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poison(learner: Learner) -> None:
+        with torch.no_grad():
+            learner.model.output_head.weight.mul_(harm)
+
+    monkeypatch.setattr(Learner, "train_step", at_step(5, poison))
+    run = trainer(tmp_path, checkpoint_steps=4)
+    with pytest.raises(InputError, match=r"step [56]: expected a sensible loss, got .*step-00000004 with --resume and"):
+        run.run()
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000004"]
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of a step is that of the weights before it: a last step may ruin them unseen."""
+    run = trainer(tmp_path, steps=2)
+    original = Learner._move
+
+    def move(learner: Learner, progress: float) -> None:
+        original(learner, progress)
+        if learner.step_count == 2:
+            with torch.no_grad():
+                learner.model.halting_bias.fill_(math.nan)
+
+    monkeypatch.setattr(Learner, "_move", move)
+    with pytest.raises(InputError, match="got nan: start again"):
+        run.run()
+    assert not checkpoints(tmp_path / "run")
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
+    trainer(tmp_path).run()
+    with pytest.raises(InputError, match="expected no earlier run, got step-00000008: add --resume"):
+        trainer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: replace(c, model=replace(c.model, width=32)), "expected this run's model"),
+        (lambda c: replace(c, arc=replace(c.arc, largest_side=4)), "data: expected"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path: Path, change: Callable[..., Any], words: str) -> None:
+    trainer(tmp_path).run()
+    with pytest.raises(InputError, match=words):
+        trainer(tmp_path, resume=True, change=change)
+
+
+def test_leaks_are_written_into_the_checkpoint(tmp_path: Path) -> None:
+    run = trainer(tmp_path, change=lambda c: replace(c, arc=replace(c.arc, allow_leaks=True)))
+    run.run()
+    assert load_knowledge(checkpoints(tmp_path / "run")[-1], CPU).saw_test_outputs
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of itself
+@pytest.mark.parametrize("mode", ["off", "eager"])
+def test_compiled_layers_train_alike(tmp_path: Path, mode: Any) -> None:
+    plain, compiled = tmp_path / "plain", tmp_path / "compiled"
+    trainer(plain, steps=2).run()
+    trainer(compiled, steps=2, compile=mode).run()
+    a, b = (load_file(checkpoints(p / "run")[-1] / "training.safetensors") for p in (plain, compiled))
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], msg=name)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_tensorboard_on_demand(tmp_path: Path, wanted: bool) -> None:
+    trainer(tmp_path, tensorboard=wanted).run()
+    assert bool(list((tmp_path / "run").glob("tensorboard/events*"))) == wanted
+
+
+def test_metrics_of_a_killed_run_are_cut_back(tmp_path: Path) -> None:
+    trainer(tmp_path).run()
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"step":9,"group":"train"}\n{"step":')  # a kill in the midst of a line
+    trainer(tmp_path, resume=True, steps=8)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()][-1] == 8
+
+
+def test_more_ranks_than_slots_are_refused(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    with pytest.raises(InputError, match="expected a slot a rank on every canvas, got 5 for 7 ranks"):
+        Trainer(tiny_config(tmp_path), run._problem, options(tmp_path, resume=True), CPU, Ranks(0, 7))

@@ -1,0 +1,103 @@
+"""Training runs of seconds on two hand-made tasks, and what their tests share."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import load_file
+
+from solver.canvases import CanvasConfig
+from solver.learner import LearnerConfig
+from solver.models.trm import TRMConfig
+from solver.predict import PredictConfig
+from solver.ranks import Ranks
+from tests.train_offline.small_corpora import pair, save, task
+from train_offline.arc import arc_problem
+from train_offline.config import ArcConfig, EvaluationConfig, TrainConfig
+from train_offline.corpora import load_corpora
+from train_offline.trainer import RunOptions, Trainer
+from train_offline.training_state import checkpoints
+
+CPU = torch.device("cpu")
+MODEL = TRMConfig(
+    width=16, heads=2, cycles=1, latent_updates=1, positions="rope2d", embedding="shared", row_tokens=1, row_width=16
+)
+ARGUMENTS = [
+    "tiny", "--model.width", "16", "--model.row-width", "16", "--model.latent-updates", "1", "--step-tokens", "300",
+    "--evaluation.every", "None", "--evaluation.votes", "2", "--report-every", "5", "--arc.largest-side", "30",
+]  # fmt: skip
+"""The command line of a run as small; the corpus is to be added."""
+
+
+def corpus(folder: Path) -> list[str]:
+    """--data of two tasks: of "b" the test output is held out."""
+    full = save(folder / "a.json", task([pair(1), pair(2)], [pair(3, 5)]))
+    half = save(folder / "b.json", task([pair(4), pair(5, 5)], [pair(6)]))
+    return ["--data", full, "--data", f"{half}:demonstrations"]
+
+
+def tiny_config(
+    folder: Path, steps: int = 8, rows: Any = "adam_atan2", evaluate_every: int | None = None
+) -> TrainConfig:
+    data = tuple(corpus(folder)[1::2])
+    return TrainConfig(
+        "test",
+        steps,
+        arc=ArcConfig(data=data, augmentations=12),
+        model=MODEL if rows == "adam_atan2" else replace(MODEL, embedding="variant"),
+        learner=LearnerConfig(lr=1e-3, row_lr=1e-3, row_optimizer=rows, warmup_steps=3, supervision_steps=3),
+        canvases=CanvasConfig("tight"),
+        step_tokens=300,
+        evaluation=EvaluationConfig(evaluate_every, votes=2, predict=PredictConfig(supervision_steps=2)),
+    )
+
+
+def options(folder: Path, **changes: Any) -> RunOptions:
+    return RunOptions(**{"out": folder / "run", "report_every": 2, "show_progress": False, **changes})
+
+
+def trainer(
+    folder: Path,
+    steps: int = 8,
+    rows: str = "adam_atan2",
+    evaluate_every: int | None = None,
+    stop_after: int | None = None,
+    change: Callable[[TrainConfig], TrainConfig] = lambda config: config,
+    **run: Any,
+) -> Trainer:
+    """A trainer in `folder`/run; with `stop_after` it is run and left after so many steps."""
+    config = change(tiny_config(folder, steps, rows, evaluate_every))
+    with patch("train_offline.arc.load_corpora", partial(load_corpora, always_held_out=())):  # saves a second
+        problem = arc_problem(config, 0, CPU)
+    made = Trainer(config, problem, options(folder, **run), CPU, Ranks())
+    if stop_after:
+        made._options = replace(made._options, checkpoint_steps=stop_after)
+        save_only = made._save
+
+        def save_and_leave(window: Any) -> None:
+            save_only(window)
+            raise SystemExit
+
+        made._save = save_and_leave  # type: ignore[method-assign]
+        with suppress(SystemExit):
+            made.run()
+    return made
+
+
+def same_checkpoints(a: Path, b: Path) -> None:
+    """Whether the last checkpoints of two runs hold the same tensors, to the bit."""
+    first, second = checkpoints(a)[-1], checkpoints(b)[-1]
+    assert first.name == second.name
+    names = {path.name for path in first.glob("*.safetensors")}
+    assert names == {path.name for path in second.glob("*.safetensors")}
+    assert {"model.safetensors", "training.safetensors", "slots-0.safetensors"} <= names
+    for name in names:
+        one, other = load_file(first / name), load_file(second / name)
+        assert one.keys() == other.keys()
+        for key, tensor in one.items():
+            assert torch.equal(tensor, other[key]), f"{name}: {key}"

@@ -1,0 +1,223 @@
+"""The training loop: learner steps on a stream, seen, scored, saved, and resumed to the bit.
+
+The same on one process or many (`solver/ranks.py`): rank 0 talks and decides, all ranks step together.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from solver.budget import Clock
+from solver.errors import InputError
+from solver.fit import Knowledge
+from solver.gemm import gemm_gflops
+from solver.learner import Learner
+from solver.models.trm import TRM
+from solver.ranks import Ranks
+from solver.score import LEAK_WARNING
+from solver.slots import Batch, Draw
+from train_offline.config import TrainConfig
+from train_offline.cost import train_flops
+from train_offline.metrics import MetricsLog, Window
+from train_offline.problem import Problem
+from train_offline.training_state import Progress, checkpoints, load_training, save_training
+
+EXPLODED = 3.0  # times the loss of the first window: no longer learning
+CompileMode = Literal["off", "eager", "inductor"]
+Ending = Literal["done", "time", "interrupted"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how long a run goes, whatever it trains."""
+
+    out: Path
+    seed: int = 0
+    resume: bool = False
+    time_limit: float = math.inf  # seconds
+    checkpoint_steps: int = 1000
+    checkpoint_seconds: float = 600.0
+    keep: int = 3  # checkpoints
+    report_every: int = 10  # steps between readings of the loss: each waits for the device
+    compile: CompileMode = "off"
+    tensorboard: bool = False
+    show_progress: bool = True
+
+
+class Trainer:
+    """One run of a configuration on a problem."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        problem: Problem,
+        options: RunOptions,
+        device: torch.device,
+        ranks: Ranks,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        """Start from scratch, or with `resume` from the last checkpoint. Raises InputError if that is another run's."""
+        self._config, self._problem, self._options = config, problem, options
+        self._ranks, self._autocast = ranks, autocast
+        smallest = min(problem.stream.slot_count(canvas) for canvas in problem.stream.canvases)
+        if smallest < ranks.count:
+            got = f"{smallest} for {ranks.count} ranks"
+            raise InputError(f"step_tokens {config.step_tokens}: expected a slot a rank on every canvas, got {got}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            model = TRM(config.model)
+        table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
+        exploration = torch.Generator().manual_seed(options.seed)
+        self.learner = Learner(model.to(device).train(), table, config.learner, exploration, autocast, ranks)
+        self.progress = Progress(options.seed, problem.manifest["digest"])
+        self._resume()
+        if options.compile != "off":
+            self.learner.model.compile_layers(options.compile)
+        self.gflops = gemm_gflops(device, autocast or torch.float32)
+        self._stop: int | None = None  # the signal that asked for the end
+        self._log = MetricsLog(options.out, self.progress.step, options.tensorboard, ranks.rank)
+        shown = options.show_progress and ranks.rank == 0
+        self._bar = tqdm(
+            initial=self.progress.step, total=config.steps, desc="train", unit="step", disable=not shown, mininterval=1
+        )
+
+    def _resume(self) -> None:
+        found, options = checkpoints(self._options.out), self._options
+        if found and not options.resume:
+            hint = "add --resume, or choose another --out"
+            raise InputError(f"{options.out}: expected no earlier run, got {found[-1].name}: {hint}")
+        if found:
+            self.progress, position = load_training(found[-1], self.learner, self.progress)
+            self._problem.stream.seek(position)
+
+    def run(self) -> Ending:
+        """Train to the end, the time limit or an interrupt, and save; the metrics go to `metrics.jsonl`.
+
+        Raises InputError, after leaving the last good checkpoint, if the loss is no longer a sensible number.
+        """
+        options, config, progress = self._options, self._config, self.progress
+        clock, window, saved_at = Clock(options.time_limit), Window(), time.monotonic()
+        ending: Ending | None = "done" if progress.step >= config.steps else None
+        with self._stop_signals():
+            while ending is None:
+                self._step(window)
+                last = progress.step >= config.steps
+                if progress.step % options.report_every == 0 or last:
+                    self._report(window)
+                    window = Window()
+                due = time.monotonic() - saved_at > options.checkpoint_seconds
+                ending, due = self._agree(clock.expired(), due or progress.step % options.checkpoint_steps == 0)
+                ending = "done" if last else ending
+                with window.paused():
+                    if ending or due:
+                        self._save(window)
+                        saved_at = time.monotonic()
+                    if ending == "done" or (config.evaluation.every and progress.step % config.evaluation.every == 0):
+                        self.evaluate()
+        self._log.close()
+        self._bar.close()
+        return ending
+
+    def evaluate(self) -> dict[str, float]:
+        """Score the moving average, this checkpoint's alone, on what is held out."""
+        model, table = self.learner.averaged()
+        figures = self._problem.evaluate(model.eval(), table, self._ranks, self._autocast)
+        self._log.write(self.progress.step, figures, "evaluation")
+        if self._ranks.rank == 0:
+            words = ", ".join(f"{v} {name}" if isinstance(v, int) else f"{name} {v:.1%}" for name, v in figures.items())
+            leaks = f" ({LEAK_WARNING})" if self._problem.manifest["leaks_allowed"] else ""
+            self._bar.write(f"step {self.progress.step}: held out{leaks}: {words}")
+        return figures
+
+    def _step(self, window: Window) -> None:
+        stream, learner, progress = self._problem.stream, self.learner, self.progress
+        while True:  # until the weights have moved: gradients of half an accumulation cannot be saved
+            canvas = stream.next_canvas()
+            slots = stream.slot_count(canvas)
+            draw = self._timed(stream.on(canvas), window)
+            metrics = learner.train_step(canvas, slots, draw, progress.step / self._config.steps)
+            window.add(metrics, slots * train_flops(self._config.model, canvas))
+            if not learner.between_moves:
+                break
+        progress.step += 1
+        self._bar.update()
+
+    def _timed(self, draw: Draw, window: Window) -> Draw:
+        def timed(free: Tensor, mine: slice) -> Batch:
+            began = time.perf_counter()
+            batch = draw(free, mine)
+            window.drawing += time.perf_counter() - began
+            return batch
+
+        return timed
+
+    def _report(self, window: Window) -> None:
+        means = window.means(self._ranks, self.gflops)
+        progress = self.progress
+        progress.seconds += means.pop("window_seconds")
+        self._check(means["loss"])
+        progress.first_loss = progress.first_loss or means["loss"]
+        factor = self.learner.lr_factor(progress.step / self._config.steps)
+        self._log.write(progress.step, {**means, "lr": self.learner.config.lr * factor, "seconds": progress.seconds})
+        self._bar.set_postfix_str(_postfix(means), refresh=False)
+
+    def _check(self, loss: float) -> None:
+        """Raise InputError, which says what to do, unless the loss is a number and no explosion."""
+        first = self.progress.first_loss
+        if math.isfinite(loss) and (first is None or loss < EXPLODED * first):
+            return
+        saved = checkpoints(self._options.out)
+        lr, step = self.learner.config.lr, self.progress.step
+        advice = f"go on from {saved[-1]} with --resume" if saved else "start again"
+        advice += f" and --learner.lr {lr / 3:.1g} (now {lr:g})"
+        raise InputError(f"step {step}: expected a sensible loss, got {loss:.4g}: {advice}")
+
+    def _agree(self, expired: bool, due: bool) -> tuple[Ending | None, bool]:
+        """What all ranks do now: whether to end, and whether to save. The first rank's clock counts."""
+        first = self._ranks.rank == 0
+        stop, expired_sum, due_sum = self._ranks.total([self._stop is not None, first and expired, first and due])
+        return ("interrupted" if stop else "time" if expired_sum else None), bool(due_sum)
+
+    def _save(self, window: Window) -> None:
+        if window.steps:
+            self._check(window.means(self._ranks, self.gflops)["loss"])
+        if not all(bool(parameter.isfinite().all()) for parameter in self.learner.model.parameters()):
+            self._check(math.nan)
+        model, table = self.learner.averaged()
+        knowledge = Knowledge(model, table, self._problem.rows, self._problem.manifest)
+        position = self._problem.stream.position()
+        save_training(self._options.out, self.learner, self.progress, position, knowledge, self._options.keep)
+
+    @contextmanager
+    def _stop_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step in work; a second Ctrl-C ends it at once."""
+
+        def note(number: int, frame: object) -> None:
+            if self._stop is not None:
+                raise KeyboardInterrupt
+            self._stop = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _postfix(means: dict[str, float]) -> str:
+    """What the bar shows of a window."""
+    work = f"{means['examples_per_second']:.0f} examples/s, {means['peak_share']:.0%} of peak"
+    return (
+        f"loss {means['loss']:.3f}, exact {means['exact']:.1%}, {means['supervision_steps']:.1f} supervision steps, "
+        f"{work}, input {means['input_share']:.1%}"
+    )

@@ -1,0 +1,172 @@
+"""Checkpoints of a training run: everything needed to go on as if nothing had happened, and weights ready to use.
+
+A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights as `--weights` takes them
+(`solver/checkpoint.py`), and beside them `training.json` (counts, the position in the stream, settings),
+`training.safetensors` (raw weights, optimizer) and `slots-RANK.safetensors` (the examples in work). It is written under
+another name and renamed when it is whole, so a kill at any moment leaves the one before.
+"""
+
+import re
+import shutil
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from torch import Tensor
+
+from solver.checkpoint import load_knowledge, read_tensors, save_knowledge, write_tensors
+from solver.checks import shown
+from solver.errors import InputError
+from solver.files import read_json, write_atomically
+from solver.fit import Knowledge
+from solver.learner import Learner
+from solver.models.trm import State
+from solver.slots import Batch, Slots
+
+FOLDER = "checkpoints"
+COUNTS, TENSORS = "training.json", "training.safetensors"
+_SLOT_PARTS = (*Batch._fields, *State._fields, "steps", "halted")
+
+
+@dataclass
+class Progress:
+    """How far a run is, and what it is a run of."""
+
+    seed: int
+    data: str  # digest of what is trained on
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training, over all its runs
+    first_loss: float | None = None  # of the first window, which an explosion is measured against
+    restarts: int = 0  # times it was resumed
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(p for p in (out / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
+
+
+def save_training(
+    out: Path, learner: Learner, progress: Progress, position: dict[str, Any], knowledge: Knowledge, keep: int
+) -> Path:
+    """Write a checkpoint, all ranks together, and remove all but the last `keep`; returns its folder.
+
+    `position` is the stream's and `knowledge` the moving average. Raises InputError if it cannot be written.
+    """
+    ranks, final = learner.ranks, out / FOLDER / f"step-{progress.step:08d}"
+    partial = final.with_name(final.name + ".partial")
+    if ranks.rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    ranks.wait()
+    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
+    if ranks.rank == 0:
+        save_knowledge(partial, knowledge)
+        write_tensors(partial / TENSORS, _learner_tensors(learner))
+        counts = {
+            "progress": asdict(progress),
+            "stream": position,
+            "learner": asdict(learner.config),
+            "optimizer_steps": [learner.step_count, *(group["step"] for group in learner.optimizer.param_groups)],
+            "scaler": learner.scaler.state_dict(),
+        }
+        write_atomically(partial / COUNTS, orjson.dumps(counts, option=orjson.OPT_INDENT_2))
+    ranks.wait()
+    if ranks.rank == 0:
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+        for old in checkpoints(out)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    ranks.wait()
+    return final
+
+
+def load_training(folder: Path, learner: Learner, progress: Progress) -> tuple[Progress, dict[str, Any]]:
+    """Put a checkpoint into a learner, whatever number of ranks wrote it; returns its progress and stream position.
+
+    Raises InputError if the folder is not whole or belongs to another run: another model, data or seed.
+    """
+    counts = _counts(folder / COUNTS)
+    saved = Progress(**counts["progress"])
+    for what, mine, theirs in (("data", progress.data, saved.data), ("seed", progress.seed, saved.seed)):
+        if mine != theirs:
+            hint = "resume with the same, or choose another --out"
+            raise InputError(f"{folder}: {what}: expected {mine} of this run, got {theirs}: {hint}")
+    average = load_knowledge(folder, learner.table.device)
+    if average.model.config != learner.model.config:
+        raise InputError(f"{folder}: expected this run's model {learner.model.config}, got {average.model.config}")
+    tensors = read_tensors(folder / TENSORS)
+    _restore_learner(learner, average, tensors)
+    learner.step_count, *adam_steps = counts["optimizer_steps"]
+    for group, steps in zip(learner.optimizer.param_groups, adam_steps, strict=True):
+        group["step"] = steps
+    if counts["scaler"]:
+        learner.scaler.load_state_dict(counts["scaler"])
+    _restore_slots(folder, learner)
+    saved.restarts += 1
+    return saved, counts["stream"]
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    document = read_json(path)
+    names = {field.name for field in fields(Progress)}
+    progress = document.get("progress") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(progress, dict) or progress.keys() != names:
+        raise InputError(f"{path}: expected the progress of a run ({', '.join(sorted(names))}), got {shown(document)}")
+    return document
+
+
+def _parameters(learner: Learner) -> dict[str, torch.nn.Parameter]:
+    """Everything that Adam moves, by name."""
+    rows = {"table": learner.table} if learner.config.row_optimizer == "adam_atan2" else {}
+    return {**dict(learner.model.named_parameters()), **rows}
+
+
+def _learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {"generator": learner.generator.get_state()}
+    for name, parameter in _parameters(learner).items():
+        tensors["raw." + name] = parameter.detach().contiguous()
+        for part, moment in learner.optimizer.state[parameter].items():
+            tensors[f"{part}.{name}"] = moment
+    return tensors
+
+
+@torch.no_grad()
+def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Tensor]) -> None:
+    learner.generator.set_state(tensors["generator"])
+    trunk, table = learner.averaged()
+    trunk.load_state_dict(average.model.state_dict())
+    table.copy_(average.table)
+    learner.model.load_state_dict(average.model.state_dict())  # for the buffers; parameters follow
+    for name, parameter in _parameters(learner).items():
+        parameter.copy_(tensors["raw." + name])
+        if "m." + name in tensors:
+            moments = {part: tensors[f"{part}.{name}"].clone().to(parameter.device) for part in ("m", "v")}
+            learner.optimizer.state[parameter] = moments
+
+
+def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {}
+    for (height, width), slots in learner.slots.items():
+        parts = (*slots.batch, *slots.state, slots.steps, slots.halted)
+        named = zip(_SLOT_PARTS, parts, strict=True)
+        tensors.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
+    return tensors
+
+
+def _restore_slots(folder: Path, learner: Learner) -> None:
+    """Take this rank's share of the slots of all ranks that wrote."""
+    paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+    files = [read_tensors(path) for path in paths]
+    learner.slots.clear()
+    for name in files[0]:
+        canvas, _, part = name.partition(".")
+        if part != _SLOT_PARTS[0]:
+            continue
+        parts = [torch.cat([file[f"{canvas}.{part}"] for file in files]) for part in _SLOT_PARTS]
+        mine = learner.ranks.share(len(parts[0]))
+        *columns, steps, halted = (part[mine].clone().to(learner.table.device) for part in parts)
+        batch, state = Batch(*columns[: len(Batch._fields)]), State(*columns[len(Batch._fields) :])
+        height, width = (int(side) for side in canvas.split("x"))
+        learner.slots[height, width] = Slots(batch, state, steps, halted)
