@@ -65,7 +65,7 @@ def test_steps_are_epochs_of_pairs() -> None:
     assert steps["nvarc"] == pytest.approx(60_000, rel=0.01)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "mini") and "tight" not in name])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "mini", "sudoku4", "sudoku6") and "tight" not in name])
 def test_a_published_step_is_a_published_batch(name: str) -> None:
     config = PRESETS[name]()
     height, width = config.model.canvas
