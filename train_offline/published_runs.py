@@ -14,6 +14,7 @@ from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
 from solver.predict import PredictConfig
 from train_offline.config import ARC1, ARC2, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
+from train_offline.cost import train_flops
 
 BATCH = 768  # published, of every TRM and HRM run
 FULL_TOKENS = 30 * 30 + 16  # of a sample on the full canvas, puzzle tokens included
@@ -204,7 +205,10 @@ def _hrm(base: TrainConfig, name: str, steps: int) -> TrainConfig:
 
 
 def _ablated(config: TrainConfig, ablation: str, model: TRMConfig) -> TrainConfig:
-    return replace(config, name=f"{config.name}_{ablation}", model=model)
+    """Another model in as many steps as cost the same arithmetic."""
+    canvas = model.canvas
+    ratio = train_flops(config.model, canvas) / train_flops(model, canvas)
+    return replace(config, name=f"{config.name}_{ablation}", steps=max(1, round(ratio * config.steps)), model=model)
 
 
 ABLATIONS: dict[str, Callable[[TrainConfig], TrainConfig]] = {

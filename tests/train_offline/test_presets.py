@@ -16,6 +16,7 @@ from solver.slots import Batch
 from solver.sources import load_tasks
 from train_offline import presets, published_runs
 from train_offline.config import TrainConfig
+from train_offline.cost import train_flops
 from train_offline.presets import PRESETS
 from train_offline.published_runs import ABLATIONS
 
@@ -65,7 +66,9 @@ def test_steps_are_epochs_of_pairs() -> None:
     assert steps["nvarc"] == pytest.approx(60_000, rel=0.01)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "mini", "sudoku4", "sudoku6") and "tight" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in PRESETS if name not in ("tiny", "mini", "sudoku4", "sudoku6") and "tight" not in name]
+)
 def test_a_published_step_is_a_published_batch(name: str) -> None:
     config = PRESETS[name]()
     height, width = config.model.canvas
@@ -114,7 +117,11 @@ def test_what_the_ablations_change() -> None:
     base = presets.arc1()
     assert published_runs.one_latent(base).model == replace(base.model, latents=1)
     assert published_runs.two_networks(base).model == replace(base.model, networks=2)
-    assert published_runs.one_step_gradient(base).model.graded_updates == 2
+    one_step = published_runs.one_step_gradient(base)
+    assert one_step.model.graded_updates == 2
+    costs = [c.steps * train_flops(c.model, (30, 30)) for c in (base, one_step, published_runs.no_recursion(base))]
+    assert costs == pytest.approx([costs[0]] * 3, rel=1e-4)
+    assert one_step.steps > base.steps
     plain = published_runs.no_recursion(presets.hrm_arc1())
     assert plain.model.cycles * plain.model.updates == plain.model.graded_updates == 1
     assert plain.learner.supervision_steps == plain.evaluation.predict.supervision_steps == 1
