@@ -20,7 +20,7 @@ lint: $(READY)
 # Installed once; again only when what to install has changed.
 $(READY): setup.cfg pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[data,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[data,dev,train]'
 	touch $@
 
 clean:

@@ -40,6 +40,7 @@ Duration = Annotated[
 
 ELSEWHERE = {
     "train": "train_offline.cli:command",
+    "curve": "train_offline.curve:command",
     "import-published": "train_offline.exchange:import_command",
     "export-published": "train_offline.exchange:export_command",
     "bench": "benchmarks.cli:command",

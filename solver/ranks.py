@@ -50,14 +50,6 @@ class Ranks:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
-        return self.total([float(flag)])[0] > 0
-
-    def from_first(self, number: float) -> float:
-        """The first rank's number, on all ranks: clocks differ, decisions may not."""
-        return self.total([number if self.rank == 0 else 0.0])[0]
-
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.count > 1:

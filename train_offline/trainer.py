@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,7 +107,7 @@ class Trainer:
         options, config, progress = self._options, self._config, self.progress
         clock, window, saved_at = Clock(options.time_limit), Window(), time.monotonic()
         ending: Ending | None = "done" if progress.step >= config.steps else None
-        with self._stop_signals():
+        with closing(self._log), self._bar, self._stop_signals():
             while ending is None:
                 self._step(window)
                 last = progress.step >= config.steps
@@ -121,10 +121,9 @@ class Trainer:
                     if ending or due:
                         self._save(window)
                         saved_at = time.monotonic()
-                    if ending == "done" or (config.evaluation.every and progress.step % config.evaluation.every == 0):
+                    every = config.evaluation.every
+                    if ending in ("done", "time") or (every and progress.step % every == 0):
                         self.evaluate()
-        self._log.close()
-        self._bar.close()
         return ending
 
     def evaluate(self) -> dict[str, float]:

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from solver import cli, presets, submission_file
+from solver.checkpoint import save_knowledge
 from solver.cli import main
+from solver.pipeline import fresh_knowledge
+from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from tests.solver.samples import MIRROR, TASKS, config
 
@@ -214,3 +218,22 @@ def test_attempts_of_a_perfect_solver_score_full_marks(files: Path, capsys: pyte
     submission_file.write(files / "submission.json", answers)
     assert main(["score", str(files / "submission.json"), str(files / "solutions.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_outputs"] == {"correct": 3, "total": 3, "score": 1.0}
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_every_score_of_weights_that_saw_test_outputs_says_so(
+    files: Path, capsys: pytest.CaptureFixture[str], leaks: bool
+) -> None:
+    knowledge = fresh_knowledge(config().model, 0, torch.device("cpu"))
+    knowledge.manifest = {"leaks_allowed": leaks}
+    save_knowledge(files / "weights", knowledge)
+    solutions = str(files / "solutions.json")
+    assert solve(files, "--weights", str(files / "weights"), "--solutions", solutions) == 0
+    assert (LEAK_WARNING in capsys.readouterr().out) == leaks
+    submission = str(files / "submission.json")
+    assert main(["score", submission, solutions]) == 0
+    assert (LEAK_WARNING in capsys.readouterr().out) == leaks
+    assert main(["score", submission, solutions, "--json"]) == 0
+    assert (json.loads(capsys.readouterr().out).get("warning") == LEAK_WARNING) == leaks
+    assert main(["report", str(files)]) == 0
+    assert (LEAK_WARNING in (files / "report.html").read_text()) == leaks
