@@ -70,7 +70,7 @@ def _exchange_device() -> torch.device:
 
 def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
     """The ranks torchrun started, and this one's device; alone if torchrun did not start this process."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if "WORLD_SIZE" not in os.environ:
         return Ranks(), device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

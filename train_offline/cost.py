@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from kernels.symmetry import COLOURS, SYMMETRIES
 from solver.budget import format_duration
 from solver.models.layers import swiglu_width
 from solver.models.positions import Canvas
-from solver.models.trm import TRMConfig
+from solver.models.trm import TRM, TRMConfig, trainable_parameters
 from train_offline.config import TrainConfig
 
 FLOAT = 4  # bytes of a float32 entry
@@ -71,14 +70,9 @@ def train_flops(model: TRMConfig, canvas: Canvas) -> float:
 
 
 def trunk_parameters(model: TRMConfig) -> int:
-    """Trainable entries of a trunk; the puzzle embedding table is not part of it."""
-    width, inner = model.width, swiglu_width(model.width, model.expansion)
-    tokens = _tokens(model, model.canvas)
-    mixer = 4 * width**2 if model.mixer == "attention" else 3 * tokens * swiglu_width(tokens, model.expansion)
-    count = model.networks * model.layers * (mixer + 3 * width * inner)
-    count += 2 * model.vocabulary * width + 2 * width + 2  # token embedding, output head, halting head with bias
-    count += tokens * width if model.positions == "learned" else 0
-    return count + (width * (SYMMETRIES + COLOURS**2) if model.embedding == "shared" else 0)
+    """Trainable entries of a trunk, built without storage; the puzzle embedding table is not part of it."""
+    with torch.device("meta"):
+        return trainable_parameters(TRM(model))
 
 
 def _tokens(model: TRMConfig, canvas: Canvas) -> int:

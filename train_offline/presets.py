@@ -52,7 +52,7 @@ def tiny() -> TrainConfig:
 
 
 def mini() -> TrainConfig:
-    """Hours on a CPU: a quarter of the published width, T 1, n 2, on the tasks of ARC-AGI-1 that fit 10x10.
+    """Hours on a CPU: a quarter of the published width, T 1, n 2, on the tasks of ARC-AGI-1 that fit 8x8.
 
     ConceptARC belongs to it as well but is in no package: give the whole list with --data, its folder included.
     """
@@ -60,7 +60,7 @@ def mini() -> TrainConfig:
     return TrainConfig(
         name="mini",
         steps=12_000,
-        arc=ArcConfig(data=ARC1, largest_side=10, augmentations=16),
+        arc=ArcConfig(data=ARC1, largest_side=8, augmentations=12),
         model=TRMConfig(
             width=width,
             heads=4,

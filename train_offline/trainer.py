@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from solver.budget import Clock
+from solver.checks import one_line
+from solver.device import is_out_of_memory
 from solver.errors import InputError
 from solver.fit import Knowledge
 from solver.gemm import gemm_gflops
@@ -109,7 +111,12 @@ class Trainer:
         ending: Ending | None = "done" if progress.step >= config.steps else None
         with closing(self._log), self._bar, self._stop_signals():
             while ending is None:
-                self._step(window)
+                try:
+                    self._step(window)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    raise self._out_of_memory(error) from error
                 last = progress.step >= config.steps
                 if progress.step % options.report_every == 0 or last:
                     self._report(window)
@@ -149,6 +156,12 @@ class Trainer:
                 break
         progress.step += 1
         self._bar.update()
+
+    def _out_of_memory(self, error: BaseException) -> InputError:
+        tokens, saved = self._config.step_tokens, checkpoints(self._options.out)
+        advice = f"go on from {saved[-1]} with --resume" if saved else "start again"
+        got = f"step {self.progress.step}: expected room for {tokens} tokens a step, got: {one_line(str(error))[:200]}"
+        return InputError(f"{got}: {advice} and --step-tokens {tokens // 2}, or more ranks")
 
     def _timed(self, draw: Draw, window: Window) -> Draw:
         def timed(free: Tensor, mine: slice) -> Batch:

@@ -57,7 +57,8 @@ def save_training(
     ranks, final = learner.ranks, out / FOLDER / f"step-{progress.step:08d}"
     partial = final.with_name(final.name + ".partial")
     if ranks.rank == 0:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in final.parent.glob("*.partial"):  # by a kill
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     ranks.wait()
     write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))

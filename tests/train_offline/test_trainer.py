@@ -145,6 +145,17 @@ def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000004"]
 
 
+def test_out_of_memory_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(learner: Learner) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(Learner, "train_step", at_step(3, fail))
+    run = trainer(tmp_path, checkpoint_steps=2)
+    words = r"step 2: expected room for 300 tokens a step, got: .*step-00000002 with --resume and --step-tokens 150"
+    with pytest.raises(InputError, match=words):
+        run.run()
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of a step is that of the weights before it: a last step may ruin them unseen."""
     run = trainer(tmp_path, steps=2)
