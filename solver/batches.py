@@ -106,7 +106,8 @@ class _Bucket:
         starts = np.flatnonzero(np.diff(task * 2 + turned, prepend=-1))
         counts = np.diff(starts, append=len(task))
         self._visits = _Visits(task[starts], turned[starts], starts, counts)
-        self._weight = weights[task[starts]]
+        of_visit = weights[task[starts]]
+        self._weight = of_visit / of_visit.max()  # the heaviest task is visited in every pass
         self._square = square  # a square canvas takes a variant of either kind
         self.weight = float((share * weights[task]).sum())  # pairs that fall here, as a share of all variants
         self._passes = math.ceil(ROUND / max(1.0, float((self._weight * counts).sum())))
@@ -130,11 +131,8 @@ class _Bucket:
         return parts[0] if len(parts) == 1 else _Round(*(np.concatenate(c) for c in zip(*parts, strict=True)))
 
     def _shuffled(self, pool: _Pool, generator: np.random.Generator) -> _Round:
-        """One round: as many passes as make it worth while; a task of weight 1.5 is visited once or twice a pass."""
-        chance = generator.random((self._passes, len(self._weight)))
-        times = np.floor(self._weight + chance).astype(np.int64).ravel()
-        visited = np.repeat(np.tile(np.arange(len(self._weight)), self._passes), times)
-        of_pass = np.repeat(np.repeat(np.arange(self._passes), len(self._weight)), times)
+        """One round: as many passes as make it worth while; a task of half the largest weight comes in half of them."""
+        of_pass, visited = np.nonzero(generator.random((self._passes, len(self._weight))) < self._weight)
         visited = visited[np.lexsort((generator.random(len(visited)), of_pass))]
         visits = _Visits(*(column[visited] for column in self._visits))
         variant = pool.choose(visits.task, None if self._square else visits.turned, generator)

@@ -71,7 +71,7 @@ def test_every_pair_is_drawn_equally_often(device: torch.device) -> None:
     assert [share[t] for t in range(3)] == pytest.approx([3 / 6, 2 / 6, 1 / 6], abs=0.04)
 
 
-@pytest.mark.parametrize("weight", [0.25, 1.5])
+@pytest.mark.parametrize("weight", [0.25, 1.5, 1e-12])
 def test_a_weight_is_how_often_a_task_is_visited(device: torch.device, weight: float) -> None:
     stream, seen = make_stream(device, "full", first_weight=weight), Counter()
     seen.update((stream.draw((30, 30), 6000).ids // 1000).tolist())

@@ -1,0 +1,52 @@
+"""The README's commands are commands: each is parsed as a user would type it, and reaches its function."""
+
+import functools
+import importlib
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solver import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
+COMMANDS = re.findall(r"^    (?:\.venv/bin/)?((?:arc-trm|torchrun) .*)$", README, re.MULTILINE)
+HERE = ("demo", "solve", "score", "report")
+
+
+def stub(function: Callable[..., int], called: list[str], name: str) -> Callable[..., int]:
+    @functools.wraps(function)  # tyro reads the signature
+    def note(*arguments: Any, **options: Any) -> int:
+        called.append(name)
+        return 0
+
+    return note
+
+
+def arguments(command: str) -> list[str]:
+    """What reaches `arc-trm`; under torchrun, what follows `-m train_offline`."""
+    words = shlex.split(command, comments=True)
+    return words[1:] if words[0] == "arc-trm" else ["train", *words[words.index("train_offline") + 1 :]]
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {arguments(command)[0] for command in COMMANDS}
+    assert shown >= {*HERE, *cli.ELSEWHERE} - {"demo"}
+    assert sum(command.startswith("torchrun") for command in COMMANDS) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in HERE:
+        monkeypatch.setattr(cli, f"{name}_command", stub(getattr(cli, f"{name}_command"), called, name))
+    for name, place in cli.ELSEWHERE.items():
+        module, _, function = place.partition(":")
+        there = importlib.import_module(module)
+        monkeypatch.setattr(there, function, stub(getattr(there, function), called, name))
+    given = arguments(command)
+    assert cli.main(given) == 0
+    assert called == [given[0]]
