@@ -55,7 +55,7 @@ DEVICES = (
 
 def forward_flops(model: TRMConfig, canvas: Canvas) -> float:
     """FLOPs of one supervision step of one sample, without gradient."""
-    return model.cycles * model.updates * _pass_flops(model, canvas) + _head_flops(model, canvas)
+    return model.layer_passes * _layer_flops(model, canvas) + _head_flops(model, canvas)
 
 
 def train_flops(model: TRMConfig, canvas: Canvas) -> float:
@@ -65,7 +65,7 @@ def train_flops(model: TRMConfig, canvas: Canvas) -> float:
     looks one whole supervision step ahead to learn when to halt.
     """
     forward = forward_flops(model, canvas)
-    backward = 2 * (model.graded_updates * _pass_flops(model, canvas) + _head_flops(model, canvas))
+    backward = 2 * (model.graded_layer_passes * _layer_flops(model, canvas) + _head_flops(model, canvas))
     return forward + backward + (forward if model.halting == "q_learning" else 0)
 
 
@@ -79,15 +79,15 @@ def _tokens(model: TRMConfig, canvas: Canvas) -> int:
     return model.puzzle_tokens + canvas[0] * canvas[1]
 
 
-def _pass_flops(model: TRMConfig, canvas: Canvas) -> float:
-    """FLOPs of all layers of a network, once, on one sample."""
+def _layer_flops(model: TRMConfig, canvas: Canvas) -> float:
+    """FLOPs of one layer, once, on one sample."""
     tokens, width = _tokens(model, canvas), model.width
     swiglu = 6 * tokens * width * swiglu_width(width, model.expansion)  # gate, up and down
     if model.mixer == "mlp":
         mixer = 6 * width * tokens * swiglu_width(tokens, model.expansion)
     else:
         mixer = 8 * tokens * width**2 + 4 * tokens**2 * width  # qkv and out; scores and values
-    return float(model.layers * (mixer + swiglu))
+    return float(mixer + swiglu)
 
 
 def _head_flops(model: TRMConfig, canvas: Canvas) -> float:
@@ -109,7 +109,7 @@ def _kept(model: TRMConfig, canvas: Canvas) -> tuple[float, float]:
     else:
         mixer = (7 if model.positions in ("rope", "rope2d") else 5) * tokens * width
     swiglu = tokens * (width + 4 * swiglu_width(width, model.expansion))
-    layers = model.graded_updates * model.layers
+    layers = model.graded_layer_passes
     head = canvas[0] * canvas[1] * width
     return float(layers * (mixer + swiglu) + head), float(layers * 2 * tokens * width)
 

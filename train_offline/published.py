@@ -106,10 +106,9 @@ def published_name(name: str) -> str:
 
 
 def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm") -> TRMConfig:
-    """Our TRMConfig from the published config names. Raises InputError for an HRM whose networks differ in depth."""
+    """Our TRMConfig from the published config names."""
     hrm = model == "hrm"
-    if hrm and published["H_layers"] != published["L_layers"]:
-        raise InputError(f"published config: expected H_layers equal to L_layers, got {published['H_layers']}")
+    same_depth = not hrm or published["H_layers"] == published["L_layers"]
     width, row_width = published["hidden_size"], published["puzzle_emb_ndim"]
     mixer: Literal["attention", "mlp"] = "mlp" if published.get("mlp_t", False) else "attention"
     return TRMConfig(
@@ -121,6 +120,7 @@ def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm
         cycles=published["H_cycles"],
         latent_updates=published["L_cycles"],
         networks=2 if hrm else 1,
+        answer_layers=0 if same_depth else published["H_layers"],
         gradient="one_step" if hrm else "full",
         halting="q_learning" if hrm or not published.get("no_ACT_continue", True) else "binary",
         mixer=mixer,
@@ -157,7 +157,7 @@ def published_config(config: TRMConfig) -> dict[str, Any]:
         "hidden_size": config.width,
         "num_heads": config.heads,
         "expansion": config.expansion,
-        "H_layers": config.layers if hrm else 0,
+        "H_layers": config.answer_depth if hrm else 0,
         "L_layers": config.layers,
         "H_cycles": config.cycles,
         "L_cycles": config.latent_updates,
@@ -185,7 +185,7 @@ def published_settings(shapes: Mapping[str, Sequence[int]], given: Mapping[str, 
     """
     model = model_of(shapes)
     settings = {**DEFAULTS[model], **_told_by(shapes), **given}
-    settings["H_layers"] = given.get("H_layers", settings["L_layers"]) if model == "hrm" else 0
+    settings["H_layers"] = settings["H_layers"] if model == "hrm" else 0
     check_settings(settings, "published config")
     if not settings["puzzle_emb_ndim"] and "puzzle_emb_len" not in given:
         settings["puzzle_emb_len"] = 0
@@ -206,12 +206,13 @@ def _told_by(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
         return shapes[name][axis] if len(shapes.get(name, ())) == 2 else otherwise
 
     mlp = any(".mlp_t." in name for name in shapes)
-    layers = {name.split(".")[2] for name in shapes if name.startswith("L_level.layers.")}
+    low, high = ({name.split(".")[2] for name in shapes if name.startswith(f"{level}_level.layers.")} for level in "LH")
     width = side(EMBEDDING, 1, side("lm_head.weight", 1, 512))
     told: dict[str, Any] = {
         "vocab_size": side(EMBEDDING, 0, side("lm_head.weight", 0, 12)),
         "hidden_size": width,
-        "L_layers": len(layers) or 2,
+        "L_layers": len(low) or 2,
+        "H_layers": len(high) or len(low) or 2,
         "puzzle_emb_ndim": side(TABLE, 1, width),
         "mlp_t": mlp,
         "pos_encodings": "learned" if POSITIONS in shapes else "none" if mlp else "rope",

@@ -35,6 +35,7 @@ class TRMConfig:
     cycles: int = 3  # T in the paper; all but the last run without gradient
     latent_updates: int = 4  # n in the paper
     networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
+    answer_layers: int = 0  # of the answer's own network; 0: as many as the latent's
     latents: int = 2  # 1: no latent z beside the answer, which takes n + 1 updates itself (section 4.2)
     gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
     halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
@@ -56,6 +57,8 @@ class TRMConfig:
         updates = self.latent_updates + (self.latents == 1)  # a single latent may do with the update of the answer
         if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
             raise InputError(f"model: every count must be at least 1, got {self}")
+        if self.answer_layers < 0 or (self.answer_layers and self.networks == 1):
+            raise InputError(f"model: answer_layers: expected 0 without a network of its own, got {self.answer_layers}")
         if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
             got = f"{self.networks} networks and {self.latents} latents"
             raise InputError(f"model: expected 1 or 2 latents and no more networks than latents, got {got}")
@@ -69,6 +72,21 @@ class TRMConfig:
     def updates(self) -> int:
         """Passes of a network in one cycle: n of the latent and one of the answer."""
         return self.latent_updates + 1
+
+    @property
+    def answer_depth(self) -> int:
+        """Layers of the network that updates the answer."""
+        return self.answer_layers if self.networks == 2 and self.answer_layers else self.layers
+
+    @property
+    def layer_passes(self) -> int:
+        """Layers that one supervision step goes through."""
+        return self.cycles * (self.latent_updates * self.layers + self.answer_depth)
+
+    @property
+    def graded_layer_passes(self) -> int:
+        """Those of them that carry gradient: the last ones, one pass for the answer among them."""
+        return (self.graded_updates - 1) * self.layers + self.answer_depth
 
     @property
     def graded_updates(self) -> int:
@@ -128,7 +146,7 @@ class TRM(nn.Module):
         make_layer = partial(Layer, make_mixer, config.width, config.expansion)
         self.network = Network(make_layer, config.layers)
         if config.networks == 2:
-            self.answer_network = Network(make_layer, config.layers)
+            self.answer_network = Network(make_layer, config.answer_depth)
         self.output_head = Linear(config.width, config.vocabulary)
         self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
         self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))

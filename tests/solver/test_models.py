@@ -129,7 +129,16 @@ def test_token_mlp_serves_its_own_canvas_only() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"heads": 3}, "multiple of its 3 heads"), ({"row_width": 33}, "does not fit"), ({"cycles": 0}, "at least 1")],
+    [
+        ({"heads": 3}, "multiple of its 3 heads"),
+        ({"heads": 0}, "multiple of its 0 heads"),
+        ({"row_width": 33}, "does not fit"),
+        ({"cycles": 0}, "at least 1"),
+        ({"latent_updates": 0}, "at least 1"),
+        ({"networks": 3}, "expected 1 or 2 latents and no more networks than latents, got 3 networks"),
+        ({"networks": 2, "latents": 1}, "got 2 networks and 1 latents"),
+        ({"answer_layers": 1}, "answer_layers: expected 0 without a network of its own, got 1"),
+    ],
 )
 def test_impossible_shapes_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -37,6 +37,8 @@ MODELS = {
     "two networks": replace(SMALL, networks=2, layers=3),
     "one step": replace(SMALL, gradient="one_step"),
     "hrm": replace(SMALL, networks=2, gradient="one_step", halting="q_learning"),
+    "hrm of two depths": replace(SMALL, networks=2, layers=3, answer_layers=1, gradient="one_step"),
+    "two depths": replace(SMALL, networks=2, answer_layers=3),
     "q-learning, full": replace(SMALL, halting="q_learning", cycles=1),
     "one latent": replace(SMALL, latents=1, latent_updates=3),
     "one latent, one step": replace(SMALL, latents=1, gradient="one_step"),

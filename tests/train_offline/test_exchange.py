@@ -29,7 +29,15 @@ from train_offline.exchange import (
     import_command,
     import_published,
 )
-from train_offline.published import PREFIX, bare_name, our_config, our_name, published_name, published_settings
+from train_offline.published import (
+    PREFIX,
+    bare_name,
+    our_config,
+    our_name,
+    published_config,
+    published_name,
+    published_settings,
+)
 
 CASES = ["trm_att", "trm_mlp", "trm_learned_pos", "hrm"]
 
@@ -134,6 +142,14 @@ def test_a_model_without_a_puzzle_embedding_comes_and_goes(folder: Path) -> None
     assert knowledge.model.config.puzzle_tokens == 0
     export_published(knowledge, folder.parent / "again" / "step")
     assert torch.load(folder.parent / "again" / "step", weights_only=True).keys() == state.keys()
+
+
+def test_an_hrm_of_two_depths_keeps_both(folder: Path) -> None:
+    """The golden HRM with one layer less in the network of the answer."""
+    state = {name: t for name, t in published_state("hrm").items() if ".H_level.layers.1." not in name}
+    config = bring_in(folder, state, case=None, heads=2, cells=25).model.config
+    assert (config.layers, config.answer_depth) == (2, 1)
+    assert published_config(config)["H_layers"] == 1
 
 
 def test_bfloat16_is_widened(folder: Path) -> None:
