@@ -10,6 +10,8 @@ from fractions import Fraction
 from typing import Literal
 
 from kernels.canvas import MAX_SIDE
+from solver.checks import within
+from solver.errors import InputError
 from solver.models.positions import Canvas
 from solver.tasks import Pair, Task
 
@@ -24,6 +26,13 @@ class CanvasConfig:
     mode: CanvasMode = "full"
     sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # buckets of each side, ascending
     fit_margin: int = 1  # room beside a pair in fitting: with 0 a pair that fills its canvas shows no end of grid
+
+    def __post_init__(self) -> None:
+        """Raise InputError for sides that are no list of sides."""
+        within("canvases.fit_margin", self.fit_margin, 0, MAX_SIDE)
+        if not self.sides or list(self.sides) != sorted(set(self.sides)) or not 1 <= self.sides[0] <= MAX_SIDE:
+            raise InputError(f"canvases.sides: expected ascending sides of 1 to {MAX_SIDE}, got {self.sides}")
+        within("canvases.sides", self.sides[-1], 1, MAX_SIDE)
 
     def bucket(self, size: Size, margin: int) -> Canvas:
         """The smallest canvas that holds a grid and `margin` cells more on each side, cut off at the full canvas."""

@@ -44,6 +44,8 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
+    if not (folder / CONFIG).exists() and (folder / "checkpoints").is_dir():
+        raise InputError(f"weights {folder}: expected a weights folder, got a run: give one of its checkpoints/step-…")
     model = TRM(_config(folder / CONFIG))
     tensors = read_tensors(folder / WEIGHTS)
     table = tensors.pop(TABLE, None)

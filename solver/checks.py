@@ -4,6 +4,7 @@ Every fault is one `InputError` line, "where: expected ..., got ...", short and 
 file holds. Places are written as in JSON, counted from 0: `train[2].output[3][4]` is row 3, column 4.
 """
 
+import math
 import reprlib
 
 import numpy as np
@@ -84,6 +85,13 @@ def at_least(name: str, value: int | None, least: int) -> None:
     """Raise InputError unless `value`, a setting, is None or at least so large."""
     if value is not None and value < least:
         raise InputError(f"{name.replace('_', '-')}: expected {least} or more, got {value}")
+
+
+def within(name: str, value: float | None, least: float, most: float = math.inf) -> None:
+    """Raise InputError unless `value`, a setting, is None or a number in [least, most]."""
+    if value is not None and not least <= value <= most:
+        wanted = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+        raise InputError(f"{name.replace('_', '-')}: expected {wanted}, got {value:g}")
 
 
 def check_id(task_id: object, where: str) -> str:

@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal
 import orjson
 import tyro
 
+from kernels.canvas import VOCABULARY
 from solver import submission_file
 from solver.budget import Clock, format_duration, parse_duration
 from solver.canvases import CanvasMode
 from solver.checkpoint import load_knowledge
+from solver.checks import at_least
 from solver.demo import demo
 from solver.device import DeviceName, Precision, pick_device, pick_precision
 from solver.errors import InputError
@@ -96,11 +98,16 @@ def solve_command(
         lenient: Skip bad tasks with a warning instead of stopping.
     """
     clock = Clock(budget)
+    at_least("seed", seed, 0)
     _refuse_to_overwrite(out, challenges, solutions)
     tasks = load_tasks(challenges, solutions, lenient)
     config = _changed(PRESETS[preset](), locals())
     where = pick_device(device)
     start = load_knowledge(weights, where) if weights else fresh_knowledge(config.model, seed, where)
+    if start.model.config.vocabulary != VOCABULARY:
+        raise InputError(
+            f"weights {weights}: expected a model of ARC's {VOCABULARY} tokens, got {start.model.config.vocabulary}"
+        )
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
     result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
@@ -252,5 +259,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the submission on the disk is the best known so far", file=sys.stderr)
+        print("stopped; what is on the disk is the last that was whole", file=sys.stderr)
         return 130

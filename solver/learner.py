@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from solver.checks import within
 from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, Output, State
 from solver.objective import Losses, LossKind, continue_target, step_losses
@@ -41,6 +42,17 @@ class LearnerConfig:
     exploration: float = 0.1  # how often a slot is kept for a random number of steps
     clip_norm: float | None = None  # of the trunk's gradient
     accumulation: int = 1  # steps whose gradients are summed before the weights move
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a setting with which nothing can be learned."""
+        for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
+            within(f"learner.{name}", getattr(self, name), 0)
+        for name in ("lr_min_ratio", "ema_decay", "exploration"):
+            within(f"learner.{name}", getattr(self, name), 0, 1)
+        for name in ("supervision_steps", "accumulation"):
+            within(f"learner.{name}", getattr(self, name), 1)
+        for beta in self.betas:
+            within("learner.betas", beta, 0, 0.999999)
 
 
 class Metrics(NamedTuple):

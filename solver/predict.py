@@ -45,6 +45,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         """Raise InputError for counts that make no prediction."""
         at_least("supervision_steps", self.supervision_steps, 1)
+        at_least("stable_steps", self.stable_steps, 1)
         at_least("augmentations", self.augmentations, 1)
         at_least("batch_tokens", self.batch_tokens, 1)
 

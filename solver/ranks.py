@@ -57,7 +57,7 @@ class Ranks:
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over the ranks in every backward pass."""
-        return module if self.count == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+        return module if self.count == 1 else DistributedDataParallel(module)
 
     def exchanging(self, module: nn.Module, now: bool) -> AbstractContextManager[Any]:
         """The context of a forward and backward pass whose gradients are averaged now, or kept for a later one."""

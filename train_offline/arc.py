@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.canvas import VOCABULARY
 from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
+from solver.errors import InputError
 from solver.fit import Fitted, name_rows
 from solver.models.trm import TRM
 from solver.predict import Predictor
@@ -25,6 +27,8 @@ from train_offline.problem import Problem
 def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
     """The corpora of a configuration. Raises InputError for data that cannot be read, or of which nothing is left."""
     arc = config.arc
+    if config.model.vocabulary != VOCABULARY:
+        raise InputError(f"model.vocabulary: expected {VOCABULARY} for ARC, got {config.model.vocabulary}")
     corpora = load_corpora(arc.data, arc.held_out, arc.allow_leaks, largest_side=arc.largest_side)
     tasks = corpora.tasks
     variants = [make_variants(task.id, arc.augmentations, seed, arc.symmetries, arc.colours) for task in tasks]
@@ -64,8 +68,10 @@ class ArcScore:
         if mine:
             right += self._count([self.tasks[n] for n in mine], mine, model, table, autocast)
         canonical, first, both, outputs = ranks.total(right.tolist())
+        if not outputs:
+            return {}
         names = ("canonical", "pass@1", "pass@2")
-        return {name: hits / max(1, outputs) for name, hits in zip(names, (canonical, first, both), strict=True)} | {
+        return {name: hits / outputs for name, hits in zip(names, (canonical, first, both), strict=True)} | {
             "outputs": int(outputs)
         }
 

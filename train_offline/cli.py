@@ -1,7 +1,7 @@
 """`arc-trm train PRESET --out DIR`, also under torchrun: `torchrun --nproc-per-node 4 -m train_offline PRESET …`."""
 
+import inspect
 import math
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +22,14 @@ from train_offline.problem import Problem
 from train_offline.published_runs import ABLATIONS
 from train_offline.puzzle_problem import puzzle_problem
 from train_offline.trainer import CompileMode, Ending, RunOptions, Trainer
-from train_offline.training_state import checkpoints
+from train_offline.training_state import checkpoints, is_restart
 
 ENDINGS = {"done": "done", "time": "out of time", "interrupted": "interrupted"}
 INTERRUPTED = 130  # the shell's code for Ctrl-C
 
 _Preset: Any = Union[  # noqa: UP007 (built from the table)
     tuple(
-        Annotated[TrainConfig, tyro.conf.subcommand(name, default=preset(), description=preset.__doc__)]
+        Annotated[TrainConfig, tyro.conf.subcommand(name, default=preset(), description=inspect.getdoc(preset))]
         for name, preset in PRESETS.items()
     )
 ]
@@ -67,9 +67,9 @@ def command(
             (they are what is scored), then @2 to visit its tasks twice as often.
         allow_leaks: Switch the leak guard off; the checkpoint and every score of it will say so.
         ablation: A model of the TRM paper's ablations in place of the preset's, in as many steps as cost the same.
-        resume: Go on from the last checkpoint in --out, if there is one.
+        resume: Go on from the last checkpoint in --out, if there is one; give the other options again as they were.
         seed: Decides initial weights, variants and the order of examples.
-        time_limit: End cleanly after this long.
+        time_limit: End cleanly after this long, counted from the first step; an evaluation may follow.
         checkpoint_steps: Save every so many steps.
         checkpoint_every: Save at least so often.
         keep: How many checkpoints are kept.
@@ -86,11 +86,10 @@ def command(
     ranks, where = join_ranks(pick_device(device))
     try:
         problem = (arc_problem if config.problem == "arc" else puzzle_problem)(config, seed, where)
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun, after a rank died
         options = RunOptions(
             out=out,
             seed=seed,
-            resume=resume or restarted,
+            resume=resume or is_restart(out),
             time_limit=time_limit,
             checkpoint_steps=checkpoint_steps,
             checkpoint_seconds=checkpoint_every,

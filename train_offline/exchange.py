@@ -15,7 +15,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from solver.checkpoint import CONFIG, load_knowledge, read_tensors, save_knowledge, write_tensors
+from solver.checkpoint import CONFIG, WEIGHTS, load_knowledge, read_tensors, save_knowledge, write_tensors
 from solver.checks import VARIANT_SEPARATOR, fault, one_line, shown
 from solver.errors import InputError
 from solver.files import file_name, read_json, write_atomically, write_atomically_with
@@ -41,6 +41,7 @@ UNKNOWN = ""  # the digest of a name whose task was not given: no task has it, s
 
 _IDENTIFIERS_BYTES = 2**28
 _NAME_SHOWN = 120  # characters of a tensor's name in a message; the longest published one has 72
+_TOLD = ("heads", "cycles", "latent_updates", "row_tokens", "canvas", "positions")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -196,18 +197,15 @@ def export_published(knowledge: Knowledge, out: Path) -> None:
     """Write a model as a published checkpoint, with identifiers.json and all_config.json beside it.
 
     `out` is a file of torch.save, or of safetensors if it is called so. Raises InputError, before anything is written,
-    for a model that the published code cannot build, and for an identifiers.json there of another checkpoint.
+    for a model that the published code cannot build.
     """
     settings = published_config(knowledge.model.config)
     names = [name for name, _ in sorted(knowledge.rows, key=lambda key: knowledge.rows[key])]
     _refuse_twice(names, "puzzles")
-    identifiers = out.parent / IDENTIFIERS
-    if identifiers.exists() and read_identifiers(identifiers) != names:
-        raise InputError(f"{file_name(identifiers)}: expected this model's names, got others: choose another folder")
     state = {PREFIX + published_name(name): tensor.cpu() for name, tensor in knowledge.model.state_dict().items()}
     if knowledge.model.config.row_width:
         state[PREFIX + TABLE] = knowledge.table.cpu().contiguous()
-    write_atomically(identifiers, orjson.dumps(names))
+    write_atomically(out.parent / IDENTIFIERS, orjson.dumps(names))
     write_atomically(out.parent / SETTINGS, orjson.dumps({"arch": settings}, option=orjson.OPT_INDENT_2))
     if out.suffix == SAFETENSORS:
         write_tensors(out, state)
@@ -265,6 +263,7 @@ def import_command(
         "no_ACT_continue": None if halting is None else halting == "binary",
     }
     _refuse_folder(out, checkpoint, identifiers, config)
+    _refuse_existing(out / CONFIG, out / WEIGHTS)
     given = {name: value for name, value in options.items() if value is not None}
     digests = digests_of(tasks)
     knowledge = import_published(
@@ -273,7 +272,12 @@ def import_command(
     save_knowledge(out, knowledge)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}")
     known = sum(digest != UNKNOWN for _, digest in knowledge.rows)
-    print(f"{known} names of {len(digests)} tasks from --tasks: `solve` takes their embeddings over")
+    told = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _TOLD)
+    print(f"model: {told}; what shapes cannot tell is from --config, the options, or the published ARC model")
+    if tasks:
+        print(f"{known} names of {len(digests)} tasks from --tasks: `solve` takes their embeddings over")
+    else:
+        print("no --tasks: `solve` will take no embedding over")
     print(f"{len(knowledge.rows) - known} other names: kept, but no task is matched to them")
     return 0
 
@@ -289,10 +293,18 @@ def export_command(weights: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(
         out: The checkpoint: a state dict of torch.save, or of safetensors if its name ends in .safetensors.
     """
     _refuse_folder(out.parent, weights / CONFIG)
+    _refuse_existing(out, out.parent / IDENTIFIERS, out.parent / SETTINGS)
     knowledge = load_knowledge(weights, torch.device("cpu"))
     export_published(knowledge, out)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}, with {IDENTIFIERS} and {SETTINGS}")
     return 0
+
+
+def _refuse_existing(*outputs: Path) -> None:
+    """Raise InputError if something would be overwritten."""
+    for path in outputs:
+        if path.exists():
+            raise InputError(f"{file_name(path)}: expected nothing there yet, got a file: choose another --out")
 
 
 def _refuse_folder(out: Path, *inputs: Path | None) -> None:

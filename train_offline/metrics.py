@@ -11,6 +11,7 @@ import orjson
 import torch
 from torch import Tensor
 
+from solver.checks import shown
 from solver.errors import InputError
 from solver.files import write_atomically
 from solver.learner import Metrics
@@ -97,14 +98,22 @@ class MetricsLog:
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run so far; a last line that a kill has cut is left out."""
+    """The lines of a run so far, but for a last one that a kill has cut. Raises InputError for what is no such line."""
     path = out / FILE
     if not path.exists():
         return []
+    try:
+        raw = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: expected the metrics of a run, got: {error.strerror}") from None
     lines = []
-    for line in path.read_bytes().splitlines():
+    for number, line in enumerate(raw[:-1]):  # whole lines end; a kill may have cut the last one
         try:
-            lines.append(orjson.loads(line))
+            values = orjson.loads(line)
         except orjson.JSONDecodeError:
-            break
+            values = None
+        if not isinstance(values, dict) or not isinstance(values.get("step"), int) or "group" not in values:
+            got = shown(line.decode(errors="replace"))
+            raise InputError(f"{path}: line {number + 1}: expected metrics of a step, got {got}")
+        lines.append(values)
     return lines

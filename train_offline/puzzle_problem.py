@@ -23,7 +23,7 @@ from solver.slots import Batch, Draw
 from train_offline import maze, sudoku
 from train_offline.config import EvaluationConfig, PuzzleConfig, TrainConfig
 from train_offline.problem import Problem
-from train_offline.puzzles import Augment, Puzzles
+from train_offline.puzzles import Augment, Puzzles, row_keys
 
 ROW = ("<blank>", "")  # puzzles have no identity: one row of the table serves all, as published
 
@@ -32,10 +32,15 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
     """Puzzles from a file or a generator. Raises InputError where they do not fit the model's vocabulary or canvas."""
     load = load_sudoku if config.problem == "sudoku" else load_maze
     train, test, augment = load(config.puzzle, np.random.default_rng([seed, 0]))
+    leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
+    train = train.at(~leaked)
     canvas = train.inputs.shape[1:]
     if train.vocabulary != config.model.vocabulary or canvas != config.model.canvas:
-        wanted = f"vocabulary {config.model.vocabulary} and canvas {config.model.canvas}"
-        raise InputError(f"{config.problem}: expected {wanted} of the model, got {train.vocabulary} and {canvas}")
+        wanted = f"a model of vocabulary {train.vocabulary} and canvas {canvas}, as the puzzles"
+        raise InputError(
+            f"{config.problem}: expected {wanted}, got {config.model.vocabulary} and {config.model.canvas}: "
+            "see --model.vocabulary, --model.canvas and --puzzle.side, or take the preset of that size"
+        )
     tokens = config.model.puzzle_tokens + canvas[0] * canvas[1]
     stream = PuzzleStream(train, augment, max(1, config.step_tokens // tokens), seed, device)
     score = PuzzleScore(test, config.evaluation, stream.slot_count(canvas))
@@ -46,7 +51,10 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
         "leaks_allowed": False,
         "seed": seed,
     }
-    lines = [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
+    if not len(train):
+        raise InputError(f"{config.problem}: expected puzzles to train on, got none that is not held out")
+    lines = [f"{leaked.sum()} training puzzles dropped: they are held out"] if leaked.any() else []
+    lines += [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
     return Problem(stream, {ROW: 0}, 1, score, manifest, lines)
 
 

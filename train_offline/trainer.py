@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from solver.budget import Clock
-from solver.checks import one_line
+from solver.checks import one_line, within
 from solver.device import is_out_of_memory
 from solver.errors import InputError
 from solver.fit import Knowledge
@@ -29,9 +29,16 @@ from solver.score import LEAK_WARNING
 from solver.slots import Batch, Draw
 from train_offline.config import TrainConfig
 from train_offline.cost import train_flops
-from train_offline.metrics import MetricsLog, Window
+from train_offline.metrics import FILE as METRICS
+from train_offline.metrics import MetricsLog, Window, read_metrics
 from train_offline.problem import Problem
-from train_offline.training_state import Progress, checkpoints, load_training, save_training
+from train_offline.training_state import (
+    Progress,
+    begin,
+    checkpoints,
+    load_training,
+    save_training,
+)
 
 EXPLODED = 3.0  # times the loss of the first window: no longer learning
 CompileMode = Literal["off", "eager", "inductor"]
@@ -53,6 +60,12 @@ class RunOptions:
     compile: CompileMode = "off"
     tensorboard: bool = False
     show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no run."""
+        within("seed", self.seed, 0)
+        for name in ("checkpoint_steps", "keep", "report_every"):
+            within(name, getattr(self, name), 1)
 
 
 class Trainer:
@@ -84,22 +97,24 @@ class Trainer:
         self._resume()
         if options.compile != "off":
             self.learner.model.compile_layers(options.compile)
-        self.gflops = gemm_gflops(device, autocast or torch.float32)
+        # a CPU may take minutes for the yardstick in 16 bits
+        self.gflops = gemm_gflops(device, autocast if autocast and device.type == "cuda" else torch.float32)
         self._stop: int | None = None  # the signal that asked for the end
         self._log = MetricsLog(options.out, self.progress.step, options.tensorboard, ranks.rank)
-        shown = options.show_progress and ranks.rank == 0
-        self._bar = tqdm(
-            initial=self.progress.step, total=config.steps, desc="train", unit="step", disable=not shown, mininterval=1
-        )
+        self._bar = tqdm(disable=True)  # until it runs
 
     def _resume(self) -> None:
-        found, options = checkpoints(self._options.out), self._options
-        if found and not options.resume:
+        options = self._options
+        found, earlier = checkpoints(options.out), read_metrics(options.out)
+        if (found or earlier) and not options.resume:
+            got = found[-1].name if found else METRICS
             hint = "add --resume, or choose another --out"
-            raise InputError(f"{options.out}: expected no earlier run, got {found[-1].name}: {hint}")
+            raise InputError(f"{options.out}: expected no earlier run, got {got}: {hint}")
+        if self._ranks.rank == 0:
+            begin(options.out)
         if found:
-            self.progress, position = load_training(found[-1], self.learner, self.progress)
-            self._problem.stream.seek(position)
+            stream = self._problem.stream
+            self.progress = load_training(found[-1], self.learner, stream, self.progress, self._config)
 
     def run(self) -> Ending:
         """Train to the end, the time limit or an interrupt, and save; the metrics go to `metrics.jsonl`.
@@ -108,6 +123,9 @@ class Trainer:
         """
         options, config, progress = self._options, self._config, self.progress
         clock, window, saved_at = Clock(options.time_limit), Window(), time.monotonic()
+        hidden = not options.show_progress or self._ranks.rank > 0
+        step, steps = progress.step, config.steps
+        self._bar = tqdm(initial=step, total=steps, desc="train", unit="step", disable=hidden, mininterval=1)
         ending: Ending | None = "done" if progress.step >= config.steps else None
         with closing(self._log), self._bar, self._stop_signals():
             while ending is None:
@@ -137,11 +155,12 @@ class Trainer:
         """Score the moving average, this checkpoint's alone, on what is held out."""
         model, table = self.learner.averaged()
         figures = self._problem.evaluate(model.eval(), table, self._ranks, self._autocast)
-        self._log.write(self.progress.step, figures, "evaluation")
+        leaks = self._problem.manifest["leaks_allowed"]
+        self._log.write(self.progress.step, {**figures, **({"leaks_allowed": True} if leaks else {})}, "evaluation")
         if self._ranks.rank == 0:
             words = ", ".join(f"{v} {name}" if isinstance(v, int) else f"{name} {v:.1%}" for name, v in figures.items())
-            leaks = f" ({LEAK_WARNING})" if self._problem.manifest["leaks_allowed"] else ""
-            self._bar.write(f"step {self.progress.step}: held out{leaks}: {words}")
+            warning = f" ({LEAK_WARNING})" if leaks else ""
+            self._bar.write(f"step {self.progress.step}: held out{warning}: {words or 'nothing'}")
         return figures
 
     def _step(self, window: Window) -> None:
@@ -159,7 +178,7 @@ class Trainer:
 
     def _out_of_memory(self, error: BaseException) -> InputError:
         tokens, saved = self._config.step_tokens, checkpoints(self._options.out)
-        advice = f"go on from {saved[-1]} with --resume" if saved else "start again"
+        advice = f"go on from {saved[-1]} with --resume" if saved else "start again in another --out"
         got = f"step {self.progress.step}: expected room for {tokens} tokens a step, got: {one_line(str(error))[:200]}"
         return InputError(f"{got}: {advice} and --step-tokens {tokens // 2}, or more ranks")
 
@@ -189,8 +208,8 @@ class Trainer:
             return
         saved = checkpoints(self._options.out)
         lr, step = self.learner.config.lr, self.progress.step
-        advice = f"go on from {saved[-1]} with --resume" if saved else "start again"
-        advice += f" and --learner.lr {lr / 3:.1g} (now {lr:g})"
+        advice = f"go on from {saved[-1]} with --resume" if saved else "start again in another --out"
+        advice += f" and --learner.lr {lr / 3:g} (now {lr:g})"
         raise InputError(f"step {step}: expected a sensible loss, got {loss:.4g}: {advice}")
 
     def _agree(self, expired: bool, due: bool) -> tuple[Ending | None, bool]:
@@ -207,7 +226,8 @@ class Trainer:
         model, table = self.learner.averaged()
         knowledge = Knowledge(model, table, self._problem.rows, self._problem.manifest)
         position = self._problem.stream.position()
-        save_training(self._options.out, self.learner, self.progress, position, knowledge, self._options.keep)
+        state = (self.learner, self.progress, self._config, position, knowledge)
+        save_training(self._options.out, *state, self._options.keep)
 
     @contextmanager
     def _stop_signals(self) -> Iterator[None]:
@@ -217,6 +237,7 @@ class Trainer:
             if self._stop is not None:
                 raise KeyboardInterrupt
             self._stop = number
+            self._bar.write("ending after this step; once more to end at once, without a checkpoint")
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

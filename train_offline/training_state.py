@@ -6,8 +6,11 @@ A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weig
 another name and renamed when it is whole, so a kill at any moment leaves the one before.
 """
 
+import logging
+import os
 import re
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import orjson
 import torch
 from torch import Tensor
 
-from solver.checkpoint import load_knowledge, read_tensors, save_knowledge, write_tensors
+from solver.checkpoint import MANIFEST, load_knowledge, read_tensors, save_knowledge, write_tensors
 from solver.checks import shown
 from solver.errors import InputError
 from solver.files import read_json, write_atomically
@@ -24,9 +27,14 @@ from solver.fit import Knowledge
 from solver.learner import Learner
 from solver.models.trm import State
 from solver.slots import Batch, Slots
+from train_offline.config import TrainConfig
+from train_offline.problem import Stream
 
 FOLDER = "checkpoints"
+LAUNCH, RUN_ID = "launch", "TORCHELASTIC_RUN_ID"
 COUNTS, TENSORS = "training.json", "training.safetensors"
+log = logging.getLogger("arc_trm")
+
 _SLOT_PARTS = (*Batch._fields, *State._fields, "steps", "halted")
 
 
@@ -47,8 +55,30 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(p for p in (out / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
 
 
+def begin(out: Path) -> None:
+    """Make a run's folder and note which torchrun it is of. Raises InputError at once where nothing can be written."""
+    try:
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out / FOLDER).close()
+        (out / LAUNCH).write_text(os.environ.get(RUN_ID, ""))
+    except OSError as error:
+        raise InputError(f"--out {out}: expected a folder to write to, got: {error.strerror}") from None
+
+
+def is_restart(out: Path) -> bool:
+    """Whether torchrun started this process again after a rank of the run in `out` died, and not after a refusal."""
+    again, mine = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0, out / LAUNCH
+    return again and mine.exists() and mine.read_text() == os.environ.get(RUN_ID)
+
+
 def save_training(
-    out: Path, learner: Learner, progress: Progress, position: dict[str, Any], knowledge: Knowledge, keep: int
+    out: Path,
+    learner: Learner,
+    progress: Progress,
+    config: TrainConfig,
+    position: dict[str, Any],
+    knowledge: Knowledge,
+    keep: int,
 ) -> Path:
     """Write a checkpoint, all ranks together, and remove all but the last `keep`; returns its folder.
 
@@ -68,11 +98,11 @@ def save_training(
         counts = {
             "progress": asdict(progress),
             "stream": position,
-            "learner": asdict(learner.config),
+            "config": asdict(config),
             "optimizer_steps": [learner.step_count, *(group["step"] for group in learner.optimizer.param_groups)],
             "scaler": learner.scaler.state_dict(),
         }
-        write_atomically(partial / COUNTS, orjson.dumps(counts, option=orjson.OPT_INDENT_2))
+        write_atomically(partial / COUNTS, orjson.dumps(counts, default=str, option=orjson.OPT_INDENT_2))
     ranks.wait()
     if ranks.rank == 0:
         shutil.rmtree(final, ignore_errors=True)
@@ -83,20 +113,38 @@ def save_training(
     return final
 
 
-def load_training(folder: Path, learner: Learner, progress: Progress) -> tuple[Progress, dict[str, Any]]:
-    """Put a checkpoint into a learner, whatever number of ranks wrote it; returns its progress and stream position.
+def load_training(folder: Path, learner: Learner, stream: Stream, progress: Progress, config: TrainConfig) -> Progress:
+    """Put a checkpoint into a learner and a stream, whatever number of ranks wrote it; returns its progress.
 
-    Raises InputError if the folder is not whole or belongs to another run: another model, data or seed.
+    Settings that have changed since are logged. Raises InputError if the folder is not whole or belongs to another run:
+    another model, data or seed.
     """
     counts = _counts(folder / COUNTS)
+    try:
+        return _restored(folder, counts, learner, stream, progress, config)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        hint = "remove the folder to go on from the one before, or start in another --out"
+        raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
+
+
+def _restored(
+    folder: Path, counts: dict[str, Any], learner: Learner, stream: Stream, progress: Progress, config: TrainConfig
+) -> Progress:
     saved = Progress(**counts["progress"])
-    for what, mine, theirs in (("data", progress.data, saved.data), ("seed", progress.seed, saved.seed)):
+    _tell_changes(counts["config"], orjson.loads(orjson.dumps(asdict(config), default=str)), folder)
+    for what in ("data", "seed"):
+        mine, theirs = getattr(progress, what), getattr(saved, what)
         if mine != theirs:
-            hint = "resume with the same, or choose another --out"
+            hint = f"resume with the same --data and settings ({MANIFEST} tells them), or choose another --out"
             raise InputError(f"{folder}: {what}: expected {mine} of this run, got {theirs}: {hint}")
     average = load_knowledge(folder, learner.table.device)
-    if average.model.config != learner.model.config:
-        raise InputError(f"{folder}: expected this run's model {learner.model.config}, got {average.model.config}")
+    ours, other = asdict(learner.model.config), asdict(average.model.config)
+    if ours != other:
+        differing = [name for name in ours if ours[name] != other[name]]
+        words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
+        raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
     tensors = read_tensors(folder / TENSORS)
     _restore_learner(learner, average, tensors)
     learner.step_count, *adam_steps = counts["optimizer_steps"]
@@ -105,8 +153,19 @@ def load_training(folder: Path, learner: Learner, progress: Progress) -> tuple[P
     if counts["scaler"]:
         learner.scaler.load_state_dict(counts["scaler"])
     _restore_slots(folder, learner)
+    stream.seek(counts["stream"])
     saved.restarts += 1
-    return saved, counts["stream"]
+    return saved
+
+
+def _tell_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefix: str = "") -> None:
+    """Log every setting that is not what it was: from here on the run is another one."""
+    for name, value in now.items():
+        old = before.get(name, value)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _tell_changes(old, value, where, f"{prefix}{name}.")
+        elif old != value and prefix + name != "steps":
+            log.warning("%s was written with %s%s %s, now %s", where, prefix, name, old, value)
 
 
 def _counts(path: Path) -> dict[str, Any]:

@@ -56,7 +56,13 @@ class TRMConfig:
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
         updates = self.latent_updates + (self.latents == 1)  # a single latent may do with the update of the answer
         if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
-            raise InputError(f"model: every count must be at least 1, got {self}")
+            counts = {
+                name: getattr(self, name) for name in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")
+            }
+            raise InputError(f"model: every count must be at least 1, got {counts}")
+        if not (self.expansion > 0 and self.rope_theta > 0):
+            got = f"{self.expansion:g} and {self.rope_theta:g}"
+            raise InputError(f"model: expansion and rope_theta: expected positive numbers, got {got}")
         if self.answer_layers < 0 or (self.answer_layers and self.networks == 1):
             raise InputError(f"model: answer_layers: expected 0 without a network of its own, got {self.answer_layers}")
         if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:

@@ -1,6 +1,7 @@
 """Published checkpoints made from the recorded models, and their way through the import command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ def published_state(case: str, prefix: str = PREFIX) -> State:
 def bring_in(folder: Path, state: object, case: str | None = "trm_att", **options: object) -> Knowledge:
     """Save a state dict, import it through the command, load what that wrote."""
     torch.save(state, folder / "step_1")
+    shutil.rmtree(folder.parent / "ours", ignore_errors=True)  # an import replaces nothing
     if case:
         options["config"] = GOLDEN / f"{case}.json"
     import_command(folder / "step_1", folder / IDENTIFIERS, folder.parent / "ours", **options)  # type: ignore[arg-type]

@@ -89,10 +89,13 @@ def test_what_goes_out_is_what_came_in(folder: Path, case: str, name: str) -> No
     for tensor in state:
         assert torch.equal(again[tensor], state[tensor]), tensor
     assert json.loads((out.parent / IDENTIFIERS).read_text()) == NAMES
-    export_command(folder.parent / "ours", out)  # its own identifiers.json is no other model's
+    with pytest.raises(InputError, match="expected nothing there yet, got a file: choose another --out"):
+        export_command(folder.parent / "ours", out)
     options = {"config": out.parent / SETTINGS}
     import_command(out, out.parent / IDENTIFIERS, folder.parent / "twice", **options)  # type: ignore[arg-type]
     assert load_knowledge(folder.parent / "twice", CPU).model.config == knowledge.model.config
+    with pytest.raises(InputError, match=r"config.json: expected nothing there yet"):
+        import_command(out, out.parent / IDENTIFIERS, folder.parent / "twice", **options)  # type: ignore[arg-type]
     for file in (WEIGHTS, PUZZLES):
         assert (folder.parent / "twice" / file).read_bytes() == (folder.parent / "ours" / file).read_bytes()
 
@@ -250,6 +253,8 @@ def test_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert tyro.extras.subcommand_cli_from_dict(commands, args=["export-published", ours, "--out", again]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{ours}: 12 rows of 64",
+        "model: heads 4, cycles 2, latent_updates 3, row_tokens 4, canvas (7, 7), positions rope; "
+        "what shapes cannot tell is from --config, the options, or the published ARC model",
         "4 names of 2 tasks from --tasks: `solve` takes their embeddings over",
         "8 other names: kept, but no task is matched to them",
         f"{again}: 12 rows of 64, with identifiers.json and all_config.json",

@@ -161,6 +161,6 @@ def test_inputs_are_not_overwritten(folder: Path) -> None:
     with pytest.raises(InputError, match=r"--out: expected another folder than that of the input .*config.json"):
         export_command(folder.parent / "ours", folder.parent / "ours" / "step_1")
     (folder / IDENTIFIERS).write_text('["<blank>"]')
-    with pytest.raises(InputError, match=r"identifiers.json: expected this model's names, got others"):
+    with pytest.raises(InputError, match=r"identifiers.json: expected nothing there yet, got a file"):
         export_command(folder.parent / "ours", folder / "step_2")
     assert (folder / IDENTIFIERS).read_text() == '["<blank>"]'

@@ -124,5 +124,7 @@ def test_published_files_are_read(tmp_path: Path) -> None:
 
 def test_puzzles_that_do_not_fit_the_model_are_refused() -> None:
     config = replace(small(), model=TRMConfig(vocabulary=6, canvas=(5, 5)))
-    with pytest.raises(InputError, match=r"expected vocabulary 6 and canvas \(5, 5\) of the model, got 6 and \(4, 4\)"):
+    with pytest.raises(
+        InputError, match=r"expected a model of vocabulary 6 and canvas \(4, 4\), as the puzzles, got 6 and \(5, 5\)"
+    ):
         puzzle_problem(config, 0, CPU)

@@ -1,0 +1,142 @@
+"""Settings that make no run, folders that are not ours, checkpoints that are not whole: one line each."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solver.canvases import CanvasConfig
+from solver.checkpoint import load_knowledge
+from solver.cli import main
+from solver.errors import InputError
+from solver.learner import LearnerConfig
+from solver.models.trm import TRMConfig
+from tests.train_offline.tiny_runs import CPU, options, trainer
+from train_offline import training_state
+from train_offline.config import EvaluationConfig, PuzzleConfig
+from train_offline.training_state import checkpoints, is_restart
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: options(Path(), keep=0), "keep: expected 1 or more, got 0"),
+        (lambda: options(Path(), keep=-1), "keep: expected 1 or more, got -1"),
+        (lambda: options(Path(), checkpoint_steps=0), "checkpoint-steps: expected 1 or more, got 0"),
+        (lambda: options(Path(), report_every=0), "report-every: expected 1 or more, got 0"),
+        (lambda: options(Path(), seed=-1), "seed: expected 0 or more, got -1"),
+        (lambda: LearnerConfig(accumulation=0), "learner.accumulation: expected 1 or more, got 0"),
+        (lambda: LearnerConfig(betas=(0.9, 1.0)), "learner.betas: expected 0 to 0.999999, got 1"),
+        (lambda: LearnerConfig(ema_decay=2.0), "learner.ema-decay: expected 0 to 1, got 2"),
+        (lambda: LearnerConfig(lr=-1.0), "learner.lr: expected 0 or more, got -1"),
+        (lambda: LearnerConfig(lr=float("nan")), "learner.lr: expected 0 or more, got nan"),
+        (lambda: LearnerConfig(supervision_steps=0), "learner.supervision-steps: expected 1 or more, got 0"),
+        (lambda: EvaluationConfig(votes=0), "evaluation.votes: expected 1 or more, got 0"),
+        (lambda: EvaluationConfig(every=0), "evaluation.every: expected 1 or more, got 0"),
+        (lambda: PuzzleConfig(test_count=9_999_999), "puzzle.test-count: expected 1 to 1e\\+06, got 1e\\+07"),
+        (lambda: CanvasConfig(sides=(8, 4)), r"canvases.sides: expected ascending sides of 1 to 30, got \(8, 4\)"),
+        (lambda: CanvasConfig(sides=(8, 40)), "canvases.sides: expected 1 to 30, got 40"),
+        (lambda: CanvasConfig(sides=()), r"canvases.sides: expected ascending sides of 1 to 30, got \(\)"),
+        (lambda: CanvasConfig(fit_margin=-1), "canvases.fit-margin: expected 0 to 30, got -1"),
+        (lambda: TRMConfig(expansion=-1.0), "model: expansion and rope_theta: expected positive numbers, got -1"),
+    ],
+)
+def test_settings_that_make_no_run_are_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_a_vocabulary_that_is_not_arcs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model.vocabulary: expected 12 for ARC, got 5"):
+        trainer(tmp_path, change=lambda config: replace(config, model=replace(config.model, vocabulary=5)))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "elsewhere"])
+def test_metrics_that_are_there_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text('{"step": 50, "group": "mine"}\n')
+    if name == "elsewhere":
+        trainer(tmp_path, steps=1).run()
+    else:
+        with pytest.raises(InputError, match=r"expected no earlier run, got metrics.jsonl: add --resume"):
+            trainer(tmp_path)
+    assert (tmp_path / "run" / name).read_text() == '{"step": 50, "group": "mine"}\n'
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "nonsense", '{"step": "x", "group": "train"}'])
+def test_metrics_of_no_run_are_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=r"metrics.jsonl: line 1: expected metrics of a step, got"):
+        trainer(tmp_path, resume=True)
+
+
+def test_an_out_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(InputError, match=r"--out .*run: expected a folder to write to, got: "):
+        trainer(tmp_path)
+
+
+def changed(key: str, value: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "training.json"
+        document = json.loads(path.read_text())
+        if value is None:
+            del document[key]
+        else:
+            document[key] = value
+        path.write_text(json.dumps(document))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        changed("stream", None),
+        changed("stream", {"a": 1}),
+        changed("optimizer_steps", "x"),
+        changed("config", 3),
+        lambda folder: (folder / "slots-0.safetensors").unlink(),
+        lambda folder: (folder / "slots-0.safetensors").rename(folder / "slots-x.safetensors"),
+        lambda folder: (folder / "training.safetensors").write_bytes((folder / "model.safetensors").read_bytes()),
+        lambda folder: (folder / "training.safetensors").write_bytes(b"cut"),
+        lambda folder: (folder / "training.json").write_text("{}"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    trainer(tmp_path, steps=1).run()
+    harm(checkpoints(tmp_path / "run")[-1])
+    with pytest.raises(InputError, match=r"step-00000001.*: expected"):
+        trainer(tmp_path, resume=True)
+
+
+def test_settings_that_have_changed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(tmp_path, steps=1).run()
+    trainer(tmp_path, resume=True, change=lambda c: replace(c, learner=replace(c.learner, lr=0.5), steps=9))
+    assert [record.message.split("written with ")[1] for record in caplog.records] == ["learner.lr 0.001, now 0.5"]
+
+
+def test_only_the_launch_that_began_a_run_restarts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    training_state.begin(tmp_path)
+    assert not is_restart(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert is_restart(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    assert not is_restart(tmp_path)
+
+
+def test_a_run_in_place_of_its_checkpoint_is_explained(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=1).run()
+    with pytest.raises(InputError, match=r"expected a weights folder, got a run: give one of its checkpoints/step-"):
+        load_knowledge(tmp_path / "run", CPU)
+
+
+def test_the_command_line_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["curve"]) == 1
+    assert capsys.readouterr().err == "error: curve: expected the folder of a run, got none\n"
