@@ -16,37 +16,46 @@ def published() -> SolveConfig:
     return SolveConfig(name="published", fit=FitConfig(mode="staged", learner=learner))
 
 
+def small_model(width: int) -> TRMConfig:
+    """A network for small canvases: heads of 32, little recursion, 2-D positions, one shared puzzle token."""
+    return TRMConfig(
+        width=width,
+        heads=width // 32,
+        cycles=1,
+        latent_updates=2,
+        positions="rope2d",
+        rope_theta=100.0,
+        embedding="shared",
+        row_tokens=1,
+        row_width=width,
+    )
+
+
+def small_learner() -> LearnerConfig:
+    """How a small network is trained in minutes: Adam for the shared rows too, strong weight decay (LOG.md)."""
+    return LearnerConfig(
+        lr=1e-3,
+        weight_decay=1.0,
+        row_lr=1e-3,
+        row_optimizer="adam_atan2",
+        warmup_steps=100,
+        schedule="cosine",
+        ema_decay=0.99,
+        loss="softmax",
+        supervision_steps=4,
+    )
+
+
 def tiny() -> SolveConfig:
     """Small grids on a laptop CPU in minutes, from scratch."""
-    width = 64
     return SolveConfig(
         name="tiny",
-        model=TRMConfig(
-            width=width,
-            heads=2,
-            cycles=1,
-            latent_updates=2,
-            positions="rope2d",
-            rope_theta=100.0,
-            embedding="shared",
-            row_tokens=1,
-            row_width=width,
-        ),
+        model=small_model(64),
         fit=FitConfig(
             mode="full",
             augmentations=12,
             step_tokens=1000,
-            learner=LearnerConfig(
-                lr=1e-3,
-                weight_decay=1.0,
-                row_lr=1e-3,
-                row_optimizer="adam_atan2",
-                warmup_steps=100,
-                schedule="cosine",
-                ema_decay=0.99,
-                loss="softmax",
-                supervision_steps=4,
-            ),
+            learner=small_learner(),
         ),
         predict=PredictConfig(supervision_steps=8, batch_tokens=8192),
         canvases=CanvasConfig(mode="tight"),

@@ -40,7 +40,8 @@ def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"
             axes.plot(
                 x, _smoothed(y) if group == "train" else y, marker="." if group == "evaluation" else "", label=run.name
             )
-        axes.set(title=title, xlabel=LABELS[over])
+        leaky = group == "evaluation" and any(line.get("leaks_allowed") for run in runs for line in lines[run])
+        axes.set(title=f"{title}, leaks allowed" if leaky else title, xlabel=LABELS[over])
         axes.title.set_fontsize(10)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)

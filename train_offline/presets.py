@@ -5,8 +5,6 @@ from dataclasses import replace
 
 from solver import presets as solver_presets
 from solver.canvases import CanvasConfig
-from solver.learner import LearnerConfig
-from solver.models.trm import TRMConfig
 from solver.predict import PredictConfig
 from train_offline.config import ARC1, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
 from train_offline.published_runs import (
@@ -56,32 +54,12 @@ def mini() -> TrainConfig:
 
     ConceptARC belongs to it as well but is in no package: give the whole list with --data, its folder included.
     """
-    width = 128
     return TrainConfig(
         name="mini",
         steps=12_000,
         arc=ArcConfig(data=ARC1, largest_side=8, augmentations=12),
-        model=TRMConfig(
-            width=width,
-            heads=4,
-            cycles=1,
-            latent_updates=2,
-            positions="rope2d",
-            rope_theta=100.0,
-            embedding="shared",
-            row_tokens=1,
-            row_width=width,
-        ),
-        learner=LearnerConfig(
-            lr=1e-3,
-            weight_decay=1.0,
-            row_lr=1e-3,
-            row_optimizer="adam_atan2",
-            warmup_steps=200,
-            schedule="cosine",
-            loss="softmax",
-            supervision_steps=4,
-        ),
+        model=solver_presets.small_model(128),
+        learner=replace(solver_presets.small_learner(), warmup_steps=200, ema_decay=0.999),
         canvases=CanvasConfig(mode="tight"),
         step_tokens=4000,
         evaluation=EvaluationConfig(every=1000, predict=PredictConfig(supervision_steps=8, batch_tokens=8192)),
@@ -109,36 +87,23 @@ def arc2_tight() -> TrainConfig:
 
 
 def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> TrainConfig:
-    """The paper's recursion, T 3 and n 6 shortened, on a network of a tenth of its width."""
-    model = TRMConfig(
+    """The paper's recursion, T 3 and n 6 shortened, on a network of an eighth of its width."""
+    model = replace(
+        solver_presets.small_model(64),
         vocabulary=side + 2,
         canvas=(side, side),
-        width=64,
-        heads=2,
         cycles=2,
         latent_updates=3,
-        positions="rope2d",
-        rope_theta=100.0,
-        row_tokens=1,
-        row_width=64,
+        embedding="variant",
     )
+    learner = solver_presets.small_learner()
     return TrainConfig(
         name=name,
         steps=steps,
         problem="sudoku",
         puzzle=PuzzleConfig(side=side, clues=clues, count=5000, test_count=500),
         model=model,
-        learner=LearnerConfig(
-            lr=1e-3,
-            weight_decay=0.1,
-            row_lr=1e-3,
-            row_optimizer="adam_atan2",
-            warmup_steps=200,
-            schedule="cosine",
-            ema_decay=0.99,
-            loss="softmax",
-            supervision_steps=8,
-        ),
+        learner=replace(learner, weight_decay=0.1, warmup_steps=200, supervision_steps=8),
         step_tokens=128 * sample_tokens(model),
         evaluation=EvaluationConfig(every=500, samples=None, predict=PredictConfig(early_stop=False)),
     )

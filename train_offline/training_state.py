@@ -60,9 +60,9 @@ def begin(out: Path) -> None:
     try:
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out / FOLDER).close()
-        (out / LAUNCH).write_text(os.environ.get(RUN_ID, ""))
     except OSError as error:
         raise InputError(f"--out {out}: expected a folder to write to, got: {error.strerror}") from None
+    write_atomically(out / LAUNCH, os.environ.get(RUN_ID, "").encode())  # another rank may be reading it
 
 
 def is_restart(out: Path) -> bool:
@@ -89,7 +89,10 @@ def save_training(
     if ranks.rank == 0:
         for left in final.parent.glob("*.partial"):  # by a kill
             shutil.rmtree(left, ignore_errors=True)
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{partial}: expected to write a checkpoint, got: {error.strerror}") from None
     ranks.wait()
     write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
     if ranks.rank == 0:

@@ -36,6 +36,16 @@ def test_panels_are_those_of_the_figures_that_are_there(tmp_path: Path) -> None:
     assert sizes == pytest.approx([3 * 324, 3 * 324, 2 * 324])
 
 
+def test_scores_of_runs_without_the_leak_guard_say_so(tmp_path: Path) -> None:
+    out, folder = tmp_path / "curve.svg", run(tmp_path / "a")
+    draw_curves([folder], out)
+    assert "leaks allowed" not in out.read_text()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "group": "evaluation", "pass@2": 1.0, "leaks_allowed": true}\n')
+    draw_curves([folder], out)
+    assert "leaks allowed" in out.read_text()
+
+
 def test_points_and_smoothing() -> None:
     metrics = [
         {"step": 5, "group": "train", "seconds": 90.0, "exact": 0.1},

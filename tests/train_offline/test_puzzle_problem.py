@@ -75,13 +75,13 @@ def test_the_stream_goes_on_from_its_position_and_is_shared_by_ranks() -> None:
         assert torch.equal(a[20:], c)
 
 
-def test_a_score_counts_puzzles_whose_every_cell_is_right() -> None:
+def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> None:
     """A model that always answers token 2."""
     labels = np.full((3, 2, 2), 2, np.uint8)
     labels[1, 0, 0] = 3
     puzzles = Puzzles(np.ones_like(labels), labels, 6)
     config = small()
-    trainer = Trainer(config, puzzle_problem(config, 0, CPU), options(Path("unused")), CPU, Ranks())
+    trainer = Trainer(config, puzzle_problem(config, 0, CPU), options(tmp_path), CPU, Ranks())
     with torch.no_grad():
         trainer.learner.model.output_head.weight.zero_()
         trainer.learner.model.output_head.weight[2] = 1e-3
