@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from kernels.canvas import MAX_SIDE
+from kernels.canvas import MAX_SIDE, Canvas
 from kernels.symmetry import COLOURS
 from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, fit_canvas, predict_canvas
 from solver.gemm import Yardstick
 from solver.learner import Learner, LearnerConfig
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, TRMConfig
 from solver.predict import PredictConfig, refine
 from solver.sources import load_tasks

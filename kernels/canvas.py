@@ -19,6 +19,7 @@ MAX_SIDE = 30
 IGNORE = -100  # a label that is not scored
 
 Decoder = Literal["robust", "published"]
+Canvas = tuple[int, int]  # (height, width) in cells
 
 
 class PackedGrids(NamedTuple):

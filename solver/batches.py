@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from kernels import canvas_numba, canvas_torch
-from kernels.canvas import IGNORE, PAD, PackedGrids, pack
+from kernels.canvas import IGNORE, PAD, Canvas, PackedGrids, pack
 from solver.canvases import CanvasConfig, fit_canvas, pair_size
-from solver.models.positions import Canvas
 from solver.slots import Batch, Draw
 from solver.tasks import Pair
 from solver.variants import Variants

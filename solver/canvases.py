@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from kernels.canvas import MAX_SIDE
+from kernels.canvas import MAX_SIDE, Canvas
 from solver.checks import within
 from solver.errors import InputError
-from solver.models.positions import Canvas
 from solver.tasks import Pair, Task
 
 CanvasMode = Literal["full", "tight"]

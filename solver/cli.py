@@ -15,6 +15,7 @@ import tyro
 from kernels.canvas import VOCABULARY
 from solver import submission_file
 from solver.budget import Clock, format_duration, parse_duration
+from solver.candidates import baseline
 from solver.canvases import CanvasMode
 from solver.checkpoint import load_knowledge
 from solver.checks import at_least
@@ -22,9 +23,10 @@ from solver.demo import demo
 from solver.device import DeviceName, Precision, pick_device, pick_precision
 from solver.errors import InputError
 from solver.fit import FitMode
-from solver.pipeline import SolveConfig, baseline, fresh_knowledge, score_result, solve, write_record
+from solver.pipeline import SolveConfig, fresh_knowledge, solve
 from solver.presets import PRESETS
 from solver.report import write_report
+from solver.result import score_result, write_record
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
 from solver.sources import load_tasks, load_truths
@@ -111,7 +113,7 @@ def solve_command(
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
     result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
-    record = write_record(out.parent, tasks, result, config, challenges, seed)
+    record = write_record(out.parent, tasks, result, config.name, challenges, seed)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
         print(f"{unvoted} test outputs have no vote: their attempts are fallbacks; give more --budget", file=sys.stderr)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from solver.budget import Clock, format_duration
 from solver.device import pick_device, pick_precision
-from solver.pipeline import Result, fresh_knowledge, solve, write_record
+from solver.pipeline import fresh_knowledge, solve
 from solver.presets import tiny
 from solver.report import write_report
+from solver.result import Result, write_record
 from solver.run_file import read_run
 from solver.sources import load_tasks
 from solver.tasks import Task
@@ -35,7 +36,7 @@ def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Result]:
     print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
     start = fresh_knowledge(config.model, seed, device)
     result = solve(tasks, start, config, folder / "submission.json", clock, seed, pick_precision(device))
-    write_record(folder, tasks, result, config, SOURCE, seed)
+    write_record(folder, tasks, result, config.name, SOURCE, seed)
     write_report(read_run(folder), folder / "report.html")
     print(f"{result.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
     return tasks, result

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from kernels.canvas import Canvas
 from solver.checks import within
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, Output, State
 from solver.objective import Losses, LossKind, continue_target, step_losses
 from solver.optim import AdamAtan2, sign_sgd_

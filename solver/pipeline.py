@@ -7,26 +7,22 @@ more votes have made.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import orjson
 import torch
 from tqdm import tqdm
 
 from kernels.canvas import Decoder
 from solver import submission_file
 from solver.budget import Clock
+from solver.candidates import Candidate, answers_of, two_attempts
 from solver.canvases import CanvasConfig
-from solver.files import write_atomically
 from solver.fit import FitConfig, Fitted, Knowledge, fit
 from solver.models.trm import TRM, TRMConfig
 from solver.predict import PredictConfig, Predictor
-from solver.run_file import FILE_NAME, FORMAT
-from solver.score import LEAK_WARNING, Score, score
-from solver.submission_file import Attempts
+from solver.result import Result
+from solver.score import LEAK_WARNING
 from solver.tasks import Task, without_test_outputs
-from solver.vote import Ballot, Candidate, fallbacks, two_attempts
+from solver.vote import Ballot
 
 FIRST_ROUND = 8  # votes a test input in the first round; every next round doubles them
 WRITE_RESERVE = 1.0  # seconds kept for the last count and the files
@@ -43,18 +39,6 @@ class SolveConfig:
     canvases: CanvasConfig = field(default_factory=CanvasConfig)
     decoder: Decoder = "robust"
     fit_share: float = 0.8  # of the time; the rest is for predicting
-    kept_candidates: int = 10  # a test input, in the record
-
-
-@dataclass
-class Result:
-    """What a run found: attempts of every task, and the ranked candidates behind them."""
-
-    answers: dict[str, list[Attempts]]
-    candidates: dict[str, list[list[Candidate]]]
-    seconds: dict[str, float] = field(default_factory=lambda: {"fit": 0.0, "predict": 0.0})
-    fit_steps: int = 0
-    notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
 
 
 def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
@@ -77,8 +61,8 @@ def solve(
 ) -> Result:
     """Solve `tasks` within the clock and keep `out` (submission.json) valid all the while."""
     tasks = [without_test_outputs(task) for task in tasks]
-    answers = {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
-    result = Result(answers, {task.id: [[] for _ in task.test] for task in tasks})
+    nothing: dict[str, list[list[Candidate]]] = {task.id: [[] for _ in task.test] for task in tasks}
+    result = Result(answers_of(tasks, nothing), nothing)
     if start.saw_test_outputs:
         result.notes.append(LEAK_WARNING)
     submission_file.write(out, result.answers)
@@ -124,58 +108,3 @@ def _predict_in_rounds(
                 result.candidates[task.id][index] = ranked
                 result.answers[task.id][index] = two_attempts(ranked, task, index)
             submission_file.write(out, result.answers)
-
-
-def baseline(tasks: Sequence[Task]) -> dict[str, list[Attempts]]:
-    """Attempts that need no model: the test input and the most common demonstration output."""
-    return {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
-
-
-def known_truths(tasks: Sequence[Task]) -> dict[str, list[np.ndarray]] | None:
-    """The test outputs of all tasks, None unless every one is known."""
-    truths = {task.id: [pair.output for pair in task.test if pair.output is not None] for task in tasks}
-    return truths if all(len(truths[task.id]) == len(task.test) for task in tasks) else None
-
-
-def score_result(tasks: Sequence[Task], answers: dict[str, list[Attempts]]) -> Score | None:
-    """The score of attempts at tasks whose test outputs are known, else None."""
-    truths = known_truths(tasks)
-    return score(answers, truths) if truths else None
-
-
-def write_record(
-    folder: Path, tasks: Sequence[Task], result: Result, config: SolveConfig, source: str, seed: int
-) -> dict[str, Any]:
-    """Write run.json, from which reports are made and votes re-counted; returns the record."""
-    scores = {"score": score_result(tasks, result.answers), "baseline": score_result(tasks, baseline(tasks))}
-    record = {
-        "format": FORMAT,
-        "source": source,
-        "preset": config.name,
-        "seed": seed,
-        "seconds": result.seconds,
-        "notes": [f"{result.fit_steps} fitting steps", *result.notes],
-        **{name: known.to_json() if known else None for name, known in scores.items()},
-        "tasks": [_task_record(task, result, config.kept_candidates) for task in tasks],
-    }
-    write_atomically(folder / FILE_NAME, orjson.dumps(record))
-    return record
-
-
-def _task_record(task: Task, result: Result, kept: int) -> dict[str, Any]:
-    tests = []
-    for index, pair in enumerate(task.test):
-        candidates = result.candidates[task.id][index]
-        tests.append(
-            {
-                "input": pair.input.tolist(),
-                "truth": None if pair.output is None else pair.output.tolist(),
-                "attempts": [grid.tolist() for grid in result.answers[task.id][index]],
-                "votes": sum(c.votes for c in candidates),
-                "candidates": [
-                    {"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting} for c in candidates[:kept]
-                ],
-            }
-        )
-    train = [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train if p.output is not None]
-    return {"id": task.id, "train": train, "test": tests}

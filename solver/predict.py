@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.canvas import FIRST_COLOUR
+from kernels.canvas import FIRST_COLOUR, Canvas
 from solver.batches import Encoder
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, predict_canvas
 from solver.checks import at_least
 from solver.device import is_out_of_memory
 from solver.fit import Fitted
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, State
 from solver.tasks import Task
 from solver.variants import Variants

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from kernels.canvas import Canvas
 from solver.budget import format_duration
 from solver.models.layers import swiglu_width
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, TRMConfig, trainable_parameters
 from train_offline.config import TrainConfig
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from solver.models.positions import Canvas
+from kernels.canvas import Canvas
 from solver.models.trm import TRM
 from solver.ranks import Ranks
 from solver.slots import Draw

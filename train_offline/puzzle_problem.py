@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.canvas import Canvas
 from kernels.symmetry import COLOURS
 from solver.budget import Clock
 from solver.errors import InputError
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition
 from solver.predict import refine
 from solver.ranks import Ranks

@@ -6,7 +6,7 @@ Letters: N tokens (P puzzle tokens first, then H*W canvas cells in row order), K
 import torch
 from torch import Tensor
 
-Canvas = tuple[int, int]  # (height, width) in cells
+from kernels.canvas import Canvas
 
 
 def cell_index(canvas: Canvas, full_width: int) -> Tensor:

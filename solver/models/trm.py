@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels.canvas import MAX_SIDE, VOCABULARY
+from kernels.canvas import MAX_SIDE, VOCABULARY, Canvas
 from solver.errors import InputError
 from solver.models.layers import Attention, Layer, Network, Rotary, TokenMLP, scaled
 from solver.models.linear import Linear, linear, truncated_normal
-from solver.models.positions import Canvas, cell_index, rope2d_angles, rope_angles, rotary_tables
+from solver.models.positions import cell_index, rope2d_angles, rope_angles, rotary_tables
 from solver.models.puzzle_embedding import AugmentationTokens, puzzle_tokens
 
 HALTING_BIAS = -5.0  # a fresh network almost never halts

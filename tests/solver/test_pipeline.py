@@ -10,7 +10,9 @@ import torch
 
 from solver import pipeline, submission_file
 from solver.budget import Clock
-from solver.pipeline import baseline, fresh_knowledge, known_truths, score_result, solve, write_record
+from solver.candidates import baseline
+from solver.pipeline import fresh_knowledge, solve
+from solver.result import Result, known_truths, score_result, write_record
 from solver.run_file import read_run
 from solver.submission_file import expected_counts
 from solver.tasks import Pair, Task, without_test_outputs
@@ -19,7 +21,7 @@ from tests.solver.samples import TASKS, config
 CPU = torch.device("cpu")
 
 
-def run(out: Path, seconds: float = 1e9, **fit: object) -> pipeline.Result:
+def run(out: Path, seconds: float = 1e9, **fit: object) -> Result:
     settings = config(**fit)
     start = fresh_knowledge(settings.model, 0, CPU)
     return solve(TASKS, start, settings, out, Clock(seconds), seed=0, show_progress=False)
@@ -108,7 +110,7 @@ def test_test_outputs_never_reach_the_solver(tmp_path: Path, monkeypatch: pytest
 
 def test_the_record_can_be_recounted(tmp_path: Path) -> None:
     result = run(tmp_path / "submission.json")
-    record = write_record(tmp_path, TASKS, result, config(), "hand-made", seed=0)
+    record = write_record(tmp_path, TASKS, result, "sample", "hand-made", seed=0)
     assert read_run(tmp_path) == orjson.loads(orjson.dumps(record))
     score, votes = score_result(TASKS, result.answers), [t["votes"] for task in record["tasks"] for t in task["test"]]
     assert score is not None

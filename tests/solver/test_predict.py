@@ -10,13 +10,14 @@ import torch
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR
 from solver import predict
 from solver.budget import Clock
+from solver.candidates import Candidate, fallbacks, two_attempts
 from solver.fit import Fitted, starting_table
 from solver.models.trm import State
 from solver.pipeline import fresh_knowledge
 from solver.predict import PredictConfig, Predictor, refine
 from solver.tasks import Pair, Task
 from solver.variants import make_variants
-from solver.vote import Ballot, Candidate, fallbacks, two_attempts
+from solver.vote import Ballot
 from tests.solver.samples import MIRROR, TALL, TASKS, config, grid
 
 COUNT = 6
@@ -180,7 +181,7 @@ def test_votes_count_equal_grids_whatever_their_variant(device: torch.device, de
 def test_ranking_is_by_votes_and_then_by_halting() -> None:
     ballot = Ballot(1)
     ballot._candidates[0] = {
-        key: Candidate(grid(str(key)), votes, halting)
+        key: Candidate(grid(str(key)), votes, halting, weight=votes)
         for key, (votes, halting) in enumerate([(2, 0.1), (3, 0.1), (2, 0.9)])
     }
     assert [candidate.grid.item() for candidate in ballot.ranked(0)] == [1, 2, 0]

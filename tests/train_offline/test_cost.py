@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from kernels.canvas import Canvas
 from solver.canvases import CanvasConfig
 from solver.learner import Learner, LearnerConfig
-from solver.models.positions import Canvas
 from solver.models.trm import TRM, Condition, TRMConfig, trainable_parameters
 from solver.slots import Batch
 from train_offline import presets
