@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint notebooks package-check clean
 
 demo: $(READY)
 	$(BIN)/arc-trm demo
@@ -16,6 +16,20 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The notebooks from their sources; a test compares them.
+notebooks: $(READY)
+	for name in submission train explore; do \
+		$(BIN)/jupytext --quiet --update --to ipynb --output notebooks/$$name.ipynb notebooks/sources/$$name.py \
+		|| exit 1; \
+	done
+
+# A package that brings everything, and its notebook run on small tasks in a fresh environment without network.
+package-check: $(READY)
+	$(BIN)/arc-trm package --out build/package --image bare
+	$(BIN)/python -m submission.check_package build/package --challenges tests/submission/tiny_challenges.json \
+		--solutions tests/submission/tiny_solutions.json --budget 2m --rehearsal-budget 2m \
+		--options="--fit-steps 4 --augmentations 4 --supervision-steps 4"
 
 # Installed once; again only when what to install has changed.
 $(READY): setup.cfg pyproject.toml constraints-cpu.txt

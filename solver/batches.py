@@ -6,7 +6,7 @@ and is the same on any number of ranks. Letters: K examples of one draw, E entri
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -171,7 +171,7 @@ class PairStream:
         weights = np.array([task.weight for task in tasks])
         self._buckets = self._make_buckets([fit_canvas(pair, canvases) for pair in pairs], weights)
         self.canvases = list(self._buckets)
-        work = np.array([bucket.weight * self._tokens(canvas) for canvas, bucket in self._buckets.items()])
+        work = np.array([bucket.weight * self.tokens(canvas) for canvas, bucket in self._buckets.items()])
         self._chance = work / work.sum()
         self._steps = 0
 
@@ -189,12 +189,25 @@ class PairStream:
                     entries.setdefault(place, []).append((task, turned, pair, share))
         return {c: _Bucket(c[0] == c[1], sorted(rows), weights) for c, rows in sorted(entries.items())}
 
-    def _tokens(self, canvas: Canvas) -> int:
+    def tokens(self, canvas: Canvas) -> int:
+        """Of one example, puzzle tokens included."""
         return canvas[0] * canvas[1] + self._extra
 
     def slot_count(self, canvas: Canvas) -> int:
         """How many slots a step on this canvas has, so that every step costs about the same."""
-        return max(1, self._step_tokens // self._tokens(canvas))
+        return max(1, self._step_tokens // self.tokens(canvas))
+
+    def halve(self, canvas: Canvas) -> int:
+        """Make steps half as large as one on this canvas, which ran out of memory; returns their tokens."""
+        self._step_tokens = max(1, self.slot_count(canvas) * self.tokens(canvas) // 2)
+        return self._step_tokens
+
+    def leave_out(self, canvases: Collection[Canvas]) -> bool:
+        """Draw no more from some canvases; False, and nothing is changed, if no other is left."""
+        chance = np.where([canvas in canvases for canvas in self.canvases], 0.0, self._chance)
+        if chance.any():
+            self._chance = chance / chance.sum()
+        return bool(chance.any())
 
     def shares(self) -> dict[Canvas, float]:
         """How often a step is on each canvas."""

@@ -2,6 +2,7 @@
 
 import math
 import re
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -35,19 +36,32 @@ class Clock:
 
     limit: float = math.inf
     started: float = field(default_factory=lambda: time.monotonic())
+    stopped: threading.Event = field(default_factory=threading.Event)  # shared by all clocks made of this one
+
+    def left_text(self) -> str:
+        """The time left, in words; nothing without a limit."""
+        return "" if self.limit == math.inf else f"{format_duration(max(0.0, self.left()))} left"
 
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
     def left(self) -> float:
-        """Seconds until the limit; negative once it is passed."""
-        return self.limit - self.elapsed()
+        """Seconds until the limit; negative once it is passed, and minus infinity after `stop`."""
+        return -math.inf if self.stopped.is_set() else self.limit - self.elapsed()
 
     def expired(self) -> bool:
         """Whether the limit is passed."""
         return self.left() <= 0
 
+    def stop(self) -> None:
+        """Let this clock and all that were made of it be expired from now on: somebody wants the program to end."""
+        self.stopped.set()
+
+    def part(self, seconds: float) -> "Clock":
+        """A clock for the next `seconds`, or for what is left if that is less."""
+        return Clock(min(seconds, self.left()), stopped=self.stopped)
+
     def share(self, share: float) -> "Clock":
         """A clock that stops when `share` of what is left now is used."""
-        return Clock(share * self.left())
+        return self.part(share * self.left())

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from kernels.canvas import MAX_SIDE, VOCABULARY
 from solver.checks import fault, shown
 from solver.errors import InputError
 from solver.files import read_json, write_atomically, write_atomically_with
@@ -60,6 +61,17 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
         raise InputError(f"{folder / WEIGHTS}: tensor {TABLE!r}: expected ({len(rows)}, {width}), got {_shape(table)}")
     model.load_state_dict({name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()})
     return Knowledge(model.to(device).eval(), table.to(device), rows, _manifest(folder / MANIFEST))
+
+
+def load_arc_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
+    """As `load_knowledge`; raises InputError as well for a model that is not one of ARC's grids."""
+    knowledge = load_knowledge(folder, device)
+    config = knowledge.model.config
+    if config.vocabulary != VOCABULARY:
+        raise InputError(f"weights {folder}: expected a model of ARC's {VOCABULARY} tokens, got {config.vocabulary}")
+    if config.canvas != (MAX_SIDE, MAX_SIDE):
+        raise InputError(f"weights {folder}: expected a model of the canvas {MAX_SIDE}x{MAX_SIDE}, got {config.canvas}")
+    return knowledge
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

@@ -17,6 +17,7 @@ Grid = NDArray[np.uint8]
 
 MAX_SIDE = 30
 COLOURS = 10
+MAX_ID = 255  # characters of a task id: as many as a file's name can have
 SHOWN = 60  # characters of a faulty value that a message repeats
 VARIANT_SEPARATOR = "|||"  # joins task id, symmetry and colours in the name of a variant
 
@@ -95,9 +96,11 @@ def within(name: str, value: float | None, least: float, most: float = math.inf)
 
 
 def check_id(task_id: object, where: str) -> str:
-    """`task_id`, if it is a non-empty printable string that can be part of a variant's name. Raises InputError."""
+    """`task_id`, if it is a short printable string that can be part of a variant's name. Raises InputError."""
     if not isinstance(task_id, str) or not task_id or not task_id.isprintable():
         raise fault(where, "a task id (a non-empty string of printable characters)", task_id)
+    if len(task_id) > MAX_ID:  # every variant's name, and there are a thousand a task, would repeat it
+        raise InputError(f"{where}: expected a task id of at most {MAX_ID} characters, got {len(task_id)} characters")
     if VARIANT_SEPARATOR in task_id:
         raise fault(where, f"a task id without {VARIANT_SEPARATOR!r}", task_id)
     return task_id

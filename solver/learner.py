@@ -160,6 +160,13 @@ class Learner:
         tokens, halting, continuing, right = (part.detach().sum() for part in losses[:4])
         return Metrics(loss.detach(), tokens, halting, continuing, right, slots.steps.sum(), slot_count)
 
+    def abandon_step(self, canvas: Canvas) -> None:
+        """Forget a step that ran out of memory half way: its gradients, and the examples in work on its canvas."""
+        self.optimizer.zero_grad()
+        self._row_gradients.clear()
+        self._micro_steps -= self._micro_steps % self.config.accumulation
+        self.slots.pop(canvas, None)
+
     def lr_factor(self, progress: float) -> float:
         """Warm-up (step / warmup_steps, from step 1), then constant or a cosine down to lr_min_ratio."""
         factor = min(1.0, (self.step_count + 1) / max(1, self.config.warmup_steps))

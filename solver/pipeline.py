@@ -1,31 +1,27 @@
-"""The whole road: tasks -> variants -> fit -> predict -> vote -> two attempts -> submission.json -> score, record.
+"""The whole road: tasks -> variants -> fit -> predict -> count equal grids, in rounds, until the clock runs out.
 
-A valid submission lies on the disk before the first training step; it is only ever replaced, atomically, by one that
-more votes have made.
+What becomes of the votes (two attempts, submission.json, the record) is for whoever watches the run.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import torch
-from tqdm import tqdm
 
 from kernels.canvas import Decoder
-from solver import submission_file
 from solver.budget import Clock
-from solver.candidates import Candidate, answers_of, two_attempts
 from solver.canvases import CanvasConfig
-from solver.fit import FitConfig, Fitted, Knowledge, fit
+from solver.fit import FitConfig, Fitting, Knowledge
 from solver.models.trm import TRM, TRMConfig
+from solver.planner import ROUND_VOTES, VOTE_SHARE, Planner, Round
 from solver.predict import PredictConfig, Predictor
-from solver.result import Result
+from solver.result import Outcome
 from solver.score import LEAK_WARNING
 from solver.tasks import Task, without_test_outputs
 from solver.vote import Ballot
-
-FIRST_ROUND = 8  # votes a test input in the first round; every next round doubles them
-WRITE_RESERVE = 1.0  # seconds kept for the last count and the files
+from solver.votes import MOST_ROUNDS, Block, Votes, tests_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class SolveConfig:
     predict: PredictConfig = field(default_factory=PredictConfig)
     canvases: CanvasConfig = field(default_factory=CanvasConfig)
     decoder: Decoder = "robust"
-    fit_share: float = 0.8  # of the time; the rest is for predicting
+    fit_share: float = 0.8  # of the time, as long as the pace of votes is unknown; the rest is for predicting
+    least_steps: int = 400  # training steps a pair without which a task is not worth beginning, when time is short
 
 
 def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
@@ -49,62 +46,146 @@ def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowl
     return Knowledge(model.to(device).eval(), torch.zeros(0, config.row_width, device=device))
 
 
+class Progress(NamedTuple):
+    """How far a run is, for whoever watches it."""
+
+    round: int
+    steps: int  # of fitting
+    loss: float  # a slot, nan before the first reading
+    exact: float  # share of the demonstrations in work that are wholly right, lately
+    votes: int
+    agreed: int  # test inputs whose votes are nearly unanimous
+    tests: int
+
+    def text(self) -> str:
+        """In a few words."""
+        fit = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, exact {self.exact:.1%}; "
+        return f"{fit}{self.votes} votes, {self.agreed} of {self.tests} outputs agree"
+
+
+class Watcher(Protocol):
+    """What a run tells while it works; all of it may be ignored."""
+
+    def beat(self, progress: Progress) -> None:
+        """A step or a batch is done: the run is alive."""
+
+    def voted(self, blocks: Sequence[Block]) -> None:
+        """Votes have been counted."""
+
+    def round_done(self, votes: Votes, fitting: Fitting) -> None:
+        """A round is over: its votes are the best known so far."""
+
+
 def solve(
     tasks: Sequence[Task],
     start: Knowledge,
     config: SolveConfig,
-    out: str | Path,
     clock: Clock,
+    watcher: Watcher,
     seed: int = 0,
     autocast: torch.dtype | None = None,
-    show_progress: bool = True,
-) -> Result:
-    """Solve `tasks` within the clock and keep `out` (submission.json) valid all the while."""
+    votes: Votes | None = None,
+    resumed: bool = False,
+) -> Outcome:
+    """Fit and vote in rounds until the work or the clock is at its end.
+
+    A restarted run brings the `votes` that it has; `resumed` says that `start` is what its last round had fitted.
+    """
     tasks = [without_test_outputs(task) for task in tasks]
-    nothing: dict[str, list[list[Candidate]]] = {task.id: [[] for _ in task.test] for task in tasks}
-    result = Result(answers_of(tasks, nothing), nothing)
+    outcome = Outcome(Votes(tasks) if votes is None else votes)
     if start.saw_test_outputs:
-        result.notes.append(LEAK_WARNING)
-    submission_file.write(out, result.answers)
-    working = Clock(clock.left() - WRITE_RESERVE)
+        outcome.notes.append(LEAK_WARNING)
     groups = [[task] for task in tasks] if config.fit.each else [tasks]
     for number, group in enumerate(groups):
-        mine = working.share(1 / (len(groups) - number))
-        fitting = mine.share(config.fit_share)
-        fitted = fit(group, start, config.fit, config.canvases, fitting, seed, autocast, show_progress)
-        result.seconds["fit"] += fitting.elapsed()
-        result.fit_steps += fitted.steps
-        predicting = Clock(mine.left())
-        _predict_in_rounds(group, fitted, config, predicting, autocast, result, out, show_progress)
-        result.seconds["predict"] += predicting.elapsed()
-    return result
+        mine = clock.share(1 / (len(groups) - number))
+        _Run(group, start, config, mine, watcher, seed, autocast, outcome, resumed).rounds()
+    return outcome
 
 
-def _predict_in_rounds(
-    tasks: Sequence[Task],
-    fitted: Fitted,
-    config: SolveConfig,
-    clock: Clock,
-    autocast: torch.dtype | None,
-    result: Result,
-    out: str | Path,
-    show_progress: bool,
-) -> None:
-    """Vote with ever more variants; after each round the submission on the disk is the best known."""
-    predictor = Predictor(tasks, fitted, config.predict, config.canvases)
-    tests = [(task, index) for task in tasks for index in range(len(task.test))]
-    ballot = Ballot(len(tests))
-    done = 0
-    bar = tqdm(total=predictor.votes * len(tests), desc="predict", unit="vote", disable=not show_progress)
-    with bar:
-        while done < predictor.votes and not clock.expired():
-            upto = min(predictor.votes, max(FIRST_ROUND, 2 * done))
-            for predictions in predictor.run(done, upto, clock, autocast):
-                ballot.add(predictions, config.decoder)
-                bar.update(len(predictions.samples.test))
-            done = upto
-            for number, (task, index) in enumerate(tests):
-                ranked = ballot.ranked(number)
-                result.candidates[task.id][index] = ranked
-                result.answers[task.id][index] = two_attempts(ranked, task, index)
-            submission_file.write(out, result.answers)
+class _Run:
+    """The rounds of one group of tasks that are fitted together."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        start: Knowledge,
+        config: SolveConfig,
+        clock: Clock,
+        watcher: Watcher,
+        seed: int,
+        autocast: torch.dtype | None,
+        outcome: Outcome,
+        resumed: bool,
+    ) -> None:
+        self._tasks, self._tests, self._config, self._clock = tasks, tests_of(tasks), config, clock
+        self._watcher, self._autocast, self._outcome, self._votes = watcher, autocast, outcome, outcome.votes
+        self._fitting = Fitting(tasks, start, config.fit, config.canvases, seed, autocast)
+        self._fitting.limit_step(clock)
+        self._round = self._votes.rounds(self._tests)
+        self._agreed = 0  # test inputs
+        wanted = max(len(variants) for variants in self._fitting.variants)
+        most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
+        self._planner = Planner(
+            tasks,
+            self._fitting,
+            self._votes,
+            clock,
+            config.canvases,
+            config.predict,
+            config.fit_share,
+            config.least_steps,
+            most_votes,
+            rounds_done=self._round if resumed else 0,
+        )
+
+    def rounds(self) -> None:
+        """Fit and vote until the planner has no further round."""
+        while (plan := self._planner.next_round()) is not None:
+            self._fitting.focus(self._planner.weights())
+            steps, began = self._fitting.steps, self._clock.elapsed()
+            self._fitting.run(plan.fit, plan.first, plan.last, self._beat)
+            voting = self._clock.elapsed()
+            if not (
+                self._fitting.failed and self._votes.rounds(self._tests)
+            ):  # earlier votes are better than those of the start
+                self._vote(self._planner.votes_of(plan))
+            self._outcome.seconds["fit"] += voting - began
+            self._outcome.seconds["predict"] += self._clock.elapsed() - voting
+            self._outcome.fit_steps += self._fitting.steps - steps
+            self._watcher.round_done(self._votes, self._fitting)
+            self._round = min(self._round + 1, MOST_ROUNDS - 1)
+        for name, value in self._planner.measured().items():
+            self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
+        if self._planner.chosen < len(self._tasks):
+            note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, the smaller ones"
+            self._outcome.notes.append(note)
+
+    def _vote(self, plan: Round) -> None:
+        """Vote with ever more variants, until the test inputs agree or the round's votes are there."""
+        predictor = Predictor(self._tasks, self._fitting.fitted(), self._config.predict, self._config.canvases)
+        clock = self._clock if plan.final else self._clock.share(VOTE_SHARE)
+        voted = 0
+        while voted < plan.votes and not clock.expired():
+            upto = min(plan.votes, max(ROUND_VOTES, 2 * voted))
+            ballot, began = Ballot(len(self._tests)), clock.elapsed()
+            for predictions in predictor.run(voted, upto, clock, self._autocast, self._planner.open_tests(voted)):
+                ballot.add(predictions, self._config.decoder)
+                (_, *canvas), now = predictions.tokens.shape, clock.elapsed()
+                self._planner.rates.add((canvas[0], canvas[1]), len(predictions.samples.test), now - began)
+                began = now
+                self._beat()
+            blocks = [
+                Block(test, self._round, counted)
+                for number, test in enumerate(self._tests)
+                if (counted := ballot.ranked(number))
+            ]
+            for block in blocks:
+                self._votes.add(block)
+            self._agreed = sum(self._votes.agreed(test) for test in self._tests)
+            if blocks:  # every prediction may have been an empty grid
+                self._watcher.voted(blocks)
+            voted = upto
+
+    def _beat(self) -> None:
+        fitting, counts = self._fitting, (self._votes.total, self._agreed, len(self._tests))
+        self._watcher.beat(Progress(self._round, fitting.steps, fitting.loss, fitting.exact, *counts))

@@ -5,7 +5,7 @@ Letters: K samples, (H, W) a canvas, S = H*W its cells.
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,16 +79,24 @@ class Predictor:
         self._fitted, self._config = fitted, config
         self._device = fitted.table.device
         self._task_of_test = np.array([t for t, task in enumerate(tasks) for _ in task.test])
-        self._canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
+        self.canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
         wanted = max(len(v) for v in fitted.variants)
         self._most_tokens = config.batch_tokens
         self._pace: float | None = None  # seconds a token and supervision step, measured in the last batch
         self.votes = wanted if config.augmentations is None else min(wanted, config.augmentations)
 
-    def run(self, first: int, last: int, clock: Clock, autocast: torch.dtype | None = None) -> Iterator[Predictions]:
-        """Predict variants first…last-1 of every test input, batch by batch, until the clock runs out."""
-        for canvas, samples in self._by_canvas(first, last).items():
+    def run(
+        self,
+        first: int,
+        last: int,
+        clock: Clock,
+        autocast: torch.dtype | None = None,
+        tests: Collection[int] | None = None,
+    ) -> Iterator[Predictions]:
+        """Predict variants first…last-1 of test inputs (None: of all), batch by batch, until the clock runs out."""
+        wanted = range(len(self.canvases)) if tests is None else sorted(tests)
+        for canvas, samples in self._by_canvas(first, last, wanted).items():
             start = 0
             while start < len(samples.test) and not clock.expired():
                 batch = samples.at(slice(start, start + self._batch_size(canvas, clock)))
@@ -114,14 +122,15 @@ class Predictor:
         """Samples in the next batch: what memory allows, and so few that one step cannot pass the deadline."""
         tokens = self._most_tokens
         if clock.limit < math.inf:
-            affordable = PROBE_TOKENS if self._pace is None else int(STEP_SHARE * clock.left() / self._pace)
+            affordable = PROBE_TOKENS if self._pace is None else int(STEP_SHARE * max(0.0, clock.left()) / self._pace)
             tokens = min(tokens, affordable)
         return max(1, tokens // self._tokens(canvas))
 
-    def _by_canvas(self, first: int, last: int) -> dict[Canvas, Samples]:
+    def _by_canvas(self, first: int, last: int, tests: Iterable[int]) -> dict[Canvas, Samples]:
         """The samples of some variants, grouped by the canvas they are computed on."""
         groups: dict[Canvas, list[Samples]] = {}
-        for test, (task, upright) in enumerate(zip(self._task_of_test, self._canvases, strict=True)):
+        for test in tests:
+            task, upright = self._task_of_test[test], self.canvases[test]
             variants, rows = self._fitted.variants[task], self._fitted.rows[task][first:last]
             symmetry, permutation = (part[first:last] for part in variants)
             samples = Samples(np.full(len(rows), test), rows, symmetry, permutation)

@@ -1,11 +1,14 @@
 """Settings that belong together, as functions; every one says what it is for."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from solver.canvases import CanvasConfig
 from solver.fit import FitConfig
 from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
+from solver.options import SolveOptions
 from solver.pipeline import SolveConfig
 from solver.predict import PredictConfig
 
@@ -63,3 +66,23 @@ def tiny() -> SolveConfig:
 
 
 PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "published": published}
+
+
+def configured(options: SolveOptions, weights: TRMConfig | None = None) -> SolveConfig:
+    """The preset with the settings that are given, for `weights` or a fresh model. Raises InputError."""
+    suits = "published" if weights is not None and weights.embedding == "variant" else "tiny"
+    preset = PRESETS[suits if options.preset == "auto" else options.preset]()
+    fit = _given(mode=options.fit_mode, steps=options.fit_steps, augmentations=options.augmentations)
+    predict = _given(supervision_steps=options.supervision_steps, augmentations=options.augmentations)
+    return replace(
+        preset,
+        decoder=options.decoder,
+        fit=replace(preset.fit, each=options.fit_each, **fit),
+        predict=replace(preset.predict, early_stop=options.early_stop, **predict),
+        canvases=replace(preset.canvases, **_given(mode=options.canvas)),
+        **_given(least_steps=options.least_steps),
+    )
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

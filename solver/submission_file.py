@@ -19,6 +19,7 @@ from solver.tasks import Task
 Attempts: TypeAlias = tuple[Grid, Grid]
 """The two answers for one test input, the better one first."""
 
+FILE_NAME = "submission.json"
 KEYS = ("attempt_1", "attempt_2")
 
 

@@ -1,6 +1,7 @@
 """What a task is: demonstrations, test inputs and, where they are known, test outputs."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -79,14 +80,15 @@ def parse_task(task_id: object, document: object, where: str) -> Task:
     return Task(name, train, test)
 
 
-def _items(document: dict[str, object], key: str, where: str) -> list[tuple[object, str]]:
-    """The pairs under `key`, each with the words for its place."""
+def _items(document: dict[str, object], key: str, where: str) -> Iterator[tuple[object, str]]:
+    """The pairs under `key`, each with the words for its place, made one by one: there may be millions."""
     if key not in document:
         raise InputError(f"{where}: {key}: expected a list of pairs, got none")
     items = document[key]
     if not isinstance(items, list) or not items:
         raise fault(f"{where}: {key}", "a list of at least one pair", items)
-    return [(item, f"{where}: {key}[{index}]") for index, item in enumerate(items)]
+    for index, item in enumerate(items):
+        yield item, f"{where}: {key}[{index}]"
 
 
 def _parse_pair(item: object, where: str) -> Pair:

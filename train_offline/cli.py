@@ -11,8 +11,8 @@ import torch
 import tyro
 
 from solver import cli
-from solver.cli import Duration
-from solver.device import DeviceName, Precision, pick_device, pick_precision
+from solver.device import pick_device, pick_precision
+from solver.options import DeviceName, Duration, Precision
 from solver.ranks import Ranks, join_ranks, leave_ranks
 from train_offline.arc import arc_problem
 from train_offline.config import TrainConfig

@@ -4,10 +4,8 @@ The same on one process or many (`solver/ranks.py`): rank 0 talks and decides, a
 """
 
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +24,7 @@ from solver.learner import Learner
 from solver.models.trm import TRM
 from solver.ranks import Ranks
 from solver.score import LEAK_WARNING
+from solver.signals import stop_signals
 from solver.slots import Batch, Draw
 from train_offline.config import TrainConfig
 from train_offline.cost import train_flops
@@ -127,7 +126,7 @@ class Trainer:
         step, steps = progress.step, config.steps
         self._bar = tqdm(initial=step, total=steps, desc="train", unit="step", disable=hidden, mininterval=1)
         ending: Ending | None = "done" if progress.step >= config.steps else None
-        with closing(self._log), self._bar, self._stop_signals():
+        with closing(self._log), self._bar, stop_signals(self._note_stop):
             while ending is None:
                 try:
                     self._step(window)
@@ -229,22 +228,9 @@ class Trainer:
         state = (self.learner, self.progress, self._config, position, knowledge)
         save_training(self._options.out, *state, self._options.keep)
 
-    @contextmanager
-    def _stop_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step in work; a second Ctrl-C ends it at once."""
-
-        def note(number: int, frame: object) -> None:
-            if self._stop is not None:
-                raise KeyboardInterrupt
-            self._stop = number
-            self._bar.write("ending after this step; once more to end at once, without a checkpoint")
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _note_stop(self, number: int) -> None:
+        self._stop = number
+        self._bar.write("ending after this step; once more to end at once, without a checkpoint")
 
 
 def _postfix(means: dict[str, float]) -> str:

@@ -1,14 +1,19 @@
-"""Hand-made tasks and a network small enough to fit them in seconds."""
+"""Hand-made tasks, a network small enough to fit them in seconds, and somebody who watches a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from solver.canvases import CanvasConfig
-from solver.fit import FitConfig
+from solver.fit import FitConfig, Fitting
 from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
-from solver.pipeline import SolveConfig
+from solver.pipeline import Progress, SolveConfig
 from solver.predict import PredictConfig
 from solver.tasks import Pair, Task
+from solver.votes import Block, Votes
 
 
 def grid(*rows: str) -> np.ndarray:
@@ -57,3 +62,36 @@ def config(steps: int = 3, **fit: object) -> SolveConfig:
 
 
 LEARNER = LearnerConfig(lr=1e-3, row_lr=1e-3, row_optimizer="adam_atan2", warmup_steps=5, supervision_steps=3)
+
+
+class Watching:
+    """Remembers what a run told."""
+
+    def __init__(self) -> None:
+        self.beats: list[Progress] = []
+        self.blocks: list[Block] = []
+        self.rounds = 0
+
+    def beat(self, progress: Progress) -> None:
+        self.beats.append(progress)
+
+    def voted(self, blocks: Sequence[Block]) -> None:
+        self.blocks.extend(blocks)
+
+    def round_done(self, votes: Votes, fitting: Fitting) -> None:
+        self.rounds += 1
+
+
+def save_challenges(path: Path, tasks: Sequence[Task] = TASKS) -> Path:
+    """The tasks as Kaggle's challenges file holds them, without test outputs."""
+    document = {
+        task.id: {
+            "train": [
+                {"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train if p.output is not None
+            ],
+            "test": [{"input": p.input.tolist()} for p in task.test],
+        }
+        for task in tasks
+    }
+    path.write_text(json.dumps(document))
+    return path

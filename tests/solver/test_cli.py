@@ -13,31 +13,24 @@ from solver.cli import main
 from solver.pipeline import fresh_knowledge
 from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
-from tests.solver.samples import MIRROR, TASKS, config
+from tests.solver.samples import MIRROR, TASKS, config, save_challenges
 
 PRESET = {"tiny": config, "published": config}
-
-
-def as_json(task, outputs: bool = True) -> dict:  # type: ignore[no-untyped-def,type-arg]
-    train = [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train]
-    test = [{"input": p.input.tolist(), **({"output": p.output.tolist()} if outputs else {})} for p in task.test]
-    return {"train": train, "test": test}
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with Kaggle's two files; the presets shrunk to a few thousand weights."""
-    monkeypatch.setattr(cli, "PRESETS", PRESET)
-    challenges = {task.id: as_json(task, outputs=False) for task in TASKS}
-    (tmp_path / "challenges.json").write_text(json.dumps(challenges))
+    monkeypatch.setattr(presets, "PRESETS", PRESET)
+    save_challenges(tmp_path / "challenges.json")
     solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
     (tmp_path / "solutions.json").write_text(json.dumps(solutions))
     return tmp_path
 
 
-def solve(files: Path, *options: str, challenges: str = "challenges.json") -> int:
-    arguments = ["solve", str(files / challenges), "--out", str(files / "submission.json"), "--fit-steps", "2"]
-    return main([*arguments, *options])
+def solve(files: Path, *arguments: str) -> int:
+    given = ["solve", str(files / "challenges.json"), "--out", str(files / "submission.json"), "--fit-steps", "2"]
+    return main([*given, *arguments])
 
 
 def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +55,7 @@ def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "options",
+    "arguments",
     [
         ["--budget", "2s"],
         ["--fit-each"],
@@ -77,13 +70,14 @@ def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str])
         ["--decoder", "robust", "--preset", "published"],
         ["--preset", "tiny", "--device", "cpu", "--precision", "bfloat16", "--seed", "3"],
         ["--precision", "float32", "--device", "auto"],
-        ["--lenient"],
-        ["--no-lenient"],
+        ["--lenient", "--resume"],
+        ["--no-lenient", "--no-resume"],
+        ["--candidates", "2", "--budget", "20s", "--least-steps", "0"],
     ],
     ids=" ".join,
 )
-def test_every_option_leaves_a_valid_submission(files: Path, options: list[str]) -> None:
-    assert solve(files, *options) == 0
+def test_every_option_leaves_a_valid_submission(files: Path, arguments: list[str]) -> None:
+    assert solve(files, *arguments) == 0
     submission_file.check(files / "submission.json", expected_counts(TASKS))
 
 
@@ -94,9 +88,9 @@ def test_options_reach_the_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> 
         seen.append(changed)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "solve", stop)
-    options = ["--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5"]
-    assert solve(files, *options) == 130
+    monkeypatch.setattr(cli, "solve_to_files", stop)
+    arguments = ["--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5"]
+    assert solve(files, *arguments) == 130
     (changed,) = seen
     assert changed.canvases.mode == "full"
     assert changed.fit.augmentations == changed.predict.augmentations == 3
@@ -154,8 +148,10 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "message"),
     [
+        (["--candidates", "0"], "candidates: expected 1 or more, got 0"),
+        (["--seed", "-1"], "seed: expected 0 or more, got -1"),
         (["--augmentations", "0"], "augmentations: expected 1 or more, got 0"),
         (["--supervision-steps", "0"], "supervision-steps: expected 1 or more, got 0"),
         (["--fit-steps", "-3"], "fit-steps: expected 0 or more, got -3"),
@@ -164,9 +160,9 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_impossible_settings_get_one_line(files: Path, options: list[str], message: str, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_impossible_settings_get_one_line(files: Path, arguments: list[str], message: str, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert solve(files, *options) == 1
+    assert solve(files, *arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -192,7 +188,7 @@ def test_a_run_without_votes_says_so(files: Path, capsys: pytest.CaptureFixture[
 
 
 def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(cli, "PRESETS", {"tiny": lambda: config(steps=None)})
+    monkeypatch.setattr(presets, "PRESETS", {"tiny": lambda: config(steps=None)})
     assert main(["solve", str(files / "challenges.json"), "--out", str(files / "s.json")]) == 1
     assert "--budget or --fit-steps" in capsys.readouterr().err
 

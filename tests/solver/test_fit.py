@@ -1,13 +1,16 @@
-"""Fitting: what moves, what it starts from, and that it stops in time."""
+"""Fitting: what moves, what it starts from, that it stops in time, goes on where it stopped, and keeps its weights."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from solver import fit
 from solver.budget import Clock
-from solver.fit import Knowledge, affordable_tokens, fit, starting_table
+from solver.fit import Fitting, Knowledge, probe_pace, starting_table
+from solver.learner import Learner
 from solver.models.trm import TRMConfig
 from solver.pipeline import fresh_knowledge
 from solver.variants import make_variants
@@ -16,10 +19,15 @@ from tests.solver.samples import MIRROR, TALL, TASKS, config
 CPU = torch.device("cpu")
 
 
-def run(mode: str = "full", steps: int = 3, start: Knowledge | None = None, seconds: float = 1e9):  # type: ignore[no-untyped-def]
-    settings = config(steps, mode=mode)
-    start = start or fresh_knowledge(settings.model, 0, CPU)
-    return fit(TASKS, start, settings.fit, settings.canvases, Clock(seconds), seed=0, show_progress=False)
+def make(mode: str = "full", steps: int | None = 3, start: Knowledge | None = None, **more: object) -> Fitting:
+    settings = config(steps, mode=mode, **more)  # type: ignore[arg-type]
+    return Fitting(TASKS, start or fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+
+
+def run(mode: str = "full", steps: int | None = 3, start: Knowledge | None = None, seconds: float = 1e9) -> Fitting:
+    fitting = make(mode, steps, start)
+    fitting.run(Clock(seconds))
+    return fitting
 
 
 @pytest.mark.parametrize(
@@ -31,37 +39,102 @@ def test_each_mode_moves_what_it_says(mode: str, trunk_moves: bool, rows_move: b
     with torch.no_grad():
         start.model.halting_weight.normal_(generator=torch.Generator().manual_seed(0))
     before = copy.deepcopy(start.model.state_dict())
-    fitted = run(mode, steps=8, start=start)
+    fitting = run(mode, steps=8, start=start)
+    fitted = fitting.fitted()
     same = [torch.equal(a, b) for a, b in zip(before.values(), fitted.model.state_dict().values(), strict=True)]
     assert all(same) != trunk_moves
     assert bool(fitted.table.any()) == rows_move
     assert all(torch.equal(a, b) for a, b in zip(before.values(), start.model.state_dict().values(), strict=True))
-    assert fitted.steps == (0 if mode == "none" else 8)
+    assert fitting.steps == (0 if mode == "none" else 8)
+    assert fitting.done
 
 
 def test_staged_fit_rests_the_trunk_for_its_first_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from solver.learner import Learner
-
     frozen: list[bool] = []
     monkeypatch.setattr(Learner, "freeze_trunk", lambda self, rests: frozen.append(rests))
     run("staged", steps=8)
     assert frozen == [True] * 2 + [False] * 6
 
 
+def test_a_staged_fit_in_parts_rests_the_trunk_by_the_schedule_and_not_by_the_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, frozen = [0.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Learner, "freeze_trunk", lambda self, rests: frozen.append(rests))
+    fitting = make("staged", steps=None)
+
+    def tick() -> None:
+        now[0] += 1
+
+    for first, last in ((0.0, 0.125), (0.125, 0.5), (0.75, 1.0)):
+        fitting.run(Clock(6), first, last, tick)
+    assert frozen == [True] * 6 + [True] * 2 + [False] * 4 + [False] * 6  # at 0.25, a third of the second part
+
+
 def test_fit_stops_with_the_clock_and_keeps_its_seed() -> None:
     assert run(seconds=0).steps == 0
-    assert run(steps=10**9, seconds=1.0).steps > 0
-    tables = [run(steps=4).table for _ in range(2)]
+    assert run(steps=10**9, seconds=0.5).steps > 0
+    tables = [run(steps=4).fitted().table for _ in range(2)]
     assert torch.equal(*tables)
+
+
+def test_a_fit_in_parts_is_the_fit_in_one_go() -> None:
+    whole = run(steps=6).fitted()
+    fitting, clock = make(steps=6), Clock()
+    seen = []
+
+    def pause_after_two() -> None:
+        seen.append(fitting.steps)
+        if fitting.steps == 2:
+            clock.stop()
+
+    fitting.run(clock, beat=pause_after_two)
+    assert (fitting.steps, fitting.done) == (2, False)
+    fitting.fitted()  # votes between the parts change nothing
+    fitting.run(Clock(), beat=pause_after_two)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert torch.equal(fitting.fitted().table, whole.table)
+    for a, b in zip(fitting.fitted().model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_task_of_no_weight_is_not_visited() -> None:
+    fitting = make(steps=20)
+    fitting.focus([0.0, 1.0])
+    fitting.run(Clock())
+    table = fitting.fitted().table
+    assert not table[fitting.rows[0][0]].any()
+    assert table[fitting.rows[1][0]].any()
+    fitting = make(steps=20)
+    fitting.focus([0.0, 0.0])  # nothing at all: no step, and no endless search for one
+    fitting.run(Clock())
+    assert fitting.steps == 0
+
+
+def test_fitted_weights_can_be_gone_on_from() -> None:
+    first = run(steps=8)
+    again = Fitting(TASKS, first.knowledge(), config().fit, config().canvases, seed=0).fitted()
+    assert torch.equal(again.table, first.fitted().table)  # every variant finds its row by name
+    for a, b in zip(again.model.parameters(), first.fitted().model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_what_the_start_was_trained_on_stays_known() -> None:
+    start = fresh_knowledge(config().model, 0, CPU)
+    start.manifest = {"leaks_allowed": True}
+    assert run(start=start).knowledge().saw_test_outputs
 
 
 def test_a_loss_that_is_no_number_falls_back_to_the_start(caplog: pytest.LogCaptureFixture) -> None:
     start = fresh_knowledge(config().model, 0, CPU)
     with torch.no_grad():
         start.model.halting_bias.fill_(float("nan"))
-    fitted = run(steps=50, start=start)
-    assert fitted.model is start.model
-    assert fitted.steps < 50
+    fitting = run(steps=50, start=start)
+    assert fitting.fitted().model is start.model
+    assert fitting.steps < 50
+    assert fitting.failed
+    assert fitting.done
     assert "going on from the start" in caplog.text
 
 
@@ -79,11 +152,30 @@ def test_rows_start_at_the_mean_but_known_puzzles_keep_theirs(embedding: str) ->
         assert torch.equal(table[row], start.table.mean(dim=0))  # an id alone is not enough
 
 
-def test_a_slow_machine_takes_smaller_steps() -> None:
-    model = fresh_knowledge(config().model, 0, CPU).model
-    assert affordable_tokens(model, 10**12, Clock()) == 10**12
-    assert 1 <= affordable_tokens(model, 10**12, Clock(1e-6)) < affordable_tokens(model, 10**12, Clock(60)) < 10**12
-    assert affordable_tokens(model, 50, Clock(600)) == 50
+def test_a_slow_machine_takes_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step_tokens(pace: float, wanted: int, clock: Clock) -> int:
+        monkeypatch.setattr(fit, "probe_pace", lambda model: pace)
+        fitting = make(steps=None, step_tokens=wanted)
+        fitting.limit_step(clock)
+        return fitting._step_tokens
+
+    assert step_tokens(1e-6, 10**12, Clock()) == 10**12
+    assert step_tokens(1e-6, 10**12, Clock(60)) == pytest.approx(0.02 * 60 / 1e-6, rel=0.01)
+    assert step_tokens(1e-3, 10**12, Clock(60)) == pytest.approx(0.02 * 60 / 1e-3, rel=0.01)
+    assert step_tokens(1e9, 10**12, Clock(60)) == 1
+    assert step_tokens(1e-6, 50, Clock(600)) == 50
+
+
+def test_the_pace_is_guessed_before_the_first_step_and_then_measured() -> None:
+    fitting = make(steps=5)
+    assert math.isnan(fitting.pace)
+    fitting.limit_step(Clock(60))
+    assert 0 < fitting.pace < 1
+    fitting.run(Clock())
+    assert fitting.pace == fitting.seconds / fitting.tokens
+    assert fitting.seconds > 0
+    assert fitting.tokens > 5
+    assert 0 < probe_pace(fresh_knowledge(config().model, 0, CPU).model) < 1
 
 
 def test_fresh_trunks_start_from_zero_rows() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -11,38 +12,48 @@ import torch
 from solver import pipeline, submission_file
 from solver.budget import Clock
 from solver.candidates import baseline
+from solver.console import solve_to_files
+from solver.fit import Fitting
 from solver.pipeline import fresh_knowledge, solve
-from solver.result import Result, known_truths, score_result, write_record
+from solver.planner import ROUND_VOTES
+from solver.result import Outcome, known_truths, score_result, write_record
 from solver.run_file import read_run
+from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from solver.tasks import Pair, Task, without_test_outputs
-from tests.solver.samples import TASKS, config
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config
 
 CPU = torch.device("cpu")
 
 
-def run(out: Path, seconds: float = 1e9, **fit: object) -> Result:
+def run(out: Path, seconds: float = float("inf"), clock: Clock | None = None, **fit: Any) -> Outcome:
     settings = config(**fit)
     start = fresh_knowledge(settings.model, 0, CPU)
-    return solve(TASKS, start, settings, out, Clock(seconds), seed=0, show_progress=False)
+    return solve_to_files(TASKS, start, settings, out, clock or Clock(seconds), "hand-made", show=False)[0]
+
+
+def watched(watcher: Watching, clock: Clock, votes: int = 8, **fit: Any) -> Outcome:
+    settings = config(augmentations=votes, **fit)
+    return solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock, watcher)
 
 
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_answers_every_test_input(tmp_path: Path, each: bool) -> None:
-    result = run(tmp_path / "out" / "submission.json", each=each)
+    outcome = run(tmp_path / "out" / "submission.json", each=each)
     answers = submission_file.read(tmp_path / "out" / "submission.json", expected_counts(TASKS))
     for task in TASKS:
-        for (first, second), kept in zip(answers[task.id], result.answers[task.id], strict=True):
+        for (first, second), kept in zip(answers[task.id], outcome.answers(TASKS)[task.id], strict=True):
             assert np.array_equal(first, kept[0])
             assert not np.array_equal(first, second)
-    assert result.fit_steps == (6 if each else 3)
-    for candidates in result.candidates.values():
-        assert all(sum(c.votes for c in of_test) <= 8 for of_test in candidates)
+    assert outcome.fit_steps == (6 if each else 3)
+    for candidates in outcome.votes.ranked().values():
+        assert all(sum(c.votes for c in of_test) == 8 for of_test in candidates)
 
 
-def test_the_same_seed_gives_the_same_submission(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [False, True])
+def test_the_same_seed_gives_the_same_submission(tmp_path: Path, each: bool) -> None:
     for name in ("a", "b"):
-        run(tmp_path / name)
+        run(tmp_path / name, each=each)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -53,10 +64,25 @@ def test_a_valid_submission_lies_there_before_the_first_step(tmp_path: Path, mon
         submission_file.check(out, expected_counts(TASKS))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "fit", check_and_stop)
+    monkeypatch.setattr(pipeline, "Fitting", check_and_stop)
     with pytest.raises(KeyboardInterrupt):
         run(out)
     submission_file.check(out, expected_counts(TASKS))
+
+
+def test_every_round_leaves_its_votes_in_the_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, real, seen = tmp_path / "submission.json", Fitting.run, []
+
+    def look_first(*arguments: object) -> None:
+        seen.append(submission_file.read(out, expected_counts(TASKS)))
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Fitting, "run", look_first)
+    run(out, seconds=3, steps=None)
+    first = seen[0]["mirror"][0][0].tolist()
+    assert first == baseline(TASKS)["mirror"][0][0].tolist()
+    assert len(seen) >= 4
+    assert any(got["tall"][0][0].tolist() != seen[0]["tall"][0][0].tolist() for got in seen[1:])
 
 
 def test_a_budget_of_nothing_still_leaves_the_fallbacks(tmp_path: Path) -> None:
@@ -70,14 +96,87 @@ def test_a_budget_of_nothing_still_leaves_the_fallbacks(tmp_path: Path) -> None:
     )
 
 
-def test_a_budget_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [False, True])
+def test_a_budget_is_kept(tmp_path: Path, each: bool) -> None:
     clock = Clock(3.0)
-    settings = config(steps=10**9)
-    solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, tmp_path / "s", clock, show_progress=False)
+    run(tmp_path / "s", clock=clock, steps=10**9, each=each)
     assert 1.5 < clock.elapsed() < 4.0
 
 
-def test_a_failed_write_leaves_the_last_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watcher_hears_of_every_step_vote_and_round() -> None:
+    watcher, clock = Watching(), Clock(2.0)
+    outcome = watched(watcher, clock, votes=12, steps=None)
+    assert watcher.rounds >= 4
+    assert watcher.beats[-1].round == watcher.rounds - 1
+    assert [beat.steps for beat in watcher.beats] == sorted(beat.steps for beat in watcher.beats)
+    assert {beat.steps for beat in watcher.beats} >= set(range(1, outcome.fit_steps + 1))
+    assert sum(c.votes for block in watcher.blocks for c in block.candidates) == outcome.votes.total
+    assert {block.round for block in watcher.blocks} >= set(range(watcher.rounds - 1))  # the last may have no time left
+    for number in range(3):  # the rounds before the last of the schedule stay small
+        assert sum(c.votes for b in watcher.blocks if b.round == number for c in b.candidates) <= 3 * ROUND_VOTES
+    assert sum(outcome.seconds.values()) == pytest.approx(clock.elapsed(), abs=0.5)
+
+
+def test_without_a_budget_there_is_one_round() -> None:
+    watcher = Watching()
+    outcome = watched(watcher, Clock(), votes=20)
+    assert watcher.rounds == 1
+    votes = [sum(c.votes for c in of_test) for of_task in outcome.votes.ranked().values() for of_test in of_task]
+    assert set(votes) <= {ROUND_VOTES, 20}  # those that agree are left alone early
+    assert outcome.votes.total == sum(votes)
+    assert outcome.fit_steps == 3
+
+
+def test_a_fit_that_reaches_its_steps_within_a_budget_votes_once_and_ends() -> None:
+    watcher, clock = Watching(), Clock(600)
+    outcome = watched(watcher, clock, votes=20)
+    assert (watcher.rounds, outcome.fit_steps) == (1, 3)
+    assert outcome.votes.total <= 60
+    assert clock.elapsed() < 60
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        False,
+        True,
+    ],
+)
+@pytest.mark.parametrize("budget", [float("inf"), 60.0])
+def test_a_stopped_clock_ends_the_run_with_the_step_in_work(each: bool, budget: float) -> None:
+    clock, watcher = Clock(budget), Watching()
+
+    def stop(progress: pipeline.Progress) -> None:
+        watcher.beats.append(progress)
+        clock.stop()
+
+    watcher.beat = stop  # type: ignore[method-assign]
+    watched(watcher, clock, steps=None if budget == 60 else 10**6, each=each)
+    assert len(watcher.beats) == 1
+
+
+def test_a_run_that_is_stopped_before_its_first_round_leaves_the_fallbacks(tmp_path: Path) -> None:
+    clock = Clock(60)
+    clock.stop()
+    assert "stopped before its time" in run(tmp_path / "submission.json", clock=clock).notes
+    submission_file.check(tmp_path / "submission.json", expected_counts(TASKS))
+
+
+def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the start, also where another task, fitted before on its own, has votes already."""
+
+    def fail(self: Fitting, *_: object) -> None:
+        self.failed = self._tasks[0] == without_test_outputs(TALL)
+
+    monkeypatch.setattr(Fitting, "run", fail)
+    votes = watched(Watching(), Clock(), each=True).votes.ranked()
+    assert votes[MIRROR.id][0]
+    assert votes[TALL.id][0]
+
+
+def test_a_failed_write_leaves_the_last_submission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     out = tmp_path / "submission.json"
     real, calls = os.replace, []
 
@@ -90,32 +189,67 @@ def test_a_failed_write_leaves_the_last_submission(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "replace", sometimes)
     with pytest.raises(ValueError, match="No space left"):
         run(out)
+    assert caplog.text.count("the submission of the round before stays") == 1
     submission_file.check(out, expected_counts(TASKS))
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_disk_that_is_full_for_a_while_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, real, calls = tmp_path / "submission.json", os.replace, []
+
+    def once(*paths: object) -> None:
+        calls.append(paths)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(*paths)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", once)
+    outcome = run(out)
+    assert "No space left" in caplog.text
+    answers = submission_file.read(out, expected_counts(TASKS))
+    assert np.array_equal(answers["mirror"][0][0], outcome.answers(TASKS)["mirror"][0][0])
+    assert (tmp_path / "run.json").exists()
+
+
 def test_test_outputs_never_reach_the_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pipeline.fit
+    seen = []
 
-    def blind(tasks, *rest):  # type: ignore[no-untyped-def]
-        assert all(pair.output is None for task in tasks for pair in task.test)
-        return real(tasks, *rest)
+    def blind(real: type) -> Any:
+        def make(tasks: list[Task], *rest: object) -> object:
+            assert all(pair.output is None for task in tasks for pair in task.test)
+            seen.append(real)
+            return real(tasks, *rest)
 
-    monkeypatch.setattr(pipeline, "fit", blind)
+        return make
+
+    for name in ("Fitting", "Predictor"):
+        monkeypatch.setattr(pipeline, name, blind(getattr(pipeline, name)))
     run(tmp_path / "with_outputs")
+    assert len(seen) == 2
     monkeypatch.setattr("tests.solver.test_pipeline.TASKS", [without_test_outputs(task) for task in TASKS])
     run(tmp_path / "without")
     assert (tmp_path / "with_outputs").read_bytes() == (tmp_path / "without").read_bytes()
 
 
+def test_weights_that_saw_test_outputs_are_noted() -> None:
+    settings = config()
+    start = fresh_knowledge(settings.model, 0, CPU)
+    start.manifest = {"leaks_allowed": True}
+    assert LEAK_WARNING in solve(TASKS, start, settings, Clock(0), Watching()).notes
+
+
 def test_the_record_can_be_recounted(tmp_path: Path) -> None:
-    result = run(tmp_path / "submission.json")
-    record = write_record(tmp_path, TASKS, result, "sample", "hand-made", seed=0)
+    outcome = run(tmp_path / "submission.json")
+    record = write_record(tmp_path, TASKS, outcome, "sample", "hand-made", seed=0)
     assert read_run(tmp_path) == orjson.loads(orjson.dumps(record))
-    score, votes = score_result(TASKS, result.answers), [t["votes"] for task in record["tasks"] for t in task["test"]]
+    score = score_result(TASKS, outcome.answers(TASKS))
+    votes = [t["votes"] for task in record["tasks"] for t in task["test"]]
     assert score is not None
     assert record["score"] == score.to_json()
-    assert max(votes) <= 8
+    assert record["notes"] == ["3 fitting steps"]
+    assert votes == [8, 8, 8]
 
 
 def test_scores_need_every_truth() -> None:

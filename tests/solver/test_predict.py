@@ -143,6 +143,20 @@ def test_batches_under_a_deadline_follow_the_measured_pace(monkeypatch: pytest.M
     assert careful == [1, whole[0] - 1]  # … and an hour is plenty for the rest
 
 
+def test_a_choice_of_test_inputs_leaves_the_others_alone() -> None:
+    predictor = make_predictor()
+    for chosen in ({1}, {0, 2}, set()):
+        seen = Counter(int(t) for p in predictor.run(1, COUNT, Clock(), tests=chosen) for t in p.samples.test)
+        assert seen == dict.fromkeys(chosen, COUNT - 1)
+
+
+def test_a_clock_that_stops_while_a_batch_is_planned_is_no_fault() -> None:
+    predictor, clock = make_predictor(), Clock(60)
+    list(predictor.run(0, 1, clock))  # learns the pace
+    clock.stop()
+    assert predictor._batch_size((4, 4), clock) >= 1
+
+
 def test_other_faults_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("shapes differ")

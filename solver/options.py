@@ -1,0 +1,66 @@
+"""The settings of a run that a command line can change, the same for `arc-trm solve`, Kaggle and batch runs.
+
+Imports no torch: supervisors of a run have none. `presets.configured` makes a run's configuration of them.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from kernels.canvas import Decoder
+from solver.budget import format_duration, parse_duration
+from solver.canvases import CanvasMode
+from solver.checks import at_least
+
+Duration = Annotated[
+    float,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="90s|10m|11h30m",
+        instance_from_str=lambda words: parse_duration(words[0]),
+        is_instance=lambda value: isinstance(value, float),
+        str_from_instance=lambda value: [format_duration(value)],
+    ),
+]
+"""Seconds, written as people write them."""
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+FitMode = Literal["embeddings", "full", "staged", "none"]
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """Single settings; those left at None keep the preset's value."""
+
+    preset: Literal["auto", "tiny", "published"] = "auto"
+    """Settings to start from; the options below change single ones. auto: published for weights with an embedding of
+    each variant, as published ones have, else tiny."""
+    augmentations: int | None = None
+    """How many variants of each task are fitted and then vote."""
+    canvas: CanvasMode | None = None
+    """full is 30x30 as published; tight computes only the smallest canvas that holds the grids."""
+    fit_mode: FitMode | None = None
+    """What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing."""
+    fit_each: bool = False
+    """Fit task by task, each from the same start, instead of jointly."""
+    fit_steps: int | None = None
+    """Fitting steps; without them the budget decides."""
+    least_steps: int | None = None
+    """When time is short, tasks that would get fewer fitting steps a pair are left to the fallbacks."""
+    supervision_steps: int | None = None
+    """Most refinements of a prediction."""
+    early_stop: bool = True
+    """Whether a sample may stop before, once its answer no longer changes."""
+    decoder: Decoder = "robust"
+    """How tokens become a grid; robust is not cut by a stray token."""
+    seed: int = 0
+    """Decides variants, order and initial weights; the same seed and steps give the same submission."""
+    precision: Precision = "auto"
+    """Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that makes no run."""
+        at_least("seed", self.seed, 0)
+        at_least("least_steps", self.least_steps, 0)

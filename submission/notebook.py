@@ -1,0 +1,77 @@
+"""What the cells of the submission notebook do. Only Python's own library: it runs before the wheels are installed."""
+
+import html
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+LOCK = "requirements.lock"
+CODE = Path(__file__).parent.parent
+
+
+class Page:
+    """A web page that a notebook shows in a frame, so that neither changes the other's looks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{html.escape(self.text)}" style="width:100%;height:48rem;border:0"></iframe>'
+
+
+def install_wheels(root: Path) -> None:
+    """Install what the image lacks from the attached dataset, which holds a lock file; from nowhere else.
+
+    Raises RuntimeError when pip cannot.
+    """
+    locks = sorted((root / "input").glob(f"**/{LOCK}"))
+    if not locks:
+        print("no wheels attached: the image has to have everything")
+        return
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    # --no-compile: what is imported is compiled then; all of torch would take half a minute
+    command += ["--no-compile", "--find-links", str(locks[0].parent), "--requirement", str(locks[0])]
+    if _stream(command, dict(os.environ)):
+        raise RuntimeError(f"wheels: expected pip to install {locks[0]}, got the error above")
+    print(f"installed, in {time.monotonic() - begun:.0f} s:", ", ".join(locks[0].read_text().split()))
+
+
+def run(root: Path, options: Sequence[str] = ()) -> None:
+    """Run `python -m submission.kaggle`, its output as it comes; what it writes is in ROOT/working.
+
+    Raises RuntimeError if it fails; in the scored run only if there is no submission either: a notebook that raises
+    there scores nothing.
+    """
+    working = root / "working"
+    paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "KAGGLE_ROOT": str(root),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+    code = _stream([sys.executable, "-m", "submission.kaggle", *options], environment, working)
+    if code:
+        words = f"submission.kaggle: expected exit code 0, got {code}"
+        if "KAGGLE_IS_COMPETITION_RERUN" not in os.environ or not (working / "submission.json").is_file():
+            raise RuntimeError(words)
+        print(f"{words}; the submission that is there stays")
+
+
+def show_report(root: Path) -> Page | None:
+    """The page of the rehearsal, None in the scored run, which has none."""
+    page = root / "working" / "rehearsal" / "report.html"
+    return Page(page.read_text(encoding="utf-8")) if page.is_file() else None
+
+
+def _stream(command: Sequence[str], environment: dict[str, str], folder: Path | None = None) -> int:
+    """Run a command, printing its output, errors among it, line by line as it comes; its exit code."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(command, env=environment, cwd=folder, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout is not None, "asked for above"
+        for line in process.stdout:
+            print(line, end="", flush=True)
+    return process.returncode

@@ -1,0 +1,107 @@
+"""One process that solves some of a run's tasks on one device, told by its supervisor and watched by it.
+
+`python -m submission.worker` reads a job, one line of JSON, from its standard input, and ends when that is closed: a
+worker never outlives its supervisor. On its standard output it says what happens, a line of JSON each:
+{"beat": Progress}, {"refused": {"device" or "weights": why}}, {"done": {...}}. Votes go to the journal.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import torch
+
+from solver.budget import Clock
+from solver.checkpoint import load_arc_knowledge
+from solver.device import pick_device, pick_precision
+from solver.errors import InputError
+from solver.fit import Fitting
+from solver.options import SolveOptions
+from solver.pipeline import Progress, fresh_knowledge, solve
+from solver.presets import configured
+from solver.resume import Keeper
+from solver.sources import load_tasks
+from solver.votes import Block, Votes
+from submission.job import ORPHANED, REFUSED, Job
+
+BEAT = 0.5  # seconds between beats, at the least
+
+
+class Teller:
+    """Watches a run: tells the supervisor that it is alive, and keeps what must survive it."""
+
+    def __init__(self, stream: BinaryIO, keeper: Keeper) -> None:
+        self._stream, self._keeper, self._last = stream, keeper, 0.0
+
+    def beat(self, progress: Progress) -> None:
+        """Tell how far the run is, but not more often than need be."""
+        if time.monotonic() - self._last >= BEAT:
+            self._last = time.monotonic()
+            say(self._stream, beat=progress._asdict())
+
+    def voted(self, blocks: Sequence[Block]) -> None:
+        """Put votes into the journal."""
+        self._keeper.voted(blocks)
+
+    def round_done(self, votes: Votes, fitting: Fitting) -> None:
+        """Put the fitted weights where a restarted worker finds them."""
+        self._keeper.fitted(fitting)
+
+
+def main() -> int:
+    """Do the job that standard input names; 0 done, 1 refused."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    job = Job.from_line(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    tried = "device"
+    try:
+        device = pick_device(job.device)
+        tried = "weights"  # the tasks have been checked
+        say(sys.stdout.buffer, done=work(job, device, sys.stdout.buffer))
+    except InputError as error:
+        say(sys.stdout.buffer, refused={tried: str(error)})
+        return REFUSED
+    return 0
+
+
+def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
+    """Solve the job's tasks; returns what the run took. Raises InputError for weights or tasks that are no good."""
+    clock = Clock(job.deadline - time.monotonic())
+    options = SolveOptions(**job.options)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    tasks = load_tasks(job.tasks)
+    start = load_arc_knowledge(job.weights, device) if job.weights else None
+    config = configured(options, start.model.config if start else None)
+    start = start or fresh_knowledge(config.model, options.seed, device)
+    keeper = Keeper(Path(job.journal), tasks, None if config.fit.each else job.name)
+    fitted = keeper.knowledge(start)
+    precision = pick_precision(device, options.precision)
+    run = (config, clock, Teller(stream, keeper), options.seed, precision, keeper.votes())
+    outcome = solve(tasks, fitted or start, *run, resumed=fitted is not None)
+    keeper.forget_weights()
+    took = {"seconds": outcome.seconds, "steps": outcome.fit_steps, "rates": outcome.rates}
+    return {**took, "notes": outcome.notes, "preset": config.name}
+
+
+def say(stream: BinaryIO, **said: Any) -> None:
+    """Tell the supervisor something."""
+    stream.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
+    stream.flush()
+
+
+def _end_with_supervisor() -> None:
+    """End this process, whatever it is doing, when standard input is closed."""
+    while os.read(0, 1):
+        pass
+    os._exit(ORPHANED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

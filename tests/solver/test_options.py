@@ -1,0 +1,114 @@
+"""Options: every one changes what it names and nothing else, and they travel to another process as JSON."""
+
+import json
+import typing
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solver.errors import InputError
+from solver.models.trm import TRMConfig
+from solver.options import SolveOptions
+from solver.presets import PRESETS, configured
+
+PLAIN = SolveOptions(preset="tiny")
+CHANGES: list[tuple[str, Any, set[str]]] = [
+    ("augmentations", 5, {"fit.augmentations", "predict.augmentations"}),
+    ("canvas", "full", {"canvases.mode"}),
+    ("fit_mode", "embeddings", {"fit.mode"}),
+    ("fit_mode", "staged", {"fit.mode"}),
+    ("fit_mode", "none", {"fit.mode"}),
+    ("fit_each", True, {"fit.each"}),
+    ("fit_steps", 7, {"fit.steps"}),
+    ("fit_steps", 0, {"fit.steps"}),
+    ("least_steps", 0, {"least_steps"}),
+    ("least_steps", 9, {"least_steps"}),
+    ("supervision_steps", 3, {"predict.supervision_steps"}),
+    ("early_stop", False, {"predict.early_stop"}),
+    ("decoder", "published", {"decoder"}),
+]
+SAME: list[tuple[str, Any]] = [  # named, but as in the preset
+    ("canvas", "tight"),
+    ("fit_mode", "full"),
+    ("fit_each", False),
+    ("early_stop", True),
+    ("decoder", "robust"),
+    ("seed", 5),  # not of the configuration: the run is given it
+    ("precision", "bfloat16"),
+    ("preset", "auto"),
+]
+
+
+def flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in settings.items():
+        result |= flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+    return result
+
+
+def changed(options: SolveOptions, **named: Any) -> dict[str, Any]:
+    before, after = (flat(asdict(configured(each))) for each in (options, replace(options, **named)))
+    return {name: after[name] for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(("name", "value", "places"), CHANGES, ids=lambda value: str(value) if value != {} else "")
+def test_every_option_changes_what_it_names_and_nothing_else(name: str, value: Any, places: set[str]) -> None:
+    assert changed(PLAIN, **{name: value}) == dict.fromkeys(places, value)
+
+
+@pytest.mark.parametrize(("name", "value"), SAME)
+def test_the_preset_stays_where_it_is_named_again(name: str, value: Any) -> None:
+    assert changed(PLAIN, **{name: value}) == {}
+
+
+def test_all_options_are_tried_here() -> None:
+    assert {name for name, *_ in (*CHANGES, *SAME)} == {field.name for field in fields(SolveOptions)}
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_without_options_the_preset_is_what_it_is(preset: Any) -> None:
+    assert configured(SolveOptions(preset=preset)) == PRESETS[preset]()
+
+
+def test_the_preset_that_nobody_names_suits_the_weights() -> None:
+    assert configured(SolveOptions()).name == "tiny"
+    assert configured(SolveOptions(), TRMConfig(embedding="variant")).name == "published"
+    assert configured(SolveOptions(), TRMConfig(embedding="shared")).name == "tiny"
+    assert configured(SolveOptions(preset="tiny"), TRMConfig(embedding="variant")).name == "tiny"
+
+
+def choices(name: str) -> st.SearchStrategy[Any]:
+    hint = typing.get_type_hints(SolveOptions)[name]
+    if hint is bool:
+        return st.booleans()
+    literals = [value for part in (hint, *typing.get_args(hint)) for value in typing.get_args(part)]
+    known = [value for value in (*literals, *typing.get_args(hint)) if isinstance(value, str)]
+    optional = st.none() if type(None) in typing.get_args(hint) else st.nothing()
+    return optional | (st.sampled_from(known) if known else st.integers(1, 2**40))
+
+
+@given(st.fixed_dictionaries({field.name: choices(field.name) for field in fields(SolveOptions)}))
+def test_options_reach_another_process_as_they_are(values: dict[str, Any]) -> None:
+    options = SolveOptions(**values)
+    received = SolveOptions(**json.loads(json.dumps(asdict(options))))
+    assert received == options
+    assert configured(received) == configured(options)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"fit_steps": -1},
+        {"augmentations": 0},
+        {"supervision_steps": 0},
+        {"least_steps": -1},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_run_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        configured(SolveOptions(**wrong))

@@ -1,0 +1,204 @@
+"""Out of memory in fitting: smaller steps, then a canvas less, then no fitting; votes come all the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from solver import predict, submission_file
+from solver.budget import Clock
+from solver.console import solve_to_files
+from solver.fit import Fitting
+from solver.learner import Learner
+from solver.pipeline import fresh_knowledge, solve
+from solver.result import Outcome
+from solver.run_file import read_run
+from solver.submission_file import expected_counts
+from tests.solver.samples import TASKS, Watching, config
+from tests.solver.simulated import square_task
+
+CPU = torch.device("cpu")
+CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to …"
+ERRORS = [torch.OutOfMemoryError("too much"), RuntimeError(CPU_WORDS), MemoryError()]
+LARGEST = 10**9
+BIG = (8, 8)  # the canvas of the last task
+MORE = [*TASKS, square_task("big", 7)]
+
+Canvas = tuple[int, int]
+
+
+class Memory:
+    """A learner that runs out of it above a number of slots on a canvas, at the start of a step or in its midst."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, room: Any, error: Exception, where: str = "train_step") -> None:
+        self.tried: list[tuple[Canvas, int]] = []
+        self.done: list[tuple[Canvas, int]] = []
+        step, losses, move = Learner.train_step, Learner._losses, Learner._move
+
+        def check(place: str) -> None:
+            canvas, slots = self.tried[-1]
+            if place == where and slots > room(canvas):
+                raise error
+
+        def train_step(learner: Learner, canvas: Canvas, slots: int, *rest: Any) -> Any:
+            self.tried.append((canvas, slots))
+            check("train_step")
+            metrics = step(learner, canvas, slots, *rest)
+            self.done.append((canvas, slots))
+            return metrics
+
+        def in_losses(*given: Any) -> Any:
+            check("losses")
+            return losses(*given)
+
+        def in_move(*given: Any) -> None:
+            check("move")
+            move(*given)
+
+        patch.setattr(Learner, "train_step", train_step)
+        patch.setattr(Learner, "_losses", in_losses)
+        patch.setattr(Learner, "_move", in_move)
+
+
+def fit(steps: int = 12, **more: Any) -> Fitting:
+    settings = config(steps, **more)
+    fitting = Fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+    fitting.run(Clock())
+    return fitting
+
+
+def finite(fitting: Fitting) -> bool:
+    fitted = fitting.fitted()
+    return bool(fitted.table.isfinite().all()) and all(bool(p.isfinite().all()) for p in fitted.model.parameters())
+
+
+@pytest.mark.parametrize("where", ["train_step", "losses", "move"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_a_step_that_is_too_large_is_halved(where: str, error: Exception, monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    memory = Memory(monkeypatch, lambda canvas: 3, error, where)
+    fitting = fit(step_tokens=1000)
+    assert fitting.steps == len(memory.done) == 12
+    assert max(slots for _, slots in memory.tried) > 3
+    assert max(slots for _, slots in memory.done) <= 3
+    assert len({canvas for canvas, _ in memory.done}) > 1  # every canvas has still its share
+    failed = len(memory.tried) - len(memory.done)
+    assert caplog.text.count("going on with half as many") == failed == len(caplog.records)
+    assert finite(fitting)
+    assert bool(fitting.fitted().table.any())
+
+
+def test_smaller_steps_stay_when_other_tasks_come_into_focus(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    memory = Memory(monkeypatch, lambda canvas: 3, ERRORS[0])
+    fitting = fit(steps=40, step_tokens=1000)
+    before = len(caplog.records)
+    fitting.focus([1.0, 0.25, 1.0])
+    fitting._config = config(80, step_tokens=1000).fit
+    fitting.run(Clock())
+    assert fitting.steps == 80
+    assert len(caplog.records) == before
+    assert len(memory.done) == 80
+
+
+def test_an_abandoned_step_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of the failed step must not reach the next one; examples of other canvases stay in work."""
+    memory = Memory(monkeypatch, lambda canvas: 3, ERRORS[0], "move")
+    seen = []
+    real = Learner.abandon_step
+
+    def look(learner: Learner, canvas: Canvas) -> None:
+        others = set(learner.slots) - {canvas}
+        assert any(p.grad is not None for p in learner.model.parameters())
+        real(learner, canvas)
+        seen.append(all(p.grad is None or not p.grad.any() for p in learner.model.parameters()))
+        assert set(learner.slots) == others
+        assert not learner._row_gradients
+        assert not learner.between_moves
+
+    monkeypatch.setattr(Learner, "abandon_step", look)
+    fit(step_tokens=1000)
+    assert seen
+    assert all(seen)
+    assert memory.done
+
+
+def test_pairs_of_a_canvas_that_never_fits_are_left_out(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    memory = Memory(monkeypatch, lambda canvas: 0 if canvas == BIG else LARGEST, ERRORS[0])
+    fitting = fit(steps=30)
+    assert fitting.steps == 30
+    assert BIG in {canvas for canvas, _ in memory.tried}
+    assert {canvas for canvas, _ in memory.done} == canvases() - {BIG}
+    assert caplog.text.count("its pairs left out") == 1
+    assert finite(fitting)
+
+
+def test_a_canvas_that_never_fits_stays_left_out_when_other_tasks_come_into_focus(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    memory = Memory(monkeypatch, lambda canvas: 0 if canvas == BIG else LARGEST, ERRORS[0])
+    fitting = fit(steps=20)
+    tried = len(memory.tried)
+    fitting.focus([1.0, 0.25, 1.0])
+    fitting._config = config(60).fit
+    fitting.run(Clock())
+    assert BIG not in {canvas for canvas, _ in memory.tried[tried:]}
+    assert caplog.text.count("its pairs left out") == 1
+
+
+def canvases() -> set[Canvas]:
+    settings = config()
+    fitting = Fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+    return set(fitting._new_stream().canvases)
+
+
+def test_where_no_step_fits_the_start_votes(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    memory = Memory(monkeypatch, lambda canvas: 0, ERRORS[0])
+    fitting = fit()
+    assert fitting.steps == 0
+    assert not memory.done
+    assert len(memory.tried) < 40
+    assert caplog.text.count("nothing more to fit") == 1
+    assert caplog.text.count("its pairs left out") == len(canvases()) - 1
+    assert not fitting.fitted().table.any()
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("room", [0, 2], ids=["nothing fits", "two fit"])
+def test_a_run_without_memory_leaves_a_valid_submission(
+    room: int, each: bool, tmp_path: Path, monkeypatch, caplog
+) -> None:  # type: ignore[no-untyped-def]
+    """In fitting and in prediction both."""
+    memory = Memory(monkeypatch, lambda canvas: room, ERRORS[1], "losses")
+    real = predict.refine
+
+    def scarce(model: Any, inputs: Any, *rest: Any) -> Any:
+        if len(inputs) > 2:
+            raise ERRORS[1]
+        return real(model, inputs, *rest)
+
+    monkeypatch.setattr(predict, "refine", scarce)
+    outcome, record = run(tmp_path, Clock(), each)
+    submission_file.check(tmp_path / "submission.json", expected_counts(TASKS))
+    assert read_run(tmp_path)["notes"] == record["notes"]
+    assert outcome.fit_steps == len(memory.done) == ((6 if each else 3) if room else 0)
+    votes = [test["votes"] for task in record["tasks"] for test in task["test"]]
+    assert votes == [8, 8, 8]
+    assert "out of memory" in caplog.text
+
+
+def run(folder: Path, clock: Clock, each: bool = False) -> tuple[Outcome, dict[str, Any]]:
+    settings = config(each=each)
+    start = fresh_knowledge(settings.model, 0, CPU)
+    return solve_to_files(TASKS, start, settings, folder / "submission.json", clock, "hand-made", show=False)
+
+
+def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    Memory(monkeypatch, lambda canvas: 0, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        fit()
+
+
+def test_a_fit_that_cannot_go_on_ends_the_rounds(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
+    Memory(monkeypatch, lambda canvas: 0, ERRORS[0])
+    settings, watcher, clock = config(None), Watching(), Clock(1.0)
+    solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock, watcher)
+    assert watcher.rounds <= 8  # of 1024 and more Votes.add makes an OverflowError
+    assert caplog.text.count("nothing more to fit") == 1

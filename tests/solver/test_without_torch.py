@@ -1,0 +1,23 @@
+"""What supervisors and submissions need can be imported where torch and numba fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LIGHT = (
+    "result", "journal", "sources", "report", "candidates_file", "votes", "candidates", "submission_file", "run_file",
+    "score", "budget", "signals", "tasks",
+)  # fmt: skip
+
+
+def test_supervising_modules_import_neither_torch_nor_numba() -> None:
+    program = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT!r}:\n"
+        "    importlib.import_module(f'solver.{name}')\n"
+        "    heavy = {'torch', 'numba'} & set(sys.modules)\n"
+        "    assert not heavy, (name, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,144 @@
+"""`python -m submission.kaggle` in a simulated tree: both layouts, scored run and rehearsal, kills at any moment."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from solver import submission_file
+from solver.cli import main as arc_trm
+from solver.run_file import read_run
+from solver.submission_file import expected_counts
+from submission import kaggle
+from submission.supervisor import reserve
+from tests.solver.samples import TASKS
+from tests.submission.runs import kaggle_files
+from tests.submission.test_supervisor_faults import journal_votes
+
+QUICK = ["--fit-steps", "10", "--augmentations", "8"]
+KILLS = 10
+
+
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, *options: str, scored: bool = True) -> int:
+    monkeypatch.setenv("KAGGLE_ROOT", str(root))
+    monkeypatch.setattr(sys, "argv", ["kaggle", *options])
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
+    if scored:
+        monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
+    return kaggle.main()
+
+
+def checked(root: Path) -> dict[str, list[submission_file.Attempts]]:
+    return submission_file.read(root / "working" / "submission.json", expected_counts(TASKS))
+
+
+@pytest.mark.parametrize("layout", ["input/competitions/arc-prize", "input/arc-prize"])
+def test_the_scored_run_solves_the_test_file_in_either_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    files = kaggle_files(tmp_path / layout)
+    assert run(tmp_path, monkeypatch, "--candidates", "2", *QUICK) == 0
+    checked(tmp_path)
+    record = read_run(tmp_path / "working")
+    assert all(test["votes"] == 8 for task in record["tasks"] for test in task["test"])
+    assert record["source"] == str(files / "arc-agi_test_challenges.json")
+    assert len(json.loads((tmp_path / "working" / "candidates.json").read_text())) == len(TASKS)
+    log = (tmp_path / "working" / "solve.log").read_text()
+    assert "the scored run: 2 tasks, 3 test outputs" in log
+    assert "devices: cpu; weights: none" in log
+
+
+def test_outside_the_scored_run_there_is_a_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    assert run(tmp_path, monkeypatch, *QUICK, scored=False) == 0
+    checked(tmp_path)
+    assert "Kaggle's score: share of test outputs" in capsys.readouterr().out
+    assert "<svg" in (tmp_path / "working" / "rehearsal" / "report.html").read_text()
+    log = (tmp_path / "working" / "solve.log").read_text()
+    assert "projection: 11h30m for 2 such tasks on 1 device(s): all votes take" in log
+    assert "fitting steps a pair" in log
+    assert "submission.json holds fallback attempts" in log
+
+
+def test_one_broken_task_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kaggle_files(tmp_path / "input" / "arc-prize") / "arc-agi_test_challenges.json"
+    document = json.loads(path.read_text())
+    document["broken"] = {"train": [{"input": [[0, 77]]}], "test": [{"input": [[1, 2]]}, {"input": "?"}]}
+    path.write_text(json.dumps(document))
+    assert run(tmp_path, monkeypatch, *QUICK) == 0
+    counts = expected_counts(TASKS) | {"broken": 2}
+    answers = submission_file.read(tmp_path / "working" / "submission.json", counts)
+    assert answers["broken"][0][0].tolist() == [[1, 2]]
+    log = (tmp_path / "working" / "solve.log").read_text()
+    assert [line for line in log.splitlines() if "'broken'" in line and "blank attempts" in line]
+
+
+def test_challenges_that_cannot_be_read_leave_the_sample_submission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = kaggle_files(tmp_path / "input" / "arc-prize")
+    (files / "arc-agi_test_challenges.json").write_text('{"mirror": ')
+    sample = {task.id: [{"attempt_1": [[0]], "attempt_2": [[0]]} for _ in task.test] for task in TASKS}
+    (files / "sample_submission.json").write_text(json.dumps(sample))
+    assert run(tmp_path, monkeypatch) == 1
+    assert set(checked(tmp_path)) == {"mirror", "tall"}
+
+
+def test_no_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert run(tmp_path, monkeypatch) == 1
+    error = capsys.readouterr().err
+    assert "expected arc-agi_test_challenges.json" in error
+    assert error.count("\n") == 1
+
+
+def test_whatever_fails_the_submission_stays_and_the_exit_code_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    monkeypatch.setattr(kaggle, "find_devices", lambda asked: 1 // 0)
+    assert run(tmp_path, monkeypatch) == 0
+    checked(tmp_path)
+    assert "ZeroDivisionError" in (tmp_path / "working" / "solve.log").read_text()
+
+
+def test_the_parent_killed_at_random_moments_never_loses_a_vote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = kaggle_files(tmp_path / "input" / "arc-prize")
+    out, journal, kept = tmp_path / "working" / "submission.json", tmp_path / "working" / "journal", 0
+    environment = os.environ | {"KAGGLE_ROOT": str(tmp_path), "KAGGLE_IS_COMPETITION_RERUN": "1"}
+    command = [sys.executable, "-m", "submission.kaggle", "--devices", "cpu", "--budget", "25s"]
+    chance = random.Random(4)
+    for _ in range(KILLS):
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+            while not out.exists():
+                time.sleep(0.01)
+            time.sleep(chance.choice([chance.uniform(0, 1), chance.uniform(2, 7)]))
+            process.send_signal(signal.SIGKILL)
+        checked(tmp_path)
+        votes = journal_votes(journal).total
+        assert votes >= kept
+        kept = votes
+    assert kept > 0, "no kill came after a vote: this test would test nothing"
+    done = subprocess.run([*command, *QUICK], env=environment, capture_output=True, text=True, check=True)
+    assert f"going on from {journal_votes_before(done.stderr)} votes of an earlier run" in done.stderr
+    assert journal_votes_before(done.stderr) >= kept
+    assert arc_trm(["score", str(out), str(files / "arc-agi_evaluation_solutions.json")]) == 0
+    record = read_run(out.parent)
+    assert sum(test["votes"] for task in record["tasks"] for test in task["test"]) >= kept  # empty grids are no votes
+
+
+def journal_votes_before(text: str) -> int:
+    return int(text.split("going on from ")[1].split()[0])
+
+
+def test_what_is_kept_for_the_files_is_a_hundredth_but_no_more_than_a_minute() -> None:
+    assert [reserve(budget) for budget in (10, 600, 12 * 3600, float("inf"))] == [1, 6, 60, 60]
