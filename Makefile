@@ -9,8 +9,9 @@ READY := $(VENV)/.installed
 demo: $(READY)
 	$(BIN)/arc-trm demo
 
+# A process a core, each with one thread.
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

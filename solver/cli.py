@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 import tyro
 
-from solver import submission_file
+from solver import candidates_file, submission_file
 from solver.budget import Clock, format_duration
 from solver.candidates import baseline
 from solver.checkpoint import load_arc_knowledge
@@ -80,7 +80,7 @@ def solve_command(
     """
     clock = Clock(budget)
     at_least("candidates", candidates, 1)
-    _refuse_to_overwrite(out, challenges, solutions)
+    _refuse_to_overwrite(out, candidates is not None, challenges, solutions)
     tasks = load_tasks(challenges, solutions, lenient)
     where, seed = pick_device(device), options.seed
     start = load_arc_knowledge(weights, where) if weights else None
@@ -103,10 +103,12 @@ def solve_command(
     return 0
 
 
-def _refuse_to_overwrite(out: Path, *inputs: str | Path | None) -> None:
+def _refuse_to_overwrite(out: Path, candidates: bool, *inputs: str | Path | None) -> None:
     """Raise InputError if the submission or the record beside it would replace something else of the user's."""
-    record = out.parent / FILE_NAME
-    for path in (out, record):
+    record, votes = out.parent / FILE_NAME, out.parent / candidates_file.FILE_NAME
+    if out in (record, votes):
+        raise InputError(f"--out {out}: expected another name, that one is for what is written beside it")
+    for path in (out, record, *([votes] if candidates else [])):
         if any(given is not None and path.exists() and path.resolve() == Path(given).resolve() for given in inputs):
             raise InputError(
                 f"{path}: expected a place of its own for what is written, got an input: choose another --out"
@@ -163,6 +165,23 @@ def score_command(
     return 0
 
 
+def check_command(
+    submission: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUBMISSION")],
+    against: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHALLENGES|SAMPLE")],
+) -> int:
+    """Check that Kaggle would take a submission: every task, every test output, two attempts each, grids alone.
+
+    Args:
+        submission: A submission.json, of any tool.
+        against: The challenges file that it answers, or Kaggle's sample_submission.json.
+    """
+    counts = submission_file.sample_counts(against) if Path(against).is_file() else None
+    counts = submission_file.expected_counts(load_tasks(against)) if counts is None else counts
+    submission_file.check(submission, counts)
+    print(f"{submission}: {len(counts)} tasks, {sum(counts.values())} test outputs, as Kaggle takes them")
+    return 0
+
+
 def report_command(
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")], out: Path | None = None
 ) -> int:
@@ -207,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demo": demo_command,
         "solve": solve_command,
         "score": score_command,
+        "check": check_command,
         "report": report_command,
     }
     try:

@@ -75,7 +75,11 @@ def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, count = next(dist.rendezvous("env://"))
+    # torchrun's store outlives a restart: the addresses of the ranks that died would be taken for those of the new ones
+    store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     return Ranks(dist.get_rank(), dist.get_world_size()), device
 
 

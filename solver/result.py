@@ -13,7 +13,7 @@ from solver.files import write_atomically
 from solver.run_file import FILE_NAME, FORMAT
 from solver.score import Score, score
 from solver.submission_file import Attempts
-from solver.tasks import Task
+from solver.tasks import Task, to_challenge
 from solver.votes import Votes
 
 KEPT_CANDIDATES = 10  # a test input, in the record
@@ -80,5 +80,4 @@ def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[S
                 "candidates": [{"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting} for c in kept],
             }
         )
-    train = [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train if p.output is not None]
-    return {"id": task.id, "train": train, "test": tests}
+    return {"id": task.id, "train": to_challenge(task)["train"], "test": tests}

@@ -28,6 +28,18 @@ def expected_counts(tasks: Iterable[Task]) -> dict[str, int]:
     return {task.id: len(task.test) for task in tasks}
 
 
+def sample_counts(path: str | Path) -> dict[str, int] | None:
+    """Task id -> number of entries of a submission, as Kaggle's sample is; None if the file holds something else."""
+    document = read_json(path)
+    if not isinstance(document, dict) or not document:
+        return None
+    entries = next(iter(document.values()))
+    first = entries[0] if isinstance(entries, list) and entries else None
+    if not (isinstance(first, dict) and KEYS[0] in first):
+        return None
+    return {task_id: len(entries) if isinstance(entries, list) else 0 for task_id, entries in document.items()}
+
+
 def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
     """The file's bytes. Raises InputError for a grid, or a number of attempts, that Kaggle would refuse."""
     document = {}

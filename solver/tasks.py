@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,13 @@ class Task:
 def without_test_outputs(task: Task) -> Task:
     """The task as a solver may see it."""
     return replace(task, test=tuple(Pair(pair.input, None) for pair in task.test))
+
+
+def to_challenge(task: Task) -> dict[str, Any]:
+    """The task as a challenges file holds it: demonstrations whole, of the test pairs the inputs alone."""
+    pairs = [(pair.input.tolist(), pair.output.tolist()) for pair in task.train if pair.output is not None]
+    train = [{"input": source, "output": output} for source, output in pairs]
+    return {"train": train, "test": [{"input": pair.input.tolist()} for pair in task.test]}
 
 
 def parse_task(task_id: object, document: object, where: str) -> Task:

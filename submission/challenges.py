@@ -65,13 +65,7 @@ def load_challenges(source: str | Path) -> Challenges:
 
 def sample_answers(path: Path) -> Answers:
     """Kaggle's sample submission: what is left when the challenges cannot be read. Raises InputError."""
-    document = read_json(path)
-    counts = (
-        {key: len(item) for key, item in document.items() if isinstance(item, list)}
-        if isinstance(document, dict)
-        else {}
-    )
-    return submission_file.read(path, counts)
+    return submission_file.read(path, submission_file.sample_counts(path) or {})
 
 
 def _guesses(item: object) -> list[Attempts]:

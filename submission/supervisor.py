@@ -25,7 +25,7 @@ from solver.files import write_atomically
 from solver.journal import JournalReader
 from solver.result import Outcome, write_record
 from solver.signals import stop_signals
-from solver.tasks import Task
+from solver.tasks import to_challenge
 from solver.votes import Votes
 from submission.challenges import Challenges
 from submission.crew import COMMAND, Worker
@@ -103,7 +103,7 @@ class Supervisor:
             number = plan.rank * count + place
             name = f"{number}-of-{plan.ranks * count}"
             tasks = plan.journal / f"tasks-{name}.json"
-            write_atomically(tasks, orjson.dumps({task.id: _to_json(task) for task in shard}))
+            write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
             given = (str(tasks), str(plan.journal), f"fitted-{name}", device, self._deadline, plan.options, weights)
             log_file = plan.journal / f"worker-{name}.log"
             self.workers.append(Worker(number, Job(*given), log_file, silence, plan.command))
@@ -220,9 +220,3 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
         except OSError:
             raise InputError(f"{folder.parent}: expected a folder of its own, got one where a run is at work") from None
         yield
-
-
-def _to_json(task: Task) -> dict[str, Any]:
-    pairs = [(pair.input.tolist(), None if pair.output is None else pair.output.tolist()) for pair in task.train]
-    train = [{"input": source, "output": output} for source, output in pairs]
-    return {"train": train, "test": [{"input": pair.input.tolist()} for pair in task.test]}

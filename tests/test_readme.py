@@ -4,6 +4,7 @@ import functools
 import importlib
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from solver import cli
+from submission import batch, check_package
 
 README = (Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
-COMMANDS = re.findall(r"^    (?:\.venv/bin/)?((?:arc-trm|torchrun) .*)$", README, re.MULTILINE)
-HERE = ("demo", "solve", "score", "report")
+LINES = re.findall(r"^    (?:\.venv/bin/)?((?:arc-trm|torchrun|python) .*)$", README, re.MULTILINE)
+MODULES = {"submission.batch": batch, "submission.check_package": check_package}
+COMMANDS = [line for line in LINES if not any(module in line for module in MODULES)]
+HERE = ("demo", "solve", "score", "check", "report")
 
 
 def stub(function: Callable[..., int], called: list[str], name: str) -> Callable[..., int]:
@@ -50,3 +54,19 @@ def test_a_command_of_the_readme_is_understood(command: str, monkeypatch: pytest
     given = arguments(command)
     assert cli.main(given) == 0
     assert called == [given[0]]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line not in COMMANDS])
+def test_a_module_of_the_readme_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    words = shlex.split(line, comments=True)
+    name = words[words.index("-m") + 1]
+    module = MODULES[name]
+    monkeypatch.setattr(module, "command", stub(module.command, called, name))
+    monkeypatch.setattr(sys, "argv", [name, *words[words.index(name) + 1 :]])
+    assert module.main() == 0
+    assert called == [name]
+
+
+def test_the_readme_shows_every_module() -> None:
+    assert {name for name in MODULES for line in LINES if name in line} == set(MODULES)

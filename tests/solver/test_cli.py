@@ -117,6 +117,29 @@ def test_a_bad_task_stops_the_run_with_one_line_unless_lenient(files: Path, caps
     submission_file.check(files / "submission.json", {"tall": 1})
 
 
+def test_a_submission_is_checked_against_challenges_or_the_sample(files: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert solve(files) == 0
+    submission, challenges = str(files / "submission.json"), str(files / "challenges.json")
+    sample = {task.id: [{"attempt_1": [[0]], "attempt_2": [[0]]} for _ in task.test] for task in TASKS}
+    (files / "sample.json").write_text(json.dumps(sample))
+    for against in (challenges, str(files / "sample.json")):
+        capsys.readouterr()
+        assert main(["check", submission, against]) == 0
+        assert "2 tasks, 3 test outputs, as Kaggle takes them" in capsys.readouterr().out
+    del sample["tall"]
+    (files / "sample.json").write_text(json.dumps(sample))
+    assert main(["check", submission, str(files / "sample.json")]) == 1
+    assert "got 1 others as well, for example 'tall'" in capsys.readouterr().err
+    (files / "empty.json").write_text("{}")
+    assert main(["check", submission, str(files / "empty.json")]) == 1
+
+
+@pytest.mark.parametrize("name", ["run.json", "candidates.json"])
+def test_what_is_written_beside_the_submission_keeps_its_name(files: Path, name: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["solve", str(files / "challenges.json"), "--out", str(files / name), "--fit-steps", "1"]) == 1
+    assert "expected another name" in capsys.readouterr().err
+
+
 def test_score_refuses_what_kaggle_would(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "submission.json").write_text(json.dumps({"tall": [{"attempt_1": [[1]], "attempt_2": [[1]]}]}))
     assert main(["score", str(files / "submission.json"), str(files / "solutions.json")]) == 1

@@ -62,6 +62,9 @@ def install() -> None:
             fsync(handle)
 
         journal.os.fsync = sometimes  # type: ignore[attr-defined]
+    elif FAULT == "clock jumps":
+        jumps = iter(range(10**9, 0, -3600))
+        time.time = lambda: next(jumps)
     elif FAULT == "dies always":
         Learner.train_step = die  # type: ignore[method-assign]
     elif once():

@@ -43,8 +43,14 @@ def test_the_scored_run_solves_the_test_file_in_either_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
     files = kaggle_files(tmp_path / layout)
+    tree = [tmp_path / "input", *(tmp_path / "input").rglob("*")]
+    for path in tree:
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = {path: (path.stat().st_mtime_ns, path.is_dir() or path.read_bytes()) for path in tree}
     assert run(tmp_path, monkeypatch, "--candidates", "2", *QUICK) == 0
     checked(tmp_path)
+    assert {path: (path.stat().st_mtime_ns, path.is_dir() or path.read_bytes()) for path in tree} == before
+    assert len([*(tmp_path / "input").rglob("*")]) == len(tree) - 1
     record = read_run(tmp_path / "working")
     assert all(test["votes"] == 8 for task in record["tasks"] for test in task["test"])
     assert record["source"] == str(files / "arc-agi_test_challenges.json")

