@@ -13,9 +13,10 @@ from tqdm import tqdm
 from solver import candidates_file, submission_file
 from solver.budget import Clock
 from solver.candidates import answers_of
+from solver.config import SolveConfig
 from solver.errors import InputError
 from solver.fit import Fitting, Knowledge
-from solver.pipeline import Progress, SolveConfig, solve
+from solver.pipeline import Progress, solve
 from solver.result import Outcome, write_record
 from solver.resume import Keeper
 from solver.signals import stop_signals

@@ -5,37 +5,21 @@ What becomes of the votes (two attempts, submission.json, the record) is for who
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 
-from kernels.canvas import Decoder
 from solver.budget import Clock
-from solver.canvases import CanvasConfig
-from solver.fit import FitConfig, Fitting, Knowledge
+from solver.config import SolveConfig
+from solver.fit import Fitting, Knowledge
 from solver.models.trm import TRM, TRMConfig
 from solver.planner import ROUND_VOTES, VOTE_SHARE, Planner, Round
-from solver.predict import PredictConfig, Predictor
+from solver.predict import Predictor
 from solver.result import Outcome
 from solver.score import LEAK_WARNING
 from solver.tasks import Task, without_test_outputs
 from solver.vote import Ballot
 from solver.votes import MOST_ROUNDS, Block, Votes, tests_of
-
-
-@dataclass(frozen=True)
-class SolveConfig:
-    """Everything that decides a run but its tasks, weights, seed and clock."""
-
-    name: str = "published"
-    model: TRMConfig = field(default_factory=TRMConfig)  # of a fresh trunk; a checkpoint brings its own
-    fit: FitConfig = field(default_factory=FitConfig)
-    predict: PredictConfig = field(default_factory=PredictConfig)
-    canvases: CanvasConfig = field(default_factory=CanvasConfig)
-    decoder: Decoder = "robust"
-    fit_share: float = 0.8  # of the time, as long as the pace of votes is unknown; the rest is for predicting
-    least_steps: int = 400  # training steps a pair without which a task is not worth beginning, when time is short
 
 
 def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
@@ -125,18 +109,8 @@ class _Run:
         self._agreed = 0  # test inputs
         wanted = max(len(variants) for variants in self._fitting.variants)
         most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
-        self._planner = Planner(
-            tasks,
-            self._fitting,
-            self._votes,
-            clock,
-            config.canvases,
-            config.predict,
-            config.fit_share,
-            config.least_steps,
-            most_votes,
-            rounds_done=self._round if resumed else 0,
-        )
+        rounds_done = self._round if resumed else 0
+        self._planner = Planner(tasks, self._fitting, self._votes, clock, config, most_votes, rounds_done)
 
     def rounds(self) -> None:
         """Fit and vote until the planner has no further round."""
@@ -145,9 +119,8 @@ class _Run:
             steps, began = self._fitting.steps, self._clock.elapsed()
             self._fitting.run(plan.fit, plan.first, plan.last, self._beat)
             voting = self._clock.elapsed()
-            if not (
-                self._fitting.failed and self._votes.rounds(self._tests)
-            ):  # earlier votes are better than those of the start
+            spoilt = self._fitting.failed and self._votes.rounds(self._tests) > 0
+            if not spoilt:  # else the votes that there are are better than those of the start
                 self._vote(self._planner.votes_of(plan))
             self._outcome.seconds["fit"] += voting - began
             self._outcome.seconds["predict"] += self._clock.elapsed() - voting

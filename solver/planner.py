@@ -12,8 +12,8 @@ from typing import NamedTuple
 from kernels.canvas import Canvas
 from solver.budget import Clock
 from solver.canvases import CanvasConfig, fit_canvas, predict_canvas
+from solver.config import SolveConfig
 from solver.fit import Fitting
-from solver.predict import PredictConfig
 from solver.tasks import Task
 from solver.votes import Test, Votes, agreed_tasks, tests_of
 
@@ -67,23 +67,21 @@ class Planner:
         fitting: Fitting,
         votes: Votes,
         clock: Clock,
-        canvases: CanvasConfig,
-        predict: PredictConfig,
-        fit_share: float,
-        least_steps: int,
+        config: SolveConfig,
         most_votes: int,
         rounds_done: int = 0,
     ) -> None:
+        """`most_votes`: of a test input in one round. `rounds_done`: of the schedule, by the run that is resumed."""
         self.rates = Rates()
         self._tasks, self._fitting, self._votes, self._clock = tasks, fitting, votes, clock
-        self._total, self._fit_share, self._most_votes = clock.left(), fit_share, most_votes
+        self._total, self._fit_share, self._most_votes = clock.left(), config.fit_share, most_votes
         self._canvas: dict[Test, Canvas] = {}
         for task in tasks:
             for index in range(len(task.test)):
-                self._canvas[task.id, index] = predict_canvas(task, index, canvases)
+                self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
         self._pair_tokens = 0
-        depth = predict.supervision_steps * most_votes * PREDICTION
-        self._cost = [self._task_tokens(task, canvases, least_steps, depth) for task in tasks]
+        depth = config.predict.supervision_steps * most_votes * PREDICTION
+        self._cost = [self._task_tokens(task, config.canvases, config.least_steps, depth) for task in tasks]
         self._chosen = [True] * len(tasks)
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from solver.canvases import CanvasConfig
+from solver.config import SolveConfig
 from solver.fit import FitConfig
 from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
 from solver.options import SolveOptions
-from solver.pipeline import SolveConfig
 from solver.predict import PredictConfig
 
 
