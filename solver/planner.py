@@ -17,7 +17,7 @@ from solver.fit import Fitting
 from solver.tasks import Task
 from solver.votes import Test, Votes, agreed_tasks, tests_of
 
-ROUND_ENDS = (0.125, 0.25, 0.5, 1.0)  # of the fitting schedule
+ROUND_ENDS = (0.03, 0.125, 0.25, 0.5, 1.0)  # of the fitting schedule; the first round also measures the pace
 ROUND_VOTES = 8  # a test input in every round but the last, and in every round where it agrees already
 VOTE_SHARE = 0.1  # of the time left that the votes of a round may take before the last
 LAP_START = 0.75  # where the schedule of further rounds begins, when the first pass through it left time

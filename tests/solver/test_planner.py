@@ -15,7 +15,8 @@ from tests.solver.simulated import World, simulate, square_task
 
 TASKS = [square_task("a", 5), square_task("b", 9, tests=2), square_task("c", 20)]
 TESTS = counted.tests_of(TASKS)
-ENDS = [(0.0, 0.125), (0.125, 0.25), (0.25, 0.5), (0.5, 1.0)]
+ENDS = [(0.0, 0.03), (0.03, 0.125), (0.125, 0.25), (0.25, 0.5), (0.5, 1.0)]
+FIRST_LAP = len(ENDS)
 
 
 def schedule(world: World) -> list[tuple[float, float]]:
@@ -36,8 +37,8 @@ def test_without_a_budget_there_is_one_round(monkeypatch: pytest.MonkeyPatch) ->
 
 def check(world: World, budget: float) -> None:
     """What holds for every run with a budget."""
-    assert ROUND_ENDS == (0.125, 0.25, 0.5, 1.0)
-    assert schedule(world) == [*ENDS, *[(LAP_START, 1.0)] * (len(world.plans) - 4)][: len(world.plans)]
+    assert ROUND_ENDS == (0.03, 0.125, 0.25, 0.5, 1.0)
+    assert schedule(world) == [*ENDS, *[(LAP_START, 1.0)] * (len(world.plans) - FIRST_LAP)][: len(world.plans)]
     for left, plan in world.plans:
         assert 0 < plan.fit.limit <= left
         assert plan.final == (plan.last == 1.0)
@@ -61,7 +62,7 @@ def test_the_schedule_is_met_and_the_budget_used_whatever_things_cost(budget, st
         world = World(step * budget / 1000, 1000, vote * budget, drift, frozenset(agreeing))
         simulate(world, TASKS, budget, patch)
         check(world, budget)
-        assert len(world.plans) >= 4
+        assert len(world.plans) >= FIRST_LAP
         assert world.now >= 0.9 * budget
         assert sum(world.fitted) >= 0.25 * budget
 
@@ -70,30 +71,30 @@ def test_votes_between_rounds_take_their_share_at_most(monkeypatch: pytest.Monke
     world = World(vote_seconds=1.0)  # minutes each
     simulate(world, TASKS, 3600, monkeypatch)
     check(world, 3600)
-    for (left, _), (after, _), fitted in zip(world.plans[:3], world.plans[1:], world.fitted, strict=False):
+    for (left, _), (after, _), fitted in zip(world.plans[: FIRST_LAP - 1], world.plans[1:], world.fitted, strict=False):
         assert left - fitted - after <= VOTE_SHARE * (left - fitted) + 21 * 21 / 16 + 1e-6
 
 
 def test_the_last_votes_fit_into_what_fitting_left_them(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(vote_seconds=0.01)
     simulate(world, TASKS, 3600, monkeypatch)
-    assert {world.votes[3, test] for test in TESTS} == {32}
+    assert {world.votes[FIRST_LAP - 1, test] for test in TESTS} == {32}
     assert 0.9 * 3600 <= world.now <= 3600
 
 
 def test_fitting_keeps_most_of_the_time_where_votes_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(vote_seconds=1e-6)
     simulate(world, TASKS, 3600, monkeypatch)
-    assert sum(world.fitted[:4]) > 0.9 * 3600
+    assert sum(world.fitted[:FIRST_LAP]) > 0.9 * 3600
 
 
 def test_a_further_lap_uses_time_that_votes_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(vote_seconds=0.05, drift=(3.0, 3.0, 3.0, 0.3))
+    world = World(vote_seconds=0.05, drift=(*[3.0] * (FIRST_LAP - 1), 0.3))
     simulate(world, TASKS, 3600, monkeypatch)
     check(world, 3600)
-    assert schedule(world)[4:] == [(LAP_START, 1.0)] * len(world.plans[4:])
-    assert 1 <= len(world.plans[4:]) <= 4
-    assert world.fitted[4] > 0
+    assert schedule(world)[FIRST_LAP:] == [(LAP_START, 1.0)] * len(world.plans[FIRST_LAP:])
+    assert 1 <= len(world.plans[FIRST_LAP:]) <= 4
+    assert world.fitted[FIRST_LAP] > 0
     assert all(left >= 0.08 * 3600 for left, _ in world.plans)  # less would not be worth it
 
 
@@ -102,7 +103,7 @@ def test_agreed_tests_get_few_votes_and_seldom_visits(monkeypatch: pytest.Monkey
     simulate(world, TASKS, 600, monkeypatch)
     rounds = range(len(world.plans))
     assert all(world.votes[number, test] == ROUND_VOTES for number in rounds for test in (("a", 0), ("b", 0)))
-    assert all(world.votes[number, ("b", 1)] == (32 if number >= 3 else ROUND_VOTES) for number in rounds)
+    assert all(world.votes[number, ("b", 1)] == (32 if number >= FIRST_LAP - 1 else ROUND_VOTES) for number in rounds)
     assert world.weights[0] == [1.0, 1.0, 1.0]  # nothing is voted yet
     assert all(weights == [AGREED_WEIGHT, 1.0, 1.0] for weights in world.weights[1:])  # of b one output is open
 
@@ -146,7 +147,7 @@ def voted_before(rounds: int) -> Votes:
 
 @pytest.mark.parametrize(
     ("rounds", "expected"),
-    [(0, ENDS), (1, ENDS[1:]), (2, ENDS[2:]), (3, ENDS[3:]), (4, ENDS[3:]), (9, ENDS[3:])],
+    [(0, ENDS), (1, ENDS[1:]), (2, ENDS[2:]), (3, ENDS[3:]), (4, ENDS[4:]), (5, ENDS[4:]), (9, ENDS[4:])],
 )
 def test_resumed_runs_begin_later_in_the_schedule(
     rounds: int, expected: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
