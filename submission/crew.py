@@ -46,6 +46,7 @@ class Worker:
     silence: float  # seconds without a word after which it is taken to hang
     command: Sequence[str] = COMMAND
     progress: dict[str, Any] = field(default_factory=dict)  # the latest beat
+    notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
     done: dict[str, Any] | None = None
     refused: dict[str, str] | None = None  # what was no good, and why
     starts: int = 0
@@ -139,5 +140,6 @@ class Worker:
                     continue
                 if isinstance(said, dict):
                     self.progress = said.get("beat", self.progress)
+                    self.notes = said.get("notes", self.notes)
                     self.refused = said.get("refused", self.refused)
                     self.done = said.get("done", self.done)

@@ -199,7 +199,7 @@ def _add(outcome: Outcome, worker: Worker) -> None:
     """What a worker took; of one that did not end by itself, what is known."""
     took = worker.done or {"steps": worker.progress.get("steps", 0)}
     outcome.fit_steps += took["steps"]
-    outcome.notes += [note for note in took.get("notes", []) if note not in outcome.notes]
+    outcome.notes += [note for note in (*worker.notes, *took.get("notes", [])) if note not in outcome.notes]
     for sums, name in ((outcome.seconds, "seconds"), (outcome.rates, "rates")):
         for key, value in took.get(name, {}).items():
             sums[key] = sums.get(key, 0.0) + value
@@ -212,9 +212,13 @@ def reserve(budget: float) -> float:
 
 @contextmanager
 def own_folder(folder: Path, name: str) -> Iterator[None]:
-    """Keep other runs out of a folder. Raises InputError if one is at work in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as file:
+    """Keep other runs out of a folder. Raises InputError if one is at work in it, or it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / name).open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -2,7 +2,8 @@
 
 `python -m submission.worker` reads a job, one line of JSON, from its standard input, and ends when that is closed: a
 worker never outlives its supervisor. On its standard output it says what happens, a line of JSON each:
-{"beat": Progress}, {"refused": {"device" or "weights": why}}, {"done": {...}}. Votes go to the journal.
+{"beat": Progress}, {"notes": [what its score needs]}, {"refused": {"device" or "weights": why}}, {"done": {...}}.
+Votes go to the journal.
 """
 
 import logging
@@ -26,6 +27,7 @@ from solver.options import SolveOptions
 from solver.pipeline import Progress, fresh_knowledge, solve
 from solver.presets import configured
 from solver.resume import Keeper
+from solver.score import LEAK_WARNING
 from solver.sources import load_tasks
 from solver.votes import Block, Votes
 from submission.job import ORPHANED, REFUSED, Job
@@ -80,6 +82,8 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     start = load_arc_knowledge(job.weights, device) if job.weights else None
     config = configured(options, start.model.config if start else None)
     start = start or fresh_knowledge(config.model, options.seed, device)
+    if start.saw_test_outputs:  # said at once, since a worker that is killed says nothing more
+        say(stream, notes=[LEAK_WARNING])
     keeper = Keeper(Path(job.journal), tasks, None if config.fit.each else job.name)
     fitted = keeper.knowledge(start)
     precision = pick_precision(device, options.precision)

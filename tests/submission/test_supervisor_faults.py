@@ -16,11 +16,14 @@ from solver.journal import JournalReader
 from solver.models.trm import TRMConfig
 from solver.pipeline import fresh_knowledge
 from solver.run_file import read_run
+from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from solver.votes import Votes
+from submission import crew
 from tests.solver.samples import TASKS
 from tests.submission.runs import options, supervised
 
+CPU = torch.device("cpu")
 VOTES = 3 * 8  # three test outputs, eight variants
 
 
@@ -63,9 +66,13 @@ def test_a_worker_that_dies_is_started_again_and_its_votes_are_kept(
     assert ("ZeroDivisionError" in line) == (fault == "crashes")
 
 
-def test_a_worker_that_dies_again_and_again_is_given_up(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_dies_again_and_again_is_given_up(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(crew, "MOST_STARTS", 3)
     supervisor, outcome = supervised(out, "dies always")
     assert supervisor.workers[0].given_up
+    assert supervisor.workers[0].starts == 3
     assert outcome.votes.total == 0
     assert "its tasks keep the votes they have" in caplog.records[-1].getMessage()
 
@@ -112,7 +119,7 @@ def test_a_full_disk_leaves_the_submission_of_before(
 
 def small_weights(folder: Path, **config: Any) -> Path:
     model = TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared", **config)
-    save_knowledge(folder, fresh_knowledge(model, 0, torch.device("cpu")))
+    save_knowledge(folder, fresh_knowledge(model, 0, CPU))
     return folder
 
 
@@ -128,6 +135,23 @@ def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog
     assert outcome.votes.total == VOTES
     (line,) = [record.getMessage() for record in caplog.records if "goes on with a fresh model" in record.getMessage()]
     assert str(folder) in line
+
+
+def test_a_score_of_weights_that_saw_the_outputs_says_so_even_if_its_worker_dies(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "MOST_STARTS", 1)
+    knowledge = fresh_knowledge(TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared"), 0, CPU)
+    knowledge.manifest = {"leaks_allowed": True}
+    save_knowledge(out.parent / "weights", knowledge)
+    _, outcome = supervised(out, "dies always", weights=out.parent / "weights", settings=options(canvas="full"))
+    assert outcome.notes == [LEAK_WARNING]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        supervised(tmp_path / "file" / "submission.json")
 
 
 def test_weights_that_are_no_good_end_a_run_that_does_not_forgive(out: Path) -> None:
