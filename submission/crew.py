@@ -30,10 +30,12 @@ def _close(pipe: IO[bytes] | None) -> None:
             pipe.close()
 
 
-def _environment() -> dict[str, str]:
+def _environment(threads: int | None) -> dict[str, str]:
     """This process's environment, with this project where a child finds it, whatever the folder."""
     here = str(Path(__file__).parent.parent)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    few = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    return few | os.environ | {"PYTHONPATH": paths}  # what the user has set stays
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Worker:
     log_file: Path
     silence: float  # seconds without a word after which it is taken to hang
     command: Sequence[str] = COMMAND
+    threads: int | None = None  # of the CPU; None: as many as it takes for itself
     progress: dict[str, Any] = field(default_factory=dict)  # the latest beat
     notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
     done: dict[str, Any] | None = None
@@ -70,7 +73,7 @@ class Worker:
         self._heard = time.monotonic()
         with self.log_file.open("ab") as errors:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
-            self._process = subprocess.Popen(self.command, env=_environment(), **pipes)  # type: ignore[call-overload]
+            self._process = subprocess.Popen(self.command, env=_environment(self.threads), **pipes)  # type: ignore[call-overload]
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         assert self._process.stdin is not None, "asked for above"
         try:

@@ -99,6 +99,7 @@ class Supervisor:
         shards = share_tasks(self._tasks, plan.ranks * count)[plan.rank * count : (plan.rank + 1) * count]
         silence = min(600.0, max(60.0, self.clock.limit / 10)) if plan.silence is None else plan.silence
         weights = str(plan.weights) if plan.weights else None
+        threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
         for place, (shard, device) in enumerate(zip(shards, plan.devices, strict=False)):
             number = plan.rank * count + place
             name = f"{number}-of-{plan.ranks * count}"
@@ -106,7 +107,7 @@ class Supervisor:
             write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
             given = (str(tasks), str(plan.journal), f"fitted-{name}", device, self._deadline, plan.options, weights)
             log_file = plan.journal / f"worker-{name}.log"
-            self.workers.append(Worker(number, Job(*given), log_file, silence, plan.command))
+            self.workers.append(Worker(number, Job(*given), log_file, silence, plan.command, threads))
             self.workers[-1].start()
 
     def _watch(self) -> None:

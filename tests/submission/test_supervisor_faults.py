@@ -51,6 +51,15 @@ def test_a_run_without_faults_votes_on_everything(out: Path) -> None:
     assert not list((out.parent / "journal").glob("fitted-*"))
 
 
+def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert "OMP_NUM_THREADS" not in crew._environment(None)
+    assert crew._environment(3)["OMP_NUM_THREADS"] == crew._environment(3)["NUMBA_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert crew._environment(3)["OMP_NUM_THREADS"] == "7"
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [("dies after its first votes", "was killed by signal 9"), ("crashes", "ended with exit code 1")],
