@@ -8,7 +8,7 @@ before anything else is begun, and whatever fails is told in one line of solve.l
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -107,16 +107,8 @@ def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: 
     folder = environment.working / "rehearsal"
     source, solutions = (environment.input / name for name in EVALUATION)
     tasks = load_tasks(source, solutions)
-    rehearsal = Plan(
-        Challenges(tasks),
-        str(source),
-        folder / submission_file.FILE_NAME,
-        plan.options,
-        plan.devices,
-        plan.weights,
-        True,
-        plan.candidates,
-    )
+    out = folder / submission_file.FILE_NAME
+    rehearsal = replace(plan, challenges=Challenges(tasks), source=str(source), out=out)
     outcome = Supervisor(rehearsal, Clock(budget)).run()
     score = score_result(tasks, outcome.answers(tasks))
     assert score is not None, "the evaluation set's test outputs are known"
