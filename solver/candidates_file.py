@@ -1,10 +1,11 @@
 """candidates.json: the best grids of every test output with their votes, for others to rescore or merge.
 
-    {task id: [[{"grid": grid, "votes": int, "halting": 0..1}, ... best first], ... one list for each test input, in
-                order], ... every task}
+    {task id: [[{"grid": grid, "votes": int, "halting": 0..1, "weight": number}, ... best first], ... one list for each
+                test input, in order], ... every task}
 
-Votes and halting may both be missing: a list that is only ranked, as many solvers write it. An empty list: no candidate
-is known. Imports no torch: files can be merged where torch fails.
+`weight` is what a candidate is ranked by: of ours, a vote of the latest round weighs 1, of the round before 1/2; where
+it is missing, it is the votes. All but the grid may be missing: a list that is only ranked, as many solvers write it.
+An empty list: no candidate is known. Imports no torch: files can be merged where torch fails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ Candidates: TypeAlias = dict[str, list[list[Candidate]]]
 
 GridKey: TypeAlias = tuple[tuple[int, ...], bytes]
 
-_KEYS = ("grid", "votes", "halting")
+_KEYS = ("grid", "votes", "halting", "weight")
 _WANTED: dict[type, str] = {
     list: "a list of candidates, best first",
     dict: f"an object with {' and '.join(ATTEMPT_KEYS)}",
@@ -45,10 +46,17 @@ def build(candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) ->
     }
     return orjson.dumps(
         {
-            task_id: [[{"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting} for c in one] for one in tests]
+            task_id: [
+                [{key: getattr(c, key) for key in _KEYS} | {"grid": c.grid.tolist()} for c in one] for one in tests
+            ]
             for task_id, tests in _parse(document, "candidates").items()
         }
     )
+
+
+def to_item(candidate: Candidate) -> dict[str, object]:
+    """A candidate as files hold it."""
+    return {key: getattr(candidate, key) for key in _KEYS} | {"grid": candidate.grid.tolist()}
 
 
 def write(path: str | Path, candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) -> None:
@@ -63,8 +71,8 @@ def read(path: str | Path) -> Candidates:
     """The checked candidates in a candidates file, a submission.json of any tool or a run.json of ours.
 
     A submission's two attempts are two ranked candidates, one where they are equal. Candidates without votes have 0;
-    a candidate's weight is its votes. Raises InputError, one line that names file, task, test and place; the work
-    grows no faster than the file, which `read_json` bounds.
+    a candidate without a weight has that of its votes. Raises InputError, one line that names file, task, test and
+    place; the work grows no faster than the file, which `read_json` bounds.
     """
     document, name = read_json(path), file_name(path)
     # A task may be called "format" too, but then a list follows.
@@ -79,7 +87,9 @@ def _of_run(document: object, name: str) -> dict[str, object]:
     for task in check_run(document, name)["tasks"]:
         if task["id"] in result:
             raise InputError(f"{name}: expected every task once, got {shown(task['id'])} twice")
-        result[task["id"]] = [[{key: c[key] for key in _KEYS} for c in test["candidates"]] for test in task["test"]]
+        result[task["id"]] = [
+            [{key: c[key] for key in _KEYS if key in c} for c in test["candidates"]] for test in task["test"]
+        ]
     return result
 
 
@@ -140,7 +150,7 @@ def _check_keys(entry: dict[str, object], needed: tuple[str, ...], known: tuple[
     """Raise InputError unless `entry` has the `needed` keys alone, of those that are `known`."""
     for key in needed:
         if key not in entry:
-            kind = "a number, as in the first candidate of the list" if key in ("votes", "halting") else "a grid"
+            kind = "a number, as in the first candidate of the list" if key != "grid" else "a grid"
             raise InputError(f"{where}.{key}: expected {kind}, got none")
     for key in entry:
         if key not in needed:
@@ -154,4 +164,7 @@ def _parse_candidate(entry: dict[str, object], where: str) -> Candidate:
         raise fault(f"{where}.votes", "a whole number, 0 to 2^48", votes)
     if not isinstance(halting, int | float) or isinstance(halting, bool) or not 0 <= halting <= 1:
         raise fault(f"{where}.halting", "a probability 0..1", halting)
-    return Candidate(parse_grid(entry["grid"], f"{where}.grid"), votes, float(halting), weight=votes)
+    weight = entry.get("weight", votes)
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight <= MOST_VOTES:
+        raise fault(f"{where}.weight", "a number, 0 to 2^48", weight)
+    return Candidate(parse_grid(entry["grid"], f"{where}.grid"), votes, float(halting), float(weight))

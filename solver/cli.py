@@ -20,17 +20,19 @@ from solver.console import solve_to_files
 from solver.demo import demo
 from solver.device import pick_device, pick_precision
 from solver.errors import InputError
+from solver.journal import own_folder
 from solver.options import DeviceName, Duration, SolveOptions
 from solver.pipeline import fresh_knowledge
 from solver.presets import configured
 from solver.report import write_report
-from solver.result import score_result
+from solver.result import STOPPED, score_result
 from solver.resume import Keeper
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
 from solver.sources import load_tasks, load_truths
 
 DEFAULTS = SolveOptions()
+INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
 
 ELSEWHERE = {
     "train": "train_offline.cli:command",
@@ -89,10 +91,11 @@ def solve_command(
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
     keeper = Keeper(out.parent / "journal", tasks, None if options.fit_each else "fitted")
-    if not resume:
-        keeper.start_anew()
     given = (tasks, start, config, out, clock, challenges, seed, pick_precision(where, options.precision), keeper)
-    outcome, record = solve_to_files(*given, candidates)
+    with own_folder(out.parent / "journal", "lock-0"):
+        if not resume:
+            keeper.start_anew()
+        outcome, record = solve_to_files(*given, candidates)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
         print(f"{unvoted} test outputs have no vote: their attempts are fallbacks; give more --budget", file=sys.stderr)
@@ -100,7 +103,7 @@ def solve_command(
         print(note, file=sys.stderr)
     print(f"{out}: {len(tasks)} tasks, {outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
     _print_record_score(record)
-    return 0
+    return INTERRUPTED if STOPPED in outcome.notes else 0
 
 
 def _refuse_to_overwrite(out: Path, candidates: bool, *inputs: str | Path | None) -> None:
@@ -241,4 +244,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; what is on the disk is the last that was whole", file=sys.stderr)
-        return 130
+        return INTERRUPTED

@@ -17,8 +17,9 @@ from solver.config import SolveConfig
 from solver.errors import InputError
 from solver.fit import Fitting, Knowledge
 from solver.pipeline import Progress, solve
-from solver.result import Outcome, write_record
+from solver.result import STOPPED, Outcome, write_record
 from solver.resume import Keeper
+from solver.run_file import FILE_NAME
 from solver.signals import stop_signals
 from solver.tasks import Task
 from solver.votes import Block, Votes
@@ -55,12 +56,13 @@ class Console:
         self._bar.set_postfix_str(", ".join(filter(None, [progress.text(), self._clock.left_text()])))
 
     def voted(self, blocks: Sequence[Block]) -> None:
-        """Keep the votes."""
+        """Keep the votes; the submission has them after the round."""
         if self._keeper:
             self._keeper.voted(blocks)
 
     def round_done(self, votes: Votes, fitting: Fitting) -> None:
         """Put the best known answers into the submission; a full disk must not end the run."""
+        self._bar.n = fitting.steps
         try:
             submission_file.write(self._out, answers_of(self._tasks, votes.ranked()))
         except InputError as error:
@@ -70,6 +72,7 @@ class Console:
 
     def close(self) -> None:
         """Leave the bar as it is."""
+        self._bar.refresh()
         self._bar.close()
 
 
@@ -93,17 +96,18 @@ def solve_to_files(
     """
     votes = keeper.votes() if keeper else Votes(tasks)
     submission_file.write(out, answers_of(tasks, votes.ranked()))
+    (out.parent / FILE_NAME).unlink(missing_ok=True)  # the record of another run
     fitted = keeper.knowledge(start) if keeper else None
     working = clock.part(clock.left() - WRITE_RESERVE)
     console = Console(tasks, out, working, keeper, config.fit.steps, show)
     with closing(console), stop_signals(lambda _: working.stop()):
         begun = (fitted or start, config, working, console, seed, autocast)
         outcome = solve(tasks, *begun, votes, resumed=fitted is not None)
-    if working.stopped.is_set():
-        outcome.notes.append("stopped before its time")
-    submission_file.write(out, outcome.answers(tasks))
-    if candidates is not None:
-        candidates_file.write(out.parent / candidates_file.FILE_NAME, outcome.votes.ranked(), candidates)
-    if keeper and not working.stopped.is_set():
-        keeper.forget_weights()
-    return outcome, write_record(out.parent, tasks, outcome, config.name, source, seed)
+        if working.stopped.is_set():
+            outcome.notes.append(STOPPED)
+        submission_file.write(out, outcome.answers(tasks))
+        if candidates is not None:
+            candidates_file.write(out.parent / candidates_file.FILE_NAME, outcome.votes.ranked(), candidates)
+        if keeper and not working.stopped.is_set():
+            keeper.forget_weights()
+        return outcome, write_record(out.parent, tasks, outcome, config.name, source, seed)

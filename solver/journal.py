@@ -7,10 +7,12 @@ A kill can only tear the last line of a file, which is then left out. Lines of o
 name with other grids, are left alone. Imports no torch.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +117,19 @@ def _digest(task: Task) -> str:
     """Names a task by its demonstrations and its test inputs."""
     parts = [task.digest, *(f"{pair.input.shape}{_text(pair.input)}" for pair in task.test)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@contextmanager
+def own_folder(folder: Path, name: str) -> Iterator[None]:
+    """Keep other runs out of a folder. Raises InputError if one is at work in it, or it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / name).open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder.parent}: expected a folder of its own, got one where a run is at work") from None
+        yield

@@ -64,3 +64,6 @@ class SolveOptions:
         """Raise InputError for a number that makes no run."""
         at_least("seed", self.seed, 0)
         at_least("least_steps", self.least_steps, 0)
+        at_least("fit_steps", self.fit_steps, 0)
+        at_least("augmentations", self.augmentations, 1)
+        at_least("supervision_steps", self.supervision_steps, 1)

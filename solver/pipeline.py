@@ -30,6 +30,9 @@ def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowl
     return Knowledge(model.to(device).eval(), torch.zeros(0, config.row_width, device=device))
 
 
+COUNT_EVERY = 20.0  # seconds of votes that a kill may cost
+
+
 class Progress(NamedTuple):
     """How far a run is, for whoever watches it."""
 
@@ -105,12 +108,11 @@ class _Run:
         self._watcher, self._autocast, self._outcome, self._votes = watcher, autocast, outcome, outcome.votes
         self._fitting = Fitting(tasks, start, config.fit, config.canvases, seed, autocast)
         self._fitting.limit_step(clock)
-        self._round = self._votes.rounds(self._tests)
+        self._round = self._votes.rounds(self._tests) if resumed else 0  # a fresh fit's votes weigh as any fresh fit's
         self._agreed = 0  # test inputs
         wanted = max(len(variants) for variants in self._fitting.variants)
         most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
-        rounds_done = self._round if resumed else 0
-        self._planner = Planner(tasks, self._fitting, self._votes, clock, config, most_votes, rounds_done)
+        self._planner = Planner(tasks, self._fitting, self._votes, clock, config, most_votes, self._round)
 
     def rounds(self) -> None:
         """Fit and vote until the planner has no further round."""
@@ -141,23 +143,31 @@ class _Run:
         while voted < plan.votes and not clock.expired():
             upto = min(plan.votes, max(ROUND_VOTES, 2 * voted))
             ballot, began = Ballot(len(self._tests)), clock.elapsed()
+            counted = began
             for predictions in predictor.run(voted, upto, clock, self._autocast, self._planner.open_tests(voted)):
                 ballot.add(predictions, self._config.decoder)
                 (_, *canvas), now = predictions.tokens.shape, clock.elapsed()
                 self._planner.rates.add((canvas[0], canvas[1]), len(predictions.samples.test), now - began)
-                began = now
+                if now - counted > COUNT_EVERY:
+                    self._count(ballot)
+                    ballot, counted = Ballot(len(self._tests)), now
+                began = clock.elapsed()
                 self._beat()
-            blocks = [
-                Block(test, self._round, counted)
-                for number, test in enumerate(self._tests)
-                if (counted := ballot.ranked(number))
-            ]
-            for block in blocks:
-                self._votes.add(block)
-            self._agreed = sum(self._votes.agreed(test) for test in self._tests)
-            if blocks:  # every prediction may have been an empty grid
-                self._watcher.voted(blocks)
+            self._count(ballot)
             voted = upto
+
+    def _count(self, ballot: Ballot) -> None:
+        """Add what a ballot holds to the votes, and tell it: from then on it is safe."""
+        blocks = [
+            Block(test, self._round, candidates)
+            for number, test in enumerate(self._tests)
+            if (candidates := ballot.ranked(number))
+        ]
+        for block in blocks:
+            self._votes.add(block)
+        self._agreed = sum(self._votes.agreed(test) for test in self._tests)
+        if blocks:  # every prediction may have been an empty grid
+            self._watcher.voted(blocks)
 
     def _beat(self) -> None:
         fitting, counts = self._fitting, (self._votes.total, self._agreed, len(self._tests))

@@ -80,6 +80,7 @@ class Planner:
             for index in range(len(task.test)):
                 self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
         self._pair_tokens = 0
+        self._fitted = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else set()
         depth = config.predict.supervision_steps * most_votes * PREDICTION
         self._cost = [self._task_tokens(task, config.canvases, config.least_steps, depth) for task in tasks]
         self._chosen = [True] * len(tasks)
@@ -141,7 +142,7 @@ class Planner:
     def open_tests(self, voted: int) -> set[int]:
         """The numbers of the test inputs to vote on when each has `voted` votes of this round."""
         agreed = voted >= self._few
-        chosen = {task.id for task, chosen in zip(self._tasks, self._chosen, strict=True) if chosen}
+        chosen = {task.id for task, chosen in zip(self._tasks, self._chosen, strict=True) if chosen} | self._fitted
         return {
             number
             for number, test in enumerate(tests_of(self._tasks))
@@ -176,7 +177,7 @@ class Planner:
     def _choose(self) -> None:
         """Choose as many tasks as the time allows to fit well, those first that cost least."""
         self._choices += 1
-        affordable = self._fit_share * self._clock.left() / self._fitting.pace
+        affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)  # a part is done
         self._chosen = [False] * len(self._tasks)
         for number in sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n)):
             affordable -= self._cost[number]

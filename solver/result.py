@@ -16,6 +16,7 @@ from solver.submission_file import Attempts
 from solver.tasks import Task, to_challenge
 from solver.votes import Votes
 
+STOPPED = "stopped before its time"
 KEPT_CANDIDATES = 10  # a test input, in the record
 
 
@@ -77,7 +78,9 @@ def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[S
                 "truth": None if pair.output is None else pair.output.tolist(),
                 "attempts": [grid.tolist() for grid in attempts],
                 "votes": sum(c.votes for c in of_test),
-                "candidates": [{"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting} for c in kept],
+                "candidates": [
+                    {"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting, "weight": c.weight} for c in kept
+                ],
             }
         )
     return {"id": task.id, "train": to_challenge(task)["train"], "test": tests}

@@ -4,7 +4,8 @@
  "score": Score.to_json() or null, "baseline": the same or null,
  "tasks": [{"id": str, "train": [{"input": grid, "output": grid}],
             "test": [{"input": grid, "truth": grid or null, "attempts": [grid, grid], "votes": int (in total),
-                      "candidates": [{"grid": grid, "votes": int, "halting": 0..1 (a mean)}]}]}]}
+                      "candidates": [{"grid": grid, "votes": int, "halting": 0..1 (a mean),
+                                      "weight": what it is ranked by (a vote of the latest round: 1)}]}]}]}
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@ undecided or where the clock left it no time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from solver.candidates import Candidate, ranked
@@ -76,7 +76,9 @@ class Votes:
         """Task id -> the candidates of each of its test inputs, best first."""
         result: dict[str, list[list[Candidate]]] = {}
         for (task_id, _), count in self._counts.items():  # in order of test inputs, as they were put in
-            result.setdefault(task_id, []).append(ranked(count.candidates.values()))
+            latest = ROUND_GAIN ** max(0, count.round)  # one vote of the latest round weighs 1
+            candidates = (replace(c, weight=c.weight / latest) for c in count.candidates.values())
+            result.setdefault(task_id, []).append(ranked(candidates))
         return result
 
 

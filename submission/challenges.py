@@ -1,6 +1,5 @@
 """A challenges file of which every task must be answered: one broken task must not cost the others."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,10 @@ from solver.checks import Grid, check_id, parse_grid
 from solver.errors import InputError
 from solver.files import file_name, read_json
 from solver.sources import MAX_TASKS, load_tasks
-from solver.submission_file import Attempts
+from solver.submission_file import Attempts, expected_counts
 from solver.tasks import Task, parse_task
 
 BLANK = np.zeros((1, 1), np.uint8)  # the answer to what cannot be read
-
-log = logging.getLogger("arc_trm")
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,12 @@ class Challenges:
 
     tasks: Sequence[Task]
     broken: Answers = field(default_factory=dict)
+    faults: Sequence[str] = ()  # what is wrong with those, a line each
 
     def write_fallbacks(self, path: Path) -> None:
-        """Write a submission that needs no model, unless an earlier run's is there already. Raises InputError."""
-        if not path.exists():
+        """Write a submission that needs no model, unless an earlier run's, a valid one, is there. Raises InputError."""
+        counts = expected_counts(self.tasks) | {task_id: len(entries) for task_id, entries in self.broken.items()}
+        if not is_valid(path, counts):
             self.write(path, baseline(self.tasks))
 
     def write(self, path: Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
@@ -38,8 +37,10 @@ class Challenges:
         submission_file.write(path, {**answers, **self.broken})
 
 
-def load_challenges(source: str | Path) -> Challenges:
-    """All tasks of `source`; of a file of many, each broken task is logged and kept in `broken`.
+def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None) -> Challenges:
+    """All tasks of `source`; of a file of many, each broken task is kept in `broken`.
+
+    `counts`: how many test outputs tasks have, where a sample submission tells; else it is guessed.
 
     Raises InputError if nothing can be read at all.
     """
@@ -48,19 +49,30 @@ def load_challenges(source: str | Path) -> Challenges:
     document = read_json(source)
     if not isinstance(document, dict) or any(isinstance(document.get(key), list) for key in ("train", "test")):
         return Challenges(load_tasks(source, lenient=True))  # one task, or something to be refused with its own words
-    tasks, broken = [], {}
+    tasks, broken, faults = [], {}, []
     for task_id, item in document.items():
         try:
             tasks.append(parse_task(task_id, item, file_name(source)))
         except InputError as error:
             try:
-                broken[check_id(task_id, file_name(source))] = _guesses(item)
-                log.error("%s; its test outputs get blank attempts", error)
+                guesses = _guesses(item)
+                count = (counts or {}).get(task_id, len(guesses))
+                broken[check_id(task_id, file_name(source))] = [*guesses, *[(BLANK, BLANK)] * count][:count]
+                faults.append(f"{error}; its test outputs get attempts that need no model")
             except InputError:
-                log.error("%s; it is left out", error)
+                faults.append(f"{error}; it is left out")
     if len(document) > MAX_TASKS or not (tasks or broken):
         raise InputError(f"{file_name(source)}: expected 1 to {MAX_TASKS} tasks, got {len(document)}")
-    return Challenges(tasks, broken)
+    return Challenges(tasks, broken, faults)
+
+
+def is_valid(path: Path, counts: Mapping[str, int]) -> bool:
+    """Whether a submission with just these tasks and test outputs is there."""
+    try:
+        submission_file.check(path, counts)
+    except InputError:
+        return False
+    return True
 
 
 def sample_answers(path: Path) -> Answers:

@@ -18,6 +18,7 @@ from submission.job import Job
 
 COMMAND = (sys.executable, "-m", "submission.worker")
 MOST_STARTS = 6  # of one worker: what dies so often will die again
+PATIENCE = 5.0  # seconds for a killed process to be gone
 LAST_WORDS = 300  # characters of a dead worker's log that are repeated
 
 log = logging.getLogger("arc_trm")
@@ -108,7 +109,8 @@ class Worker:
         """Kill the process, if it lives; what it has put into the journal is safe."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver is left behind
+                self._process.wait(PATIENCE)
             _close(self._process.stdin)
 
     def _restart(self, reason: str, deadline: float) -> None:

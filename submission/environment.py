@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from solver.checks import shown
 from solver.errors import InputError
 
 ROOT = "KAGGLE_ROOT"  # environment variable: a stand-in for /kaggle on other machines
@@ -15,7 +17,7 @@ RERUN = "KAGGLE_IS_COMPETITION_RERUN"  # set in the scored run, and only there
 TEST = "arc-agi_test_challenges.json"
 EVALUATION = ("arc-agi_evaluation_challenges.json", "arc-agi_evaluation_solutions.json")
 SAMPLE = "sample_submission.json"
-WEIGHTS = ("model.safetensors", "config.json")  # a folder with both holds weights
+WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # a folder with all of them holds weights of ours
 DEEPEST = 6  # folders below the input in which weights are looked for
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_SECONDS = 120  # the first import of torch from a cold disk takes a minute
@@ -57,7 +59,10 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
         input = found[0]
     elif not (input / TEST).is_file():
         raise InputError(f"--input {input}: expected a folder with {TEST}, got none")
-    weights = weights or next(_weights(root / "input"), None)
+    if weights is None:
+        weights, *others = [*_weights(root / "input"), None]
+        if len(others) > 1:
+            log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(others), weights)
     return Environment(input, working or root / "working", weights, bool(os.environ.get(RERUN)))
 
 
@@ -66,6 +71,11 @@ def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
 
     Cards are counted by another process, so that a broken driver costs a line in the log and not the run.
     """
+    wrong = [name for name in asked if not re.fullmatch(r"cpu|cuda(:\d+)?", name)]
+    if list(asked) != ["auto"] and (wrong or not asked):
+        raise InputError(
+            f"--devices: expected auto, cpu or cards such as cuda:0, got {shown(wrong[0] if wrong else '')}"
+        )
     if list(asked) != ["auto"]:
         return list(asked)
     try:

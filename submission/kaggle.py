@@ -24,7 +24,7 @@ from solver.run_file import FILE_NAME, read_run
 from solver.score import format_table
 from solver.sources import load_tasks
 from solver.tasks import Task
-from submission.challenges import Challenges, load_challenges, sample_answers
+from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
 from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
 from submission.logs import log_beside, start_log
 from submission.supervisor import Plan, Supervisor
@@ -40,6 +40,7 @@ def command(
     rehearsal_budget: Duration = 600.0,
     devices: Sequence[str] = ("auto",),
     candidates: int | None = None,
+    anew: bool = False,
     options: Annotated[SolveOptions, tyro.conf.arg(name="")] = SolveOptions(),  # noqa: B008 (it is frozen)
 ) -> int:
     """Solve Kaggle's test file on every device within the budget, or rehearse outside the scored run.
@@ -56,6 +57,7 @@ def command(
         rehearsal_budget: Wall clock of the rehearsal.
         devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1.
         candidates: Also write candidates.json, the best so many of each test output with their votes.
+        anew: Forget the votes of earlier runs in the folder, rather than go on from them.
         options: Settings.
     """
     clock = Clock(budget)
@@ -64,12 +66,12 @@ def command(
     with log_beside(out):
         challenges = _first_submission(environment, out)
         if challenges is None:
-            return 1
+            return 0
         try:
             found = find_devices(devices)
             _say_what_is_there(environment, challenges, found)
             given = (asdict(options), found, environment.weights, True, candidates)
-            plan = Plan(challenges, str(environment.test), out, *given)
+            plan = Plan(challenges, str(environment.test), out, *given, anew=anew)
             if environment.scored:
                 Supervisor(plan, clock).run()
             else:
@@ -82,15 +84,18 @@ def command(
 
 def _first_submission(environment: Environment, out: Path) -> Challenges | None:
     """A valid submission, before anything else is tried; None if the challenges cannot be read."""
+    sample = environment.input / SAMPLE
     try:
-        challenges = load_challenges(environment.test)
+        counts = submission_file.sample_counts(sample)
+    except InputError:
+        counts = None
+    try:
+        challenges = load_challenges(environment.test, counts)
         challenges.write_fallbacks(out)
     except InputError as error:
-        log.error("%s; submitting the sample submission's attempts", error)
-        try:
-            Challenges([], sample_answers(environment.input / SAMPLE)).write(out, {})
-        except InputError as worse:
-            log.error("%s; there is nothing to submit", worse)
+        log.error("%s; submitting what there is, or the sample submission's attempts", error)
+        if counts is None or not is_valid(out, counts):
+            Challenges([], sample_answers(sample)).write(out, {})
         return None
     return challenges
 
@@ -138,7 +143,7 @@ def main() -> int:
     """The command line; 0 done, 1 nothing to submit, 2 usage."""
     start_log()
     try:
-        return tyro.cli(command, description=command.__doc__)
+        return tyro.cli(command, prog="python -m submission.kaggle")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -71,12 +71,14 @@ def _merge_one(lists: Sequence[tuple[Sequence[Candidate], Fraction]]) -> list[Ca
 
 
 def _shares(candidates: Sequence[Candidate]) -> list[Fraction]:
-    """What each candidate of a list gets of the list's weight: by votes or, without any, by rank."""
-    counts = [candidate.votes for candidate in candidates]
+    """What each candidate of a list gets of the list's weight: by what its votes weigh, by votes, or else by rank."""
+    counts = [Fraction(candidate.weight) for candidate in candidates]
     if not any(counts):
-        counts = [_RANKED_FIRST // rank for rank in range(1, len(candidates) + 1)]
+        counts = [Fraction(candidate.votes) for candidate in candidates]
+    if not any(counts):
+        counts = [Fraction(_RANKED_FIRST // rank) for rank in range(1, len(candidates) + 1)]
     total = sum(counts)
-    return [Fraction(count, total) for count in counts]
+    return [count / total for count in counts]
 
 
 def _check_weights(weights: Sequence[float], count: int) -> None:

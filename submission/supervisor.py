@@ -4,13 +4,11 @@ The supervisor computes nothing itself and imports no torch, so that what can fa
 the submission on the disk is valid, and at the deadline it is the best that has been voted.
 """
 
-import fcntl
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,9 @@ from solver.budget import Clock, format_duration
 from solver.candidates import answers_of
 from solver.errors import InputError
 from solver.files import write_atomically
-from solver.journal import JournalReader
-from solver.result import Outcome, write_record
+from solver.journal import JournalReader, clear_journal, own_folder
+from solver.result import STOPPED, Outcome, write_record
+from solver.run_file import FILE_NAME
 from solver.signals import stop_signals
 from solver.tasks import to_challenge
 from solver.votes import Votes
@@ -34,6 +33,8 @@ from submission.shards import share_tasks
 
 LOOK = 0.1  # seconds between looks at the workers
 WRITE_EVERY = 2.0  # seconds between writes of the submission, while votes come in
+LEAST_SILENCE = 120.0  # seconds: the first import of torch from a cold disk takes more than a minute
+
 log = logging.getLogger("arc_trm")
 
 
@@ -51,6 +52,7 @@ class Plan:
     candidates: int | None = None  # of each test output, in candidates.json; None: no such file
     silence: float | None = None  # seconds without a word after which a worker is taken to hang; None: from the budget
     command: Sequence[str] = COMMAND  # that starts a worker
+    anew: bool = False  # forget the votes of earlier runs in the folder
     rank: int = 0  # among machines or processes that share the tasks; rank 0 writes the files
     ranks: int = 1
 
@@ -81,6 +83,10 @@ class Supervisor:
         """Solve until the workers are done, the clock runs out or somebody stops it; the files are written."""
         with own_folder(self.plan.journal, f"lock-{self.plan.rank}"):
             self._mark(self.plan.rank).unlink(missing_ok=True)  # of an earlier run
+            if self.plan.rank == 0:
+                self._forget()
+            for fault in self.plan.challenges.faults:
+                log.error("%s", fault)
             self._read()
             if self._votes.total:
                 log.info("going on from %d votes of an earlier run", self._votes.total)
@@ -92,12 +98,23 @@ class Supervisor:
                 finally:
                     for worker in self.workers:
                         worker.stop()
-            return self._finish()
+                return self._finish()
+
+    def _forget(self) -> None:
+        """Remove what would be of another run: the record, and with `anew` the votes and weights."""
+        (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)
+        if self.plan.anew:
+            clear_journal(self.plan.journal)
+            self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        for path in self.plan.journal.glob("fitted-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _start(self) -> None:
         plan, count = self.plan, len(self.plan.devices)
         shards = share_tasks(self._tasks, plan.ranks * count)[plan.rank * count : (plan.rank + 1) * count]
-        silence = min(600.0, max(60.0, self.clock.limit / 10)) if plan.silence is None else plan.silence
+        silence = min(600.0, max(LEAST_SILENCE, self.clock.limit / 10)) if plan.silence is None else plan.silence
         weights = str(plan.weights) if plan.weights else None
         threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
         for place, (shard, device) in enumerate(zip(shards, plan.devices, strict=False)):
@@ -135,9 +152,12 @@ class Supervisor:
         worker.start_over(**{what: instead})
 
     def _read(self) -> None:
-        for block in self._reader.new_blocks():
-            self._votes.add(block)
-            self._unwritten = True
+        try:
+            for block in self._reader.new_blocks():
+                self._votes.add(block)
+                self._unwritten = True
+        except OSError as error:  # a network disk's hiccup; the next look reads on
+            log.error("journal: expected to read votes, got: %s; trying again", error.strerror)
 
     def _write(self) -> None:
         """Put the best known answers into the submission; a full disk must not end the run."""
@@ -172,6 +192,8 @@ class Supervisor:
         outcome = Outcome(self._votes)
         for worker in self.workers:
             _add(outcome, worker)
+        if self.clock.stopped.is_set():
+            outcome.notes.append(STOPPED)
         if self.plan.rank > 0:
             write_atomically(self._mark(self.plan.rank), b"done")
             return outcome
@@ -182,8 +204,7 @@ class Supervisor:
         preset = next((worker.done["preset"] for worker in self.workers if worker.done), plan.options["preset"])
         write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
         if not self.clock.stopped.is_set():
-            for path in plan.journal.glob("fitted-*"):
-                shutil.rmtree(path, ignore_errors=True)
+            self._forget_weights()
         return outcome
 
     def _others_are_done(self) -> bool:
@@ -209,19 +230,3 @@ def _add(outcome: Outcome, worker: Worker) -> None:
 def reserve(budget: float) -> float:
     """Seconds of a budget that are kept for the last count and the files."""
     return min(60.0, max(1.0, budget / 100))
-
-
-@contextmanager
-def own_folder(folder: Path, name: str) -> Iterator[None]:
-    """Keep other runs out of a folder. Raises InputError if one is at work in it, or it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / name).open("w")
-    except OSError as error:
-        raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder.parent}: expected a folder of its own, got one where a run is at work") from None
-        yield

@@ -61,6 +61,7 @@ def main() -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     job = Job.from_line(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    say(sys.stdout.buffer, loaded="torch")  # whatever it says, it is alive
     tried = "device"
     try:
         device = pick_device(job.device)
@@ -84,6 +85,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     start = start or fresh_knowledge(config.model, options.seed, device)
     if start.saw_test_outputs:  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])
+    say(stream, loaded="weights")
     keeper = Keeper(Path(job.journal), tasks, None if config.fit.each else job.name)
     fitted = keeper.knowledge(start)
     precision = pick_precision(device, options.precision)

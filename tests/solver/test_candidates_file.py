@@ -19,6 +19,10 @@ from solver import submission_file
 from solver.candidates import Candidate, ranked
 from solver.candidates_file import MOST_VOTES, build, read, write
 from solver.errors import InputError
+from solver.result import Outcome, write_record
+from solver.votes import Block, Votes
+from submission.merge import merge
+from tests.solver.samples import TALL
 from tests.solver.tiny_tasks import refusal, save
 
 VOTED: dict[str, list[list[dict[str, Any]]]] = {
@@ -136,8 +140,22 @@ def test_the_file_holds_the_best_alone(tmp_path: Path) -> None:
     voted = [Candidate(grid("12"), 5, 0.5, 5.0), Candidate(grid("3"), 4, 0.25, 4.0)]
     path = tmp_path / "new" / "candidates.json"
     write(path, {"a": [voted, []]}, 1)
-    assert json.loads(path.read_bytes()) == {"a": [[{"grid": [[1, 2]], "votes": 5, "halting": 0.5}], []]}
+    assert json.loads(path.read_bytes()) == {"a": [[{"grid": [[1, 2]], "votes": 5, "halting": 0.5, "weight": 5.0}], []]}
     assert [file.name for file in path.parent.iterdir()] == ["candidates.json"]
+
+
+def test_a_run_merged_alone_is_itself_whatever_its_rounds(tmp_path: Path) -> None:
+    """Early votes are many but weigh little: files must say so, or others would rank them first."""
+    one, two, three = (Candidate(grid(cell), votes, 0.5) for cell, votes in (("1", 9), ("2", 3), ("3", 2)))
+    votes = Votes([TALL])
+    votes.add(Block((TALL.id, 0), 0, [one]))
+    votes.add(Block((TALL.id, 0), 4, [two, three]))
+    write(tmp_path / "candidates.json", votes.ranked(), 3)
+    write_record(tmp_path, [TALL], Outcome(votes), "sample", "hand-made", 0)
+    for name in ("candidates.json", "run.json"):
+        again = merge([read(tmp_path / name)], [1.0])
+        assert [c.grid.item() for c in again[TALL.id][0]] == [2, 3, 1]
+        assert [c.weight for c in read(tmp_path / name)[TALL.id][0]] == [3, 2, 9 / 16]
 
 
 A0 = "task 'a': [0]"

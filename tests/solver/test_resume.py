@@ -216,7 +216,7 @@ def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -
     child.terminate()
     began = time.monotonic()
     out, err = child.communicate(timeout=30)
-    assert child.returncode == 0, err
+    assert child.returncode == 130, err
     assert time.monotonic() - began < 12  # of more than twenty that it had left
     assert STOPPED in err
     assert "2 tasks" in out

@@ -27,7 +27,7 @@ def test_a_vote_counts_more_than_one_of_the_round_before() -> None:
     votes.add(block(0, 2, 0))
     assert best(votes) == [(A.tolist(), 7), (B.tolist(), 3)]
     weights = [c.weight for c in votes.ranked()["tall"][0]]
-    assert weights == [7, 3 * ROUND_GAIN]
+    assert weights == [7 / ROUND_GAIN, 3]  # a vote of the latest round weighs 1
 
 
 def test_earlier_votes_decide_where_later_ones_are_undecided() -> None:

@@ -52,7 +52,7 @@ def test_solutions_give_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["a/x.json", "b/x.json"], "expected names that differ, got x twice"),
+        (["a/x.json", "b/x.json"], "expected names that differ, got 'x' twice"),
         (["a.json", "b.json", "--solutions", "c.json"], "--solutions: expected one for each of the 2 files, got 1"),
         (["a.json", "--candidates", "0"], "candidates: expected 1 or more, got 0"),
     ],

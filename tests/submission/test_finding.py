@@ -35,6 +35,8 @@ def test_the_competition_layout_comes_first_and_weights_are_found(
     (weights / "model.safetensors").touch()
     assert find_environment(None, None, None).weights is None  # half a folder is none
     (weights / "config.json").touch()
+    assert find_environment(None, None, None).weights is None  # so far it may be anybody's model
+    (weights / "puzzles.json").touch()
     found = find_environment(None, None, None)
     assert (found.input, found.weights, found.working) == (new, weights, tmp_path / "working")
     assert not found.scored
@@ -58,7 +60,7 @@ def test_cards_are_counted_by_another_process(
     assert find_devices(["cuda:1"]) == ["cuda:1"]
 
 
-def test_broken_tasks_are_kept_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_tasks_are_kept_apart(tmp_path: Path) -> None:
     path = tmp_path / "challenges.json"
     broken = {"a": 5, "b": {"test": [{"input": [[3]]}, 4]}, "c|||d": {}, "e": {"train": [], "test": []}}
     path.write_text(json.dumps({"mirror": as_json(MIRROR), **broken, "tall": as_json(TALL)}))
@@ -67,7 +69,9 @@ def test_broken_tasks_are_kept_apart(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert {name: len(attempts) for name, attempts in challenges.broken.items()} == {"a": 1, "b": 2, "e": 1}
     assert challenges.broken["b"][0][0].tolist() == [[3]]
     assert challenges.broken["b"][1][0] is BLANK
-    assert len(caplog.records) == 4
+    assert len(challenges.faults) == 4
+    assert len(load_challenges(path, {"a": 3, "b": 1}).broken["a"]) == 3
+    assert len(load_challenges(path, {"a": 3, "b": 1}).broken["b"]) == 1
     path.write_text("{}")
     with pytest.raises(InputError, match="expected 1 to"):
         load_challenges(path)

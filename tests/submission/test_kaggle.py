@@ -84,7 +84,7 @@ def test_one_broken_task_costs_only_itself(tmp_path: Path, monkeypatch: pytest.M
     answers = submission_file.read(tmp_path / "working" / "submission.json", counts)
     assert answers["broken"][0][0].tolist() == [[1, 2]]
     log = (tmp_path / "working" / "solve.log").read_text()
-    assert [line for line in log.splitlines() if "'broken'" in line and "blank attempts" in line]
+    assert [line for line in log.splitlines() if "'broken'" in line and "attempts that need no model" in line]
 
 
 def test_challenges_that_cannot_be_read_leave_the_sample_submission(
@@ -94,8 +94,25 @@ def test_challenges_that_cannot_be_read_leave_the_sample_submission(
     (files / "arc-agi_test_challenges.json").write_text('{"mirror": ')
     sample = {task.id: [{"attempt_1": [[0]], "attempt_2": [[0]]} for _ in task.test] for task in TASKS}
     (files / "sample_submission.json").write_text(json.dumps(sample))
-    assert run(tmp_path, monkeypatch) == 1
+    assert run(tmp_path, monkeypatch) == 0
     assert set(checked(tmp_path)) == {"mirror", "tall"}
+    better = {name: [{"attempt_1": [[5]], "attempt_2": [[6]]} for _ in entries] for name, entries in sample.items()}
+    (tmp_path / "working" / "submission.json").write_text(json.dumps(better))
+    assert run(tmp_path, monkeypatch) == 0
+    assert checked(tmp_path)["tall"][0][0].tolist() == [[5]]  # an earlier run's answers stay
+    (files / "sample_submission.json").unlink()
+    (tmp_path / "working" / "submission.json").unlink()
+    assert run(tmp_path, monkeypatch) == 1
+
+
+def test_a_file_that_is_no_submission_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    (tmp_path / "working").mkdir()
+    (tmp_path / "working" / "submission.json").write_text('{"garbage": 1}')
+    (tmp_path / "working" / "journal").touch()
+    assert run(tmp_path, monkeypatch) == 0
+    checked(tmp_path)
+    assert "expected a folder to write to" in (tmp_path / "working" / "solve.log").read_text()
 
 
 def test_no_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
