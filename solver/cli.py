@@ -90,7 +90,7 @@ def solve_command(
     start = start or fresh_knowledge(config.model, seed, where)
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
-    keeper = Keeper(out.parent / "journal", tasks, None if options.fit_each else "fitted")
+    keeper = Keeper(out.parent / "journal", tasks, None if options.fit_each else "fitted", start.saw_test_outputs)
     given = (tasks, start, config, out, clock, challenges, seed, pick_precision(where, options.precision), keeper)
     with own_folder(out.parent / "journal", "lock-0"):
         if not resume:

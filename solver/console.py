@@ -20,6 +20,7 @@ from solver.pipeline import Progress, solve
 from solver.result import STOPPED, Outcome, write_record
 from solver.resume import Keeper
 from solver.run_file import FILE_NAME
+from solver.score import LEAK_WARNING
 from solver.signals import stop_signals
 from solver.tasks import Task
 from solver.votes import Block, Votes
@@ -105,6 +106,8 @@ def solve_to_files(
         outcome = solve(tasks, *begun, votes, resumed=fitted is not None)
         if working.stopped.is_set():
             outcome.notes.append(STOPPED)
+        if keeper and keeper.leaks and LEAK_WARNING not in outcome.notes:
+            outcome.notes.append(LEAK_WARNING)
         submission_file.write(out, outcome.answers(tasks))
         if candidates is not None:
             candidates_file.write(out.parent / candidates_file.FILE_NAME, outcome.votes.ranked(), candidates)

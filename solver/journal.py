@@ -31,7 +31,9 @@ LONGEST_LINE = 2**28  # characters of a line that is parsed; ours are far below
 class Journal:
     """Appends to a file of its own. What cannot be written (a full disk) is kept and tried again with the next."""
 
-    def __init__(self, folder: Path, tasks: Sequence[Task]) -> None:
+    def __init__(self, folder: Path, tasks: Sequence[Task], leaks: bool = False) -> None:
+        """`leaks`: whether the weights that vote may have seen the test outputs, which every line then says."""
+        self._leaks = {"leaks": True} if leaks else {}
         self._digests = {task.id: _digest(task) for task in tasks}
         self.path = folder / f"votes-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self._waiting = b""
@@ -53,7 +55,7 @@ class Journal:
         task_id, index = block.test
         candidates = [[_text(c.grid), c.votes, c.halting] for c in block.candidates]
         line = {"task": task_id, "of": self._digests[task_id], "test": index, "round": block.round}
-        return orjson.dumps({**line, "candidates": candidates}, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps({**line, **self._leaks, "candidates": candidates}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class JournalReader:
@@ -63,6 +65,7 @@ class JournalReader:
         self._folder = folder
         self._tasks = {task.id: (_digest(task), len(task.test)) for task in tasks}
         self._read: dict[Path, int] = {}  # bytes of whole lines
+        self.leaks = False  # whether any of these votes is one of weights that may have seen the test outputs
 
     def new_blocks(self) -> Iterator[Block]:
         """The blocks that have come since the last call. A line that is none of ours is left out."""
@@ -87,6 +90,7 @@ class JournalReader:
             candidates = [_candidate(*item) for item in document["candidates"]]
         except (ValueError, TypeError, KeyError):  # InputError is a ValueError
             return None
+        self.leaks |= document.get("leaks") is True
         return Block((task_id, index), number, candidates)
 
 

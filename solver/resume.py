@@ -18,11 +18,12 @@ log = logging.getLogger("arc_trm")
 class Keeper:
     """Keeps the votes and the fitted weights of one process; a disk that cannot take them costs a warning."""
 
-    def __init__(self, folder: Path, tasks: Sequence[Task], name: str | None) -> None:
+    def __init__(self, folder: Path, tasks: Sequence[Task], name: str | None, leaks: bool = False) -> None:
         """`name` tells the weights of a run's processes apart; None: keep no weights, there is not one fit of all."""
         self._folder, self._tasks = folder, tasks
         self._weights = folder / name if name else None
-        self._journal = Journal(folder, tasks)
+        self._journal = Journal(folder, tasks, leaks)
+        self._reader = JournalReader(folder, tasks)
 
     def start_anew(self) -> None:
         """Forget an earlier run in the folder."""
@@ -31,10 +32,15 @@ class Keeper:
 
     def votes(self) -> Votes:
         """What has been voted so far, by whatever process."""
-        votes = Votes(self._tasks)
-        for block in JournalReader(self._folder, self._tasks).new_blocks():
+        votes, self._reader = Votes(self._tasks), JournalReader(self._folder, self._tasks)
+        for block in self._reader.new_blocks():
             votes.add(block)
         return votes
+
+    @property
+    def leaks(self) -> bool:
+        """Whether any of `votes` was one of weights that may have seen the test outputs."""
+        return self._reader.leaks
 
     def knowledge(self, start: Knowledge) -> Knowledge | None:
         """The weights as last fitted from such a start to these tasks; None where there are none."""

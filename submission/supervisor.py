@@ -23,6 +23,7 @@ from solver.files import write_atomically
 from solver.journal import JournalReader, clear_journal, own_folder
 from solver.result import STOPPED, Outcome, write_record
 from solver.run_file import FILE_NAME
+from solver.score import LEAK_WARNING
 from solver.signals import stop_signals
 from solver.tasks import to_challenge
 from solver.votes import Votes
@@ -194,6 +195,8 @@ class Supervisor:
             _add(outcome, worker)
         if self.clock.stopped.is_set():
             outcome.notes.append(STOPPED)
+        if self._reader.leaks and LEAK_WARNING not in outcome.notes:
+            outcome.notes.append(LEAK_WARNING)
         if self.plan.rank > 0:
             write_atomically(self._mark(self.plan.rank), b"done")
             return outcome

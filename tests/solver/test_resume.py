@@ -15,6 +15,7 @@ import torch
 
 from solver import pipeline, presets, submission_file
 from solver.budget import Clock
+from solver.candidates import Candidate
 from solver.checkpoint import WEIGHTS, load_knowledge, save_knowledge
 from solver.cli import main
 from solver.console import Console, solve_to_files
@@ -24,8 +25,10 @@ from solver.pipeline import fresh_knowledge
 from solver.result import Outcome
 from solver.resume import Keeper
 from solver.run_file import read_run
+from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from solver.tasks import Task
+from solver.votes import Block
 from tests.solver.samples import MIRROR, TALL, TASKS, config, save_challenges
 from tests.solver.simulated import square_task
 
@@ -269,3 +272,13 @@ def test_a_journal_of_nothing_has_no_votes(tmp_path: Path) -> None:
     assert Keeper(tmp_path / "journal", TASKS, "fitted").votes().total == 0
     assert Keeper(tmp_path / "nowhere", TASKS, "fitted").votes().total == 0
     assert Keeper(tmp_path / "nowhere", TASKS, "fitted").knowledge(fresh_knowledge(config().model, 0, CPU)) is None
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_votes_of_weights_that_saw_the_outputs_stay_marked(leaks: bool, tmp_path: Path) -> None:
+    block = Block((MIRROR.id, 0), 0, [Candidate(np.ones((1, 1), np.uint8), 1, 0.5)])
+    Journal(tmp_path / "journal", TASKS, leaks).append([block])
+    Journal(tmp_path / "journal", TASKS).append([block])
+    outcome = run(tmp_path)
+    assert outcome.votes.total > 2
+    assert (LEAK_WARNING in outcome.notes) == leaks
