@@ -54,7 +54,7 @@ def changed(options: SolveOptions, **named: Any) -> dict[str, Any]:
     return {name: after[name] for name in before if before[name] != after[name]}
 
 
-@pytest.mark.parametrize(("name", "value", "places"), CHANGES, ids=lambda value: str(value) if value != {} else "")
+@pytest.mark.parametrize(("name", "value", "places"), CHANGES, ids=lambda value: "" if isinstance(value, set) else str(value))
 def test_every_option_changes_what_it_names_and_nothing_else(name: str, value: Any, places: set[str]) -> None:
     assert changed(PLAIN, **{name: value}) == dict.fromkeys(places, value)
 
