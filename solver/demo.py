@@ -10,6 +10,7 @@ from solver.pipeline import fresh_knowledge
 from solver.presets import tiny
 from solver.report import write_report
 from solver.result import Outcome
+from solver.resume import Keeper
 from solver.run_file import read_run
 from solver.sources import load_tasks
 from solver.tasks import Task
@@ -30,13 +31,15 @@ def _largest_side(task: Task) -> int:
 
 
 def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Outcome]:
-    """Solve the demo's tasks into `folder`: submission.json, run.json, report.html."""
+    """Solve the demo's tasks into `folder`: submission.json, run.json, report.html, and every vote in journal/."""
     tasks, config, device = demo_tasks(), tiny(), pick_device()
     config = replace(config, fit=replace(config.fit, steps=STEPS))
     tests = sum(len(task.test) for task in tasks)
     print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
     start = fresh_knowledge(config.model, seed, device)
-    files = (folder / "submission.json", clock, SOURCE, seed, pick_precision(device))
+    keeper = Keeper(folder / "journal", tasks, None)
+    keeper.start_anew()
+    files = (folder / "submission.json", clock, SOURCE, seed, pick_precision(device), keeper)
     outcome, _ = solve_to_files(tasks, start, config, *files)
     write_report(read_run(folder), folder / "report.html")
     print(f"{outcome.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")

@@ -22,7 +22,7 @@ def test_the_demo_leaves_a_submission_a_record_and_a_report(
     monkeypatch.setattr(demo, "tiny", config)
     monkeypatch.setattr(demo, "STEPS", 20)
     assert main(["demo", "--out", str(tmp_path), "--seed", "1", "--budget", "1m"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "run.json", "submission.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "report.html", "run.json", "submission.json"]
     assert read_run(tmp_path)["seed"] == 1
     printed = capsys.readouterr().out
     assert "Kaggle's score: share of test outputs" in printed
