@@ -110,10 +110,10 @@ class Planner:
 
     def votes_of(self, plan: Round) -> Round:
         """The plan of a round once its fitting is over: where there is nothing more to fit, its votes are the last."""
-        if self._fitting.done and not plan.final:
-            self._over = True
-            return plan._replace(votes=self._most_votes, final=True)
-        return plan
+        if not self._fitting.done:
+            return plan
+        self._over = True
+        return plan._replace(votes=self._most_votes, final=True)
 
     def weights(self) -> list[float]:
         """How often each task is visited in fitting; 0 where the time is too short for it."""

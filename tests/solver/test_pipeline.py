@@ -9,7 +9,7 @@ import orjson
 import pytest
 import torch
 
-from solver import pipeline, submission_file
+from solver import pipeline, planner, submission_file
 from solver.budget import Clock
 from solver.candidates import baseline
 from solver.console import solve_to_files
@@ -257,3 +257,15 @@ def test_scores_need_every_truth() -> None:
     half = Task(TASKS[0].id, TASKS[0].train, (Pair(TASKS[0].test[0].input, None), TASKS[0].test[1]))
     assert known_truths([half]) is None
     assert score_result([half], baseline([half])) is None
+
+
+@pytest.mark.parametrize("ends", [(1.0,), (0.5, 1.0)])
+def test_a_fit_that_is_done_votes_once(ends: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever round its steps are at their end: the same votes again would be no news."""
+    monkeypatch.setattr(planner, "ROUND_ENDS", ends)
+    settings = config(steps=3)
+    start = fresh_knowledge(settings.model, 0, CPU)
+    outcome = pipeline.solve(TASKS, start, settings, Clock(3600), watching := Watching())
+    assert outcome.fit_steps == 3
+    assert watching.rounds == 1
+    assert outcome.votes.total <= 3 * 8
