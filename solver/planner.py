@@ -87,6 +87,7 @@ class Planner:
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0
         self._over = False
+        self._through = False  # the schedule, once
         self._choices = 0
 
     def next_round(self) -> Round | None:
@@ -99,7 +100,7 @@ class Planner:
         if self._round == len(ROUND_ENDS):  # the schedule is through: begin a further round if it is worth it
             if self._clock.left() < WORTH * self._total:
                 return None
-            self._round, self._first = len(ROUND_ENDS) - 1, LAP_START
+            self._round, self._first, self._through = len(ROUND_ENDS) - 1, LAP_START, True
         if self._choices < CHOICES:
             self._choose()
         first, last = self._first, ROUND_ENDS[self._round]
@@ -116,10 +117,13 @@ class Planner:
         return plan._replace(votes=self._most_votes, final=True)
 
     def weights(self) -> list[float]:
-        """How often each task is visited in fitting; 0 where the time is too short for it."""
-        agreed = agreed_tasks(self._votes, self._tasks)
+        """How often each task is visited in fitting; 0 where the time is too short for it.
+
+        Votes that agree before the schedule is through often agree on something wrong (LOG.md): they save votes only.
+        """
+        agreed = agreed_tasks(self._votes, self._tasks if self._through else ())
         pairs = zip(self._tasks, self._chosen, strict=True)
-        return [(AGREED_WEIGHT if agreed[task.id] else 1.0) if chosen else 0.0 for task, chosen in pairs]
+        return [(AGREED_WEIGHT if agreed.get(task.id) else 1.0) if chosen else 0.0 for task, chosen in pairs]
 
     @property
     def chosen(self) -> int:
