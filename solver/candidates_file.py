@@ -46,9 +46,7 @@ def build(candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) ->
     }
     return orjson.dumps(
         {
-            task_id: [
-                [{key: getattr(c, key) for key in _KEYS} | {"grid": c.grid.tolist()} for c in one] for one in tests
-            ]
+            task_id: [[to_item(candidate) for candidate in of_test] for of_test in tests]
             for task_id, tests in _parse(document, "candidates").items()
         }
     )

@@ -72,7 +72,7 @@ class Console:
             self._keeper.fitted(fitting)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Draw the bar a last time."""
         self._bar.refresh()
         self._bar.close()
 

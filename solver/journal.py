@@ -2,7 +2,8 @@
 
 A folder of files `votes-….jsonl`, one a process: each line is
 {"task": id, "of": digest of the task with its test inputs, "test": 0, "round": 0,
- "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}
+ "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}, and "leaks": true where the
+weights may have seen the test outputs.
 A kill can only tear the last line of a file, which is then left out. Lines of other tasks, or of a task of the same
 name with other grids, are left alone. Imports no torch.
 """

@@ -169,9 +169,9 @@ class Planner:
     def _voting_seconds(self, votes: int) -> float | None:
         """What so many votes of every open test input are expected to take; None before any vote."""
         total = 0.0
-        open_tests = self.open_tests(self._few)
+        tests, open_tests = tests_of(self._tasks), self.open_tests(self._few)
         for number in self.open_tests(0):
-            test = tests_of(self._tasks)[number]
+            test = tests[number]
             rate = self.rates.vote(self._canvas[test])
             if rate is None:
                 return None

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from solver.candidates import Answers, Candidate, answers_of, baseline
+from solver.candidates_file import to_item
 from solver.files import write_atomically
 from solver.run_file import FILE_NAME, FORMAT
 from solver.score import Score, score
@@ -78,9 +79,7 @@ def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[S
                 "truth": None if pair.output is None else pair.output.tolist(),
                 "attempts": [grid.tolist() for grid in attempts],
                 "votes": sum(c.votes for c in of_test),
-                "candidates": [
-                    {"grid": c.grid.tolist(), "votes": c.votes, "halting": c.halting, "weight": c.weight} for c in kept
-                ],
+                "candidates": [to_item(candidate) for candidate in kept],
             }
         )
     return {"id": task.id, "train": to_challenge(task)["train"], "test": tests}

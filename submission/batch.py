@@ -24,7 +24,7 @@ from solver.result import Outcome, score_result
 from solver.sources import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices
-from submission.logs import log_beside, start_log
+from submission.logs import log_beside, run_command, start_log
 from submission.supervisor import Plan, Supervisor
 
 INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
@@ -170,11 +170,7 @@ def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
 def main() -> int:
     """The command line; 0 done, 1 invalid input, 2 usage."""
     start_log()
-    try:
-        return tyro.cli(command, prog="python -m submission.batch")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(command, "submission.batch")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from solver.options import Duration
 from solver.run_file import FILE_NAME, read_run
 from solver.sources import load_tasks
 from solver.submission_file import check, expected_counts
+from submission.logs import run_command
 from submission.notebook import LOCK
 from submission.package import NOTEBOOK, digest, read_package
 from submission.simulated_kaggle import Layout, SimulatedKaggle, isolation
@@ -245,11 +246,7 @@ def command(
 
 def main() -> int:
     """`python -m submission.check_package DIR …`; a mistake of the user is one line."""
-    try:
-        return tyro.cli(command, prog="python -m submission.check_package")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(command, "submission.check_package")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 In the scored run it solves the hidden tasks on every card until the time is used; outside it, it rehearses on the
 evaluation set, prints the score, and projects what the scored run will have time for. A valid submission.json is there
-before anything else is begun, and whatever fails is told in one line of solve.log.
+before anything else is begun, and what fails is told in solve.log.
 """
 
 import logging
@@ -26,7 +26,7 @@ from solver.sources import load_tasks
 from solver.tasks import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
 from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
-from submission.logs import log_beside, start_log
+from submission.logs import log_beside, run_command, start_log
 from submission.supervisor import Plan, Supervisor
 
 log = logging.getLogger("arc_trm")
@@ -142,11 +142,7 @@ def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task
 def main() -> int:
     """The command line; 0 done, 1 nothing to submit, 2 usage."""
     start_log()
-    try:
-        return tyro.cli(command, prog="python -m submission.kaggle")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(command, "submission.kaggle")
 
 
 if __name__ == "__main__":

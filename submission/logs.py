@@ -1,9 +1,14 @@
 """What a run says while it works: on the screen, and in a file beside its submission."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import tyro
+
+from solver.errors import InputError
 
 FILE_NAME = "solve.log"
 
@@ -12,6 +17,15 @@ def start_log() -> None:
     """Send what is worth knowing to the screen."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("arc_trm").setLevel(logging.INFO)
+
+
+def run_command(command: Callable[..., int], module: str) -> int:
+    """`command` as the command line of `python -m module`: 0 done, 1 invalid input, said in one line, 2 usage."""
+    try:
+        return tyro.cli(command, prog=f"python -m {module}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 @contextmanager

@@ -29,9 +29,10 @@ def merge(
 ) -> Candidates:
     """What all `sources` know of each test output, best first: the union of their tasks, in order of appearance.
 
-    A source gives a grid its weight times the grid's share of the votes that it lists for the test output or, where it
-    lists none, times 1/rank over their sum. Scores of equal grids add; ties keep the order of sources, then of ranks.
-    A merged candidate's `weight` is its score, `votes` the sum of its votes, `halting` their mean, 0.0 without any.
+    A source gives a grid its weight times the grid's share of the weights that it lists for the test output or, where
+    it lists none, times 1/rank over their sum. Scores of equal grids add; ties keep the order of sources, then of
+    ranks. A merged candidate's `weight` is its score, `votes` the sum of its votes, `halting` their mean, 0.0 without
+    any.
 
     `names`: what messages call the sources. Raises InputError for sources that disagree on the number of a task's test
     outputs, and unless there is one weight for each source, finite, 0 or more, not all 0.
@@ -182,12 +183,12 @@ def command(
     Every FILE is a submission.json of any tool, a candidates.json (ranked grids of every test output, with votes if
     there are any), or a run.json of arc-trm solve.
 
-    Each file gives each of its grids a score: with votes, the grid's share of the votes that the file lists for that
-    test output, times the file's weight. Without votes, as in a submission, 1/rank takes the place of the votes: of two
-    attempts the first gets 2/3 of the weight, the second 1/3. Scores of equal grids add, and the two best grids become
-    the attempts. Ties go to the file named first, then to the better rank. A file that lacks a task says nothing on it;
-    a file of weight 0 only fills places that no other file has a grid for. Merge the original files rather than
-    earlier merges: a candidates.json keeps the sum of votes, not the score.
+    Each file gives each of its grids a score: with votes, the grid's share of what all votes that the file lists for
+    that test output weigh, times the file's weight. Without votes, as in a submission, 1/rank takes the place of the
+    votes: of two attempts the first gets 2/3 of the weight, the second 1/3. Scores of equal grids add, and the two best
+    grids become the attempts. Ties go to the file named first, then to the better rank. A file that lacks a task says
+    nothing on it; a file of weight 0 only fills places that no other file has a grid for. Merge the original files
+    rather than earlier merges: a candidates.json keeps the merged score as its weight.
 
     For example: arc-trm merge a/submission.json b/candidates.json --weights 1 0.5 --out merged.json
 
