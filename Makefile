@@ -4,14 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint notebooks package-check clean
+.PHONY: demo test browser-test lint notebooks package-check clean
 
 demo: $(READY)
 	$(BIN)/arc-trm demo
 
-# A process a core, each with one thread.
+# A process a core, each with one thread. Without the tests that need Chromium.
 test: $(READY)
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not browser"
+
+# The report's page in headless Chromium; fails where there is none.
+browser-test: $(READY)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/test_report_in_browser.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -103,7 +103,7 @@ def solve_to_files(
     console = Console(tasks, out, working, keeper, config.fit.steps, show)
     with closing(console), stop_signals(lambda _: working.stop()):
         begun = (fitted or start, config, working, console, seed, autocast)
-        outcome = solve(tasks, *begun, votes, resumed=fitted is not None)
+        outcome = solve(tasks, *begun, votes, resumed=fitted is not None, keep_steps=True)
         if working.stopped.is_set():
             outcome.notes.append(STOPPED)
         if keeper and keeper.leaks and LEAK_WARNING not in outcome.notes:

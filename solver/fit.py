@@ -22,6 +22,7 @@ from solver.budget import Clock
 from solver.canvases import CanvasConfig
 from solver.checks import at_least
 from solver.device import is_out_of_memory
+from solver.fit_curve import FitCurve, Reading
 from solver.learner import Learner, LearnerConfig, Metrics
 from solver.models.trm import TRM
 from solver.options import FitMode
@@ -100,6 +101,7 @@ class Fitting:
         ]
         self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: share of sequences wholly right, lately
         self.seconds, self.tokens = 0.0, 0  # spent so far, over all steps
+        self.curve = FitCurve()
         self.failed = False  # the loss is no number any more
         self._exhausted = False  # no example fits into memory
         self._misfits: set[Canvas] = set()  # canvases of which not one does
@@ -202,6 +204,7 @@ class Fitting:
         self.loss = float(metrics.loss) / metrics.slots
         self.exact += 0.05 * (float(metrics.right) / metrics.slots - self.exact)
         self.failed = not math.isfinite(self.loss)
+        self.curve.add(Reading(self.steps, self.seconds, self.loss, self.exact))
         if self.failed:
             log.warning("fit: the loss is %s after %d steps; going on from the start", self.loss, self.steps)
 

@@ -14,9 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kernels.canvas import Canvas
 from solver.checks import within
+from solver.models.layers import Layer
+from solver.models.linear import Linear
 from solver.models.trm import TRM, Condition, Output, State
 from solver.objective import Losses, LossKind, continue_target, step_losses
-from solver.optim import AdamAtan2, sign_sgd_
+from solver.optim import Method, TrunkOptimizer, sign_sgd_
 from solver.ranks import Ranks
 from solver.slots import Batch, Draw, Slots
 
@@ -30,6 +32,7 @@ class LearnerConfig:
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
+    trunk_optimizer: Method = "adam_atan2"  # muon: of the layers' matrices; Adam-atan2 of all else in any case
     row_optimizer: Literal["sign_sgd", "adam_atan2"] = "sign_sgd"  # of the puzzle embedding table
     row_lr: float = 1e-2
     row_weight_decay: float = 0.1
@@ -101,13 +104,14 @@ class Learner:
     def __post_init__(self) -> None:
         config, adam = self.config, self.config.row_optimizer == "adam_atan2"
         trained = Trained(self.model, self.table if adam else None)
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.model.parameters()), "lr": config.lr, "weight_decay": config.weight_decay}
-        ]
+        layers = [module for module in self.model.modules() if isinstance(module, Layer)]
+        matrices = [part.weight for layer in layers for part in layer.modules() if isinstance(part, Linear)]
+        others = [p for p in self.model.parameters() if all(p is not matrix for matrix in matrices)]
+        groups: list[dict[str, Any]] = [{"params": matrices, "method": config.trunk_optimizer}, {"params": others}]
         if adam:
             groups.append({"params": [self.table], "lr": config.row_lr, "weight_decay": config.row_weight_decay})
-        self.optimizer = AdamAtan2(groups, config.lr, config.betas)
-        self._full_lrs = [group["lr"] for group in groups]
+        self.optimizer = TrunkOptimizer(groups, config.lr, config.betas, config.weight_decay)
+        self._full_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         # AveragedModel would copy the weights *after* the first step; the published average starts before it
         self.average.n_averaged.fill_(1)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from html import escape
 
 from kernels.symmetry import apply_permutation, apply_symmetry
-from solver.checks import MAX_SIDE, shown
+from solver.checks import shown
 from solver.errors import InputError
-from solver.report import GRID_PIXELS, LARGEST_CELL, MARKS, Cells, draw_grid, verdict
+from solver.report.drawing import Cells, draw_grid, scale_of
+from solver.report.standing import MARKS, verdict
 from solver.run_file import Run
 from solver.tasks import Task
 from solver.variants import make_variants, variant_name
@@ -118,8 +119,7 @@ def _words(grid: Cells, truth: Cells | None) -> str:
 
 def _drawing(title: str, rows: Mapping[str, Sequence[_Picture]]) -> Drawing:
     """Rows of pictures under a title, all to one scale."""
-    sides = [max(len(p.grid), len(p.grid[0])) for pictures in rows.values() for p in pictures]
-    cell = min(GRID_PIXELS / max(sides, default=MAX_SIDE), LARGEST_CELL)
+    cell = scale_of(picture.grid for pictures in rows.values() for picture in pictures)
     parts = [f"<h4>{escape(title)}</h4>"]
     for name, pictures in rows.items():
         figures = "".join(_figure(picture, f"{escape(name)}, {escape(picture.caption)}", cell) for picture in pictures)

@@ -15,6 +15,7 @@ from solver.fit import Fitting, Knowledge
 from solver.models.trm import TRM, TRMConfig
 from solver.planner import ROUND_VOTES, VOTE_SHARE, Planner, Round
 from solver.predict import Predictor
+from solver.refinement import record_steps
 from solver.result import Outcome
 from solver.score import LEAK_WARNING
 from solver.tasks import Task, without_test_outputs
@@ -31,6 +32,7 @@ def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowl
 
 
 COUNT_EVERY = 20.0  # seconds of votes that a kill may cost
+STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # of the time, and at most: kept for recording steps, where that is wished
 
 
 class Progress(NamedTuple):
@@ -73,10 +75,12 @@ def solve(
     autocast: torch.dtype | None = None,
     votes: Votes | None = None,
     resumed: bool = False,
+    keep_steps: bool = False,
 ) -> Outcome:
     """Fit and vote in rounds until the work or the clock is at its end.
 
     A restarted run brings the `votes` that it has; `resumed` says that `start` is what its last round had fitted.
+    `keep_steps`: whether to record the answers after every supervision step, in a little time that is kept for it.
     """
     tasks = [without_test_outputs(task) for task in tasks]
     outcome = Outcome(Votes(tasks) if votes is None else votes)
@@ -85,7 +89,11 @@ def solve(
     groups = [[task] for task in tasks] if config.fit.each else [tasks]
     for number, group in enumerate(groups):
         mine = clock.share(1 / (len(groups) - number))
-        _Run(group, start, config, mine, watcher, seed, autocast, outcome, resumed).rounds()
+        working = mine.part(max((1 - STEPS_SHARE) * mine.left(), mine.left() - STEPS_SECONDS)) if keep_steps else mine
+        run = _Run(group, start, config, working, watcher, seed, autocast, outcome, resumed)
+        run.rounds()
+        if keep_steps:
+            run.keep_steps(mine)
     return outcome
 
 
@@ -110,12 +118,14 @@ class _Run:
         self._fitting.limit_step(clock)
         self._round = self._votes.rounds(self._tests) if resumed else 0  # a fresh fit's votes weigh as any fresh fit's
         self._agreed = 0  # test inputs
+        self._predictor: Predictor | None = None  # of the last votes
         wanted = max(len(variants) for variants in self._fitting.variants)
         most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
         self._planner = Planner(tasks, self._fitting, self._votes, clock, config, most_votes, self._round)
 
     def rounds(self) -> None:
         """Fit and vote until the planner has no further round."""
+        earlier = self._outcome.fit_steps, self._outcome.seconds["fit"]
         while (plan := self._planner.next_round()) is not None:
             self._fitting.focus(self._planner.weights())
             steps, began = self._fitting.steps, self._clock.elapsed()
@@ -129,15 +139,27 @@ class _Run:
             self._outcome.fit_steps += self._fitting.steps - steps
             self._watcher.round_done(self._votes, self._fitting)
             self._round = min(self._round + 1, MOST_ROUNDS - 1)
+        self._outcome.curve.extend(self._fitting.curve, *earlier)
         for name, value in self._planner.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
         if self._planner.chosen < len(self._tasks):
             note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, the smaller ones"
             self._outcome.notes.append(note)
 
+    def keep_steps(self, clock: Clock) -> None:
+        """Record how the answers settled under the last fit, for the report, if `clock` allows."""
+        if self._predictor is not None:
+            began, tests = clock.elapsed(), self._planner.open_tests(0)
+            given = (self._config.decoder, clock, self._autocast, self._beat)
+            for number, steps in record_steps(self._predictor, tests, *given).items():
+                self._outcome.steps[self._tests[number]] = steps
+            self._outcome.seconds["predict"] += clock.elapsed() - began
+
     def _vote(self, plan: Round) -> None:
         """Vote with ever more variants, until the test inputs agree or the round's votes are there."""
-        predictor = Predictor(self._tasks, self._fitting.fitted(), self._config.predict, self._config.canvases)
+        self._predictor = predictor = Predictor(
+            self._tasks, self._fitting.fitted(), self._config.predict, self._config.canvases
+        )
         clock = self._clock if plan.final else self._clock.share(VOTE_SHARE)
         voted = 0
         while voted < plan.votes and not clock.expired():

@@ -26,6 +26,7 @@ from solver.variants import Variants
 
 PROBE_TOKENS = 4096  # in the first batch under a deadline, before the pace is known
 STEP_SHARE = 0.05  # of the time left that one supervision step may take
+MOST_REFINEMENTS = 64  # supervision steps after which answers are told one by one
 
 log = logging.getLogger("arc_trm")
 
@@ -72,6 +73,14 @@ class Predictions(NamedTuple):
     steps: int  # supervision steps spent, summed over the samples
 
 
+class Answers(NamedTuple):
+    """What the network answers for K samples after a supervision step."""
+
+    tokens: Tensor  # (K, …) int8, the best token of each cell
+    colours: Tensor  # (K, …) uint8, the best colour of each cell
+    halting: Tensor  # (K,) halting probability
+
+
 class Predictor:
     """The test inputs of some tasks, ready to be run through a fitted model."""
 
@@ -115,6 +124,49 @@ class Predictor:
                 self._pace = (clock.elapsed() - began) / (predictions.steps * self._tokens(canvas))
                 yield predictions
 
+    def refinements(
+        self, tests: Collection[int], clock: Clock, autocast: torch.dtype | None = None
+    ) -> Iterator[tuple[np.ndarray, list[Answers]]]:
+        """The task as it is, after every supervision step: no sample leaves early, so that each has all its steps.
+
+        Yields the numbers (K,) of some of `tests` and their answers (K, H, W) on the CPU, MOST_REFINEMENTS at the most.
+        What the clock interrupts is not told. Raises what torch raises where memory is short.
+        """
+        for canvas, samples in self._by_canvas(0, 1, sorted(tests)).items():
+            start = 0
+            while start < len(samples.test) and not clock.expired():
+                batch = samples.at(slice(start, start + self._batch_size(canvas, clock)))
+                start += len(batch.test)
+                answers = self._refinements(batch, canvas, clock, autocast)
+                if not clock.expired():
+                    yield batch.test, answers
+
+    def refinement_seconds(self, tests: Collection[int]) -> float | None:
+        """What `refinements` should take by the pace of the last batch; None before one."""
+        tokens = sum(self._tokens(self.canvases[test]) for test in tests)
+        return None if self._pace is None else self._pace * tokens * self._refinement_steps
+
+    @property
+    def _refinement_steps(self) -> int:
+        return min(self._config.supervision_steps, MOST_REFINEMENTS)
+
+    @torch.inference_mode()
+    def _refinements(
+        self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None
+    ) -> list[Answers]:
+        inputs, condition = self._encoded(samples, canvas)
+        model, told = self._fitted.model, []
+        with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
+            x = model.embed(inputs, condition, canvas)
+            state = model.fresh_state(len(x), canvas)
+            for _ in range(self._refinement_steps):
+                state, logits, q = model(x, state, canvas)
+                tokens, colours, halting = (part.cpu() for part in read_answers(logits, q))
+                told.append(Answers(tokens.view(-1, *canvas), colours.view(-1, *canvas), halting))
+                if clock.expired():
+                    break
+        return told
+
     def _tokens(self, canvas: Canvas) -> int:
         return canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens
 
@@ -143,8 +195,8 @@ class Predictor:
         }
         return {canvas: samples for canvas, samples in joined.items() if len(samples.test)}
 
-    @torch.inference_mode()
-    def _predict(self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None) -> Predictions:
+    def _encoded(self, samples: Samples, canvas: Canvas) -> tuple[Tensor, Condition]:
+        """Tokens (K, S) of the samples' inputs, and what the network is told of their tasks and variants."""
         offset = np.zeros((len(samples.test), 2), np.int64)
         variants = Variants(samples.symmetry, samples.permutation)
         inputs = self._encoder(samples.test, variants, offset, canvas)
@@ -152,7 +204,11 @@ class Predictor:
             torch.from_numpy(part.astype(np.int64)).to(self._device)
             for part in (samples.row, samples.symmetry, samples.permutation)
         )
-        condition = Condition(self._fitted.table[row], symmetry, permutation)
+        return inputs, Condition(self._fitted.table[row], symmetry, permutation)
+
+    @torch.inference_mode()
+    def _predict(self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None) -> Predictions:
+        inputs, condition = self._encoded(samples, canvas)
         with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
             answer = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
         tokens, colours, halting, steps = answer
@@ -176,10 +232,9 @@ def refine(
     for _ in range(config.supervision_steps):
         state, logits, q = model(x, state, canvas)
         spent += len(active)
-        best = logits.argmax(dim=-1).to(torch.int8)
-        stable = torch.where((best == tokens[active]).all(dim=1), stable + 1, 0)
-        tokens[active], halting[active] = best, q[:, 0].float().sigmoid()
-        colours[active] = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
+        answers = read_answers(logits, q)
+        stable = torch.where((answers.tokens == tokens[active]).all(dim=1), stable + 1, 0)
+        tokens[active], colours[active], halting[active] = answers
         if clock.expired():
             break
         if config.early_stop:
@@ -190,6 +245,12 @@ def refine(
             if len(kept) < len(active):
                 active, stable, x, state = active[kept], stable[kept], x[kept], State(*(part[kept] for part in state))
     return tokens, colours, halting, spent
+
+
+def read_answers(logits: Tensor, q: Tensor) -> Answers:
+    """What logits (K, S, tokens) and halting logits (K, 2) say: answers (K, S)."""
+    colours = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
+    return Answers(logits.argmax(dim=-1).to(torch.int8), colours, q[:, 0].float().sigmoid())
 
 
 def _worth_keeping(going: Tensor) -> Tensor:

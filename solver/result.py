@@ -1,9 +1,9 @@
 """What a run found, what it scores, and run.json, in which it is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -11,14 +11,23 @@ import orjson
 from solver.candidates import Answers, Candidate, answers_of, baseline
 from solver.candidates_file import to_item
 from solver.files import write_atomically
+from solver.fit_curve import FitCurve, Reading
 from solver.run_file import FILE_NAME, FORMAT
 from solver.score import Score, score
 from solver.submission_file import Attempts
 from solver.tasks import Task, to_challenge
-from solver.votes import Votes
+from solver.votes import Test, Votes
 
 STOPPED = "stopped before its time"
 KEPT_CANDIDATES = 10  # a test input, in the record
+
+
+class Step(NamedTuple):
+    """What the network answered for a test input, as the task is, after a supervision step."""
+
+    grid: np.ndarray | None  # None: no grid could be read
+    halting: float  # 0 to 1, probability
+    changed: int | None  # cells that differ from the step before; None where there is no such grid of this size
 
 
 @dataclass
@@ -30,6 +39,8 @@ class Outcome:
     fit_steps: int = 0
     notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
     rates: dict[str, float] = field(default_factory=dict)  # what `Planner.measured` says, to project from
+    curve: FitCurve = field(default_factory=FitCurve)  # of all fits, one after the other
+    steps: dict[Test, list[Step]] = field(default_factory=dict)  # where there was time to record them
 
     def answers(self, tasks: Sequence[Task]) -> Answers:
         """The attempts at every test input."""
@@ -52,7 +63,7 @@ def write_record(
     folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: str, source: str, seed: int
 ) -> dict[str, Any]:
     """Write run.json, from which reports are made and votes re-counted; returns the record."""
-    candidates = outcome.votes.ranked()
+    candidates, steps = outcome.votes.ranked(), outcome.steps
     answers = answers_of(tasks, candidates)
     scores = {"score": score_result(tasks, answers), "baseline": score_result(tasks, baseline(tasks))}
     record = {
@@ -63,15 +74,31 @@ def write_record(
         "seconds": outcome.seconds,
         "notes": [f"{outcome.fit_steps} fitting steps", *outcome.notes],
         **{name: known.to_json() if known else None for name, known in scores.items()},
-        "tasks": [_task_record(task, answers[task.id], candidates[task.id]) for task in tasks],
+        "curve": [_reading_record(reading) for reading in outcome.curve.points()],
+        "tasks": [_task_record(task, answers[task.id], candidates[task.id], steps) for task in tasks],
     }
     write_atomically(folder / FILE_NAME, orjson.dumps(record))
     return record
 
 
-def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
+def _reading_record(reading: Reading) -> list[float]:
+    """Four digits or so of each: what a picture of it shows."""
+    return [reading.step, round(reading.seconds, 2), float(f"{reading.loss:.4g}"), round(reading.exact, 4)]
+
+
+def _step_record(step: Step) -> dict[str, Any]:
+    grid = None if step.grid is None else step.grid.tolist()
+    return {"grid": grid, "halting": round(step.halting, 4), "changed": step.changed}
+
+
+def _task_record(
+    task: Task,
+    answers: Sequence[Attempts],
+    candidates: Sequence[Sequence[Candidate]],
+    steps: Mapping[Test, Sequence[Step]],
+) -> dict[str, Any]:
     tests = []
-    for pair, attempts, of_test in zip(task.test, answers, candidates, strict=True):
+    for index, (pair, attempts, of_test) in enumerate(zip(task.test, answers, candidates, strict=True)):
         kept = of_test[:KEPT_CANDIDATES]
         tests.append(
             {
@@ -80,6 +107,7 @@ def _task_record(task: Task, answers: Sequence[Attempts], candidates: Sequence[S
                 "attempts": [grid.tolist() for grid in attempts],
                 "votes": sum(c.votes for c in of_test),
                 "candidates": [to_item(candidate) for candidate in kept],
+                "steps": [_step_record(step) for step in steps.get((task.id, index), ())],
             }
         )
     return {"id": task.id, "train": to_challenge(task)["train"], "test": tests}

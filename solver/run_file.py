@@ -2,10 +2,16 @@
 
 {"format": 1, "source": str, "preset": str, "seconds": {"fit": 1.0, ...}, "seed": int, "notes": [str],
  "score": Score.to_json() or null, "baseline": the same or null,
+ "curve": [[step, seconds, loss, exact], …] of the fit: ascending steps, seconds of fitting before it, loss a slot,
+          share of sequences that are wholly right, 0..1; where a run was resumed, since then; optional,
  "tasks": [{"id": str, "train": [{"input": grid, "output": grid}],
             "test": [{"input": grid, "truth": grid or null, "attempts": [grid, grid], "votes": int (in total),
                       "candidates": [{"grid": grid, "votes": int, "halting": 0..1 (a mean),
-                                      "weight": what it is ranked by (a vote of the latest round: 1)}]}]}]}
+                                      "weight": what it is ranked by (a vote of the latest round: 1), optional}],
+                      "steps": [{"grid": grid or null, "halting": 0..1, "changed": int (cells) or null}, …]}]}]}
+
+"steps" are the answers to the task as it is, in no other symmetry and colours, after each supervision step of the last
+fit; "changed" is null where the step before has no grid of the same size. Optional; empty where they are not known.
 """
 
 from pathlib import Path
@@ -29,7 +35,9 @@ _WORDS = {
     str: "a string",
     int: "a whole number, 0 or more",
     float: "a number, 0 or more",
+    object: "a value or null",
 }
+_READING = ("step", "seconds", "loss", "exact")  # of the fit
 
 
 def read_run(path: str | Path) -> Run:
@@ -59,6 +67,8 @@ def check_run(run: object, where: str) -> Run:
     for key in ("score", "baseline"):
         if run.get(key) is not None:
             _check_score(_member(run, key, dict, where), f"{where}: {key}")
+    if "curve" in run:
+        _check_curve(_member(run, "curve", list, where), f"{where}: curve")
     for task, place in _objects(run, "tasks", where):
         _check_task(task, place)
     return run
@@ -69,6 +79,21 @@ def _check_score(score: Run, where: str) -> None:
         part = _member(score, name, dict, where)
         for key, kind in (("correct", float), ("total", int), ("score", float)):
             _member(part, key, kind, f"{where}.{name}")
+
+
+def _check_curve(curve: list[Any], where: str) -> None:
+    last = -1
+    for index, reading in enumerate(curve):
+        place = f"{where}[{index}]"
+        if not isinstance(reading, list) or len(reading) != len(_READING):
+            raise fault(place, f"a list of {', '.join(_READING)}", reading)
+        named = dict(zip(_READING, reading, strict=True))
+        for key in _READING:
+            _member(named, key, int if key == "step" else float, place)
+        _probability(named, "exact", place)
+        if named["step"] <= last:
+            raise fault(f"{place}: 'step'", f"one after step {last}", named["step"])
+        last = named["step"]
 
 
 def _check_task(task: Run, where: str) -> None:
@@ -86,8 +111,20 @@ def _check_task(task: Run, where: str) -> None:
         for candidate, spot in _objects(test, "candidates", place):
             _check_grids(candidate, ("grid",), spot)
             _member(candidate, "votes", int, spot)
-            if _member(candidate, "halting", float, spot) > 1:
-                raise fault(f"{spot}.halting", "a probability 0..1", candidate["halting"])
+            _probability(candidate, "halting", spot)
+            if "weight" in candidate:
+                _member(candidate, "weight", float, spot)
+        for step, spot in _objects(test, "steps", place) if "steps" in test else ():
+            if _member(step, "grid", object, spot) is not None:
+                _check_grids(step, ("grid",), spot)
+            _probability(step, "halting", spot)
+            if _member(step, "changed", object, spot) is not None:
+                _member(step, "changed", int, spot)
+
+
+def _probability(document: Run, key: str, where: str) -> None:
+    if _member(document, key, float, where) > 1:
+        raise fault(f"{where}.{key}", "a probability 0..1", document[key])
 
 
 def _check_grids(document: Run, keys: tuple[str, ...], where: str) -> None:
@@ -110,8 +147,8 @@ def _member(document: Run, key: str, kind: type, where: str) -> Any:
     if key not in document:
         raise InputError(f"{where}: expected {_WORDS[kind]}, got none")
     value = document[key]
-    if type(value) is not kind and not (kind is float and type(value) is int):
+    if kind is not object and type(value) is not kind and not (kind is float and type(value) is int):
         raise fault(where, _WORDS[kind], value)
-    if isinstance(value, int | float) and not 0 <= value <= _LARGEST:  # also refuses the infinity that 1e999 is read as
+    if kind in (int, float) and not 0 <= value <= _LARGEST:  # also refuses the infinity that 1e999 is read as
         raise fault(where, _WORDS[kind], value)
     return value

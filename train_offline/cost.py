@@ -1,7 +1,8 @@
 """What a training run costs, before it starts: parameters, memory, FLOPs, and the time that leaves on known cards.
 
 Arithmetic from shapes alone; nothing runs. A FLOP is one addition or multiplication of a matrix product, so 2 for each
-multiply-add; norms, rotary angles, activations, losses and optimizers are not counted, nor is evaluation.
+multiply-add; norms, rotary angles, activations, depthwise convolutions (0.2 % of a layer of the published width),
+losses and optimizers are not counted, nor is evaluation.
 Letters: N tokens (puzzle tokens and canvas), S canvas tokens, D width, I inner width of a SwiGLU, V vocabulary.
 """
 
@@ -13,6 +14,7 @@ import torch
 from kernels.canvas import Canvas
 from solver.budget import format_duration
 from solver.models.layers import swiglu_width
+from solver.models.mamba import BLOCKS, EXPANSION, chunks_of, state_size
 from solver.models.trm import TRM, TRMConfig, trainable_parameters
 from train_offline.config import TrainConfig
 
@@ -84,10 +86,19 @@ def _layer_flops(model: TRMConfig, canvas: Canvas) -> float:
     tokens, width = _tokens(model, canvas), model.width
     swiglu = 6 * tokens * width * swiglu_width(width, model.expansion)  # gate, up and down
     if model.mixer == "mlp":
-        mixer = 6 * width * tokens * swiglu_width(tokens, model.expansion)
-    else:
-        mixer = 8 * tokens * width**2 + 4 * tokens**2 * width  # qkv and out; scores and values
-    return float(mixer + swiglu)
+        return float(6 * width * tokens * swiglu_width(tokens, model.expansion) + swiglu)
+    attention = 8 * tokens * width**2 + 4 * tokens**2 * width  # qkv and out; scores and values
+    mamba = BLOCKS * _mamba_flops(model, tokens) if model.mixer == "mamba2_hybrid" else 0
+    return float(mamba + attention + swiglu)
+
+
+def _mamba_flops(model: TRMConfig, tokens: int) -> int:
+    inner, state, heads = EXPANSION * model.width, state_size(model.width), EXPANSION * model.heads
+    chunks, length = chunks_of(tokens)
+    outside = 2 * tokens * model.width * (2 * inner + 2 * state + heads + inner)  # of the scan: into it, and out
+    within = 2 * chunks * length**2 * (state + inner)  # scores, and what they weigh
+    between = 4 * (chunks - 1) * length * state * inner  # states written and read
+    return outside + within + between
 
 
 def _head_flops(model: TRMConfig, canvas: Canvas) -> float:
@@ -99,19 +110,47 @@ def _kept(model: TRMConfig, canvas: Canvas) -> tuple[float, float]:
 
     Of each layer and graded pass, and each token: what attention keeps (its input, qkv, its output, and where rotary
     positions turn them queries and keys once more: 7 D or 5 D) or what a token MLP keeps (its input, and of its inner
-    width gate, up, silu(gate) and their product, for each channel); the SwiGLU's D + 4 I likewise; and the inputs of
-    both norms, 2 D, in float32 whatever the precision. Once, the input of the output head. Left out: rotary tables,
-    logits, losses, and what lives only within one operation.
+    width gate, up, silu(gate) and their product, for each channel); the SwiGLU's D + 4 I likewise, and 2 I more for a
+    convolution and its activation; and the inputs of the norms, D each, in float32 whatever the precision. Once, the
+    input of the output head. Left out: rotary tables, logits, losses, and what lives only within one operation.
     """
     tokens, width = _tokens(model, canvas), model.width
+    norms, wide = 2, 0
     if model.mixer == "mlp":
         mixer = width * (tokens + 4 * swiglu_width(tokens, model.expansion))
     else:
         mixer = (7 if model.positions in ("rope", "rope2d") else 5) * tokens * width
-    swiglu = tokens * (width + 4 * swiglu_width(width, model.expansion))
+    if model.mixer == "mamba2_hybrid":
+        kept, wide = _mamba_kept(model, tokens)
+        mixer, wide, norms = mixer + BLOCKS * kept, BLOCKS * wide, norms + BLOCKS
+    swiglu = tokens * (width + (6 if model.convolution else 4) * swiglu_width(width, model.expansion))
     layers = model.graded_layer_passes
     head = canvas[0] * canvas[1] * width
-    return float(layers * (mixer + swiglu) + head), float(layers * 2 * tokens * width)
+    return float(layers * (mixer + swiglu) + head), float(layers * (norms * tokens * width + wide))
+
+
+def _mamba_kept(model: TRMConfig, tokens: int) -> tuple[int, int]:
+    """What a Mamba-2 block keeps of one sample, as `_kept`, but for the norm after its residual.
+
+    For each token: its input; gate, x, write, read and steps; x, write and read once more convolved and once more
+    activated; x in steps, y, silu(gate), and the last product's input; and against each token of its chunk a score,
+    and for each head a weight and, in float32, the decay in it. In float32 also the inner norm's input and what the
+    steps go through. With several chunks: x in steps before it is sorted by heads, x as written, what was read, and
+    the states between.
+    """
+    inner, state, heads = EXPANSION * model.width, state_size(model.width), EXPANSION * model.heads
+    chunks, length = chunks_of(tokens)
+    held = chunks * length
+    kept = tokens * (model.width + 4 * inner + 6 * state + heads + 3 * inner)
+    kept += held * (inner + length * (1 + heads))
+    wide = tokens * (inner + 2 * heads) + held * length * heads
+    if held > tokens:
+        kept += held * 2 * state  # padded copies of write and read
+    if chunks > 1:
+        later = held - length
+        kept += held * inner + 2 * later * inner + (chunks - 1) * state * inner
+        wide += 2 * later * heads + (chunks - 2) * state * inner
+    return kept, wide
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from solver.files import read_json, write_atomically
 from solver.fit import Knowledge
 from solver.learner import Learner
 from solver.models.trm import State
+from solver.optim import MOMENTS
 from solver.slots import Batch, Slots
 from train_offline.config import TrainConfig
 from train_offline.problem import Stream
@@ -205,7 +206,8 @@ def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Te
     for name, parameter in _parameters(learner).items():
         parameter.copy_(tensors["raw." + name])
         if "m." + name in tensors:
-            moments = {part: tensors[f"{part}.{name}"].clone().to(parameter.device) for part in ("m", "v")}
+            kept = [part for part in MOMENTS["adam_atan2"] if f"{part}.{name}" in tensors]
+            moments = {part: tensors[f"{part}.{name}"].clone().to(parameter.device) for part in kept}
             learner.optimizer.state[parameter] = moments
 
 

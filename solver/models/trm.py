@@ -5,6 +5,7 @@ how many networks and latents there are and in how many updates carry gradient (
 Letters: B batch, P puzzle tokens, S = H*W canvas tokens, N = P + S, D width, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from kernels.canvas import MAX_SIDE, VOCABULARY, Canvas
 from solver.errors import InputError
 from solver.models.layers import Attention, Layer, Network, Rotary, TokenMLP, scaled
 from solver.models.linear import Linear, linear, truncated_normal
+from solver.models.mamba import Mamba2Hybrid
 from solver.models.positions import cell_index, rope2d_angles, rope_angles, rotary_tables
 from solver.models.puzzle_embedding import AugmentationTokens, puzzle_tokens
 
@@ -39,7 +41,8 @@ class TRMConfig:
     latents: int = 2  # 1: no latent z beside the answer, which takes n + 1 updates itself (section 4.2)
     gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
     halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
-    mixer: Literal["attention", "mlp"] = "attention"
+    mixer: Literal["attention", "mlp", "mamba2_hybrid"] = "attention"
+    convolution: int = 0  # kernel of the URM's depthwise convolution in the SwiGLU; 0: none
     positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
     rope_theta: float = 10000.0
     canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are parts of it
@@ -63,6 +66,10 @@ class TRMConfig:
         if not (self.expansion > 0 and self.rope_theta > 0):
             got = f"{self.expansion:g} and {self.rope_theta:g}"
             raise InputError(f"model: expansion and rope_theta: expected positive numbers, got {got}")
+        if self.convolution < 0:
+            raise InputError(
+                f"model: convolution: expected a kernel of at least 1, or 0 for none, got {self.convolution}"
+            )
         if self.answer_layers < 0 or (self.answer_layers and self.networks == 1):
             raise InputError(f"model: answer_layers: expected 0 without a network of its own, got {self.answer_layers}")
         if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
@@ -102,7 +109,7 @@ class TRMConfig:
     @property
     def any_canvas(self) -> bool:
         """Whether the weights serve canvases smaller than the full one."""
-        return self.mixer == "attention"
+        return self.mixer != "mlp"
 
 
 class Condition(NamedTuple):
@@ -144,12 +151,12 @@ class TRM(nn.Module):
             self.position_embedding = nn.Parameter(truncated_normal((full_tokens, config.width), std))
         if config.embedding == "shared":
             self.augmentation = AugmentationTokens(config.width)
-        make_mixer = (
-            partial(Attention, config.width, config.heads)
-            if config.mixer == "attention"
-            else partial(TokenMLP, full_tokens, config.expansion)
-        )
-        make_layer = partial(Layer, make_mixer, config.width, config.expansion)
+        mixers: dict[str, Callable[[], nn.Module]] = {
+            "attention": partial(Attention, config.width, config.heads),
+            "mlp": partial(TokenMLP, full_tokens, config.expansion),
+            "mamba2_hybrid": partial(Mamba2Hybrid, config.width, config.heads),
+        }
+        make_layer = partial(Layer, mixers[config.mixer], config.width, config.expansion, config.convolution)
         self.network = Network(make_layer, config.layers)
         if config.networks == 2:
             self.answer_network = Network(make_layer, config.answer_depth)

@@ -24,7 +24,9 @@ PART = {"correct": 1.0, "total": 2, "score": 0.5}
 SCORE = {"test_outputs": PART, "tasks_mean": PART, "tasks_all": PART}
 ATTEMPTS = {"attempt_1": [[1]], "attempt_2": [[2, 3]]}
 RUN_TEST = {"input": [[1]], "truth": None, "attempts": [[[1]], [[2]]], "votes": 3, "candidates": [CANDIDATE]}
+STEPS = [{"grid": None, "halting": 0, "changed": None}, {"grid": [[1]], "halting": 0.5, "changed": 1}]
 HEAD = {"format": 1, "source": "a.json", "preset": "tiny", "seconds": {"fit": 1.5}, "seed": 0, "notes": ["x"]}
+CURVE = [[10, 0.5, 2.5, 0], [20, 1, 1.25, 0.5]]
 
 EXAMPLES: dict[str, Any] = {
     "challenges": {"a": TASK, "b": TASK},
@@ -33,7 +35,9 @@ EXAMPLES: dict[str, Any] = {
     "solutions": {"a": [[[0, 9]], PAIR["output"]], "b": [[[1]], PAIR["output"]]},
     "submission": {"a": [ATTEMPTS, ATTEMPTS], "b": [ATTEMPTS, ATTEMPTS]},
     "candidates": {"a": [[CANDIDATE, {"grid": [[5]], "votes": 1, "halting": 0}], []], "b": [[CANDIDATE]]},
-    "run": HEAD | {"score": SCORE, "baseline": None, "tasks": [{"id": "a", "train": [PAIR], "test": [RUN_TEST]}]},
+    "run": HEAD
+    | {"score": SCORE, "baseline": None, "curve": CURVE}
+    | {"tasks": [{"id": "a", "train": [PAIR], "test": [RUN_TEST, RUN_TEST | {"steps": STEPS}]}]},
 }
 """Valid files, to start from."""
 

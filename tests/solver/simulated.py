@@ -13,6 +13,7 @@ import pytest
 from solver import pipeline
 from solver.budget import Clock
 from solver.candidates import Candidate
+from solver.fit_curve import FitCurve
 from solver.planner import Planner, Round
 from solver.result import Outcome
 from solver.tasks import Pair, Task
@@ -53,7 +54,7 @@ class StandInFitting:
         self._world, self._budget = world, budget
         self.variants = [range(32)] * len(tasks)
         self.steps, self.tokens, self.loss, self.exact, self.failed, self.done = 0, 0, 1.0, 0.0, False, False
-        self.seconds = 0.0
+        self.seconds, self.curve = 0.0, FitCurve()
         self.pace = 3 * self._world.pace  # a poor guess, until it is measured
 
     def limit_step(self, clock: Clock) -> None:

@@ -78,7 +78,7 @@ FAULTS = {
     ),
     "unknown choice": (
         lambda f: change_json(f / CONFIG, mixer="wave"),
-        "mixer: expected one of attention, mlp, got 'wave'",
+        "mixer: expected one of attention, mlp, mamba2_hybrid, got 'wave'",
     ),
     "half a canvas": (lambda f: change_json(f / CONFIG, canvas=[30]), "canvas: expected a height and a width"),
     "no settings": (lambda f: (f / CONFIG).write_text("[]"), "expected an object with the model's settings"),

@@ -10,7 +10,7 @@ from kernels.canvas import IGNORE
 from solver.learner import Learner, LearnerConfig
 from solver.models.trm import TRM, TRMConfig
 from solver.objective import cross_entropy, step_losses
-from solver.optim import AdamAtan2, sign_sgd_
+from solver.optim import TrunkOptimizer, orthogonal, sign_sgd_
 from solver.slots import Batch
 
 CANVAS = (2, 3)
@@ -60,7 +60,7 @@ def test_a_sequence_is_right_when_every_labelled_token_is() -> None:
 
 def test_adam_atan2_is_its_formula() -> None:
     p = nn.Parameter(torch.tensor([1.0, -2.0]))
-    optimizer = AdamAtan2([p], lr=0.1, betas=(0.9, 0.95), weight_decay=0.2)
+    optimizer = TrunkOptimizer([p], lr=0.1, betas=(0.9, 0.95), weight_decay=0.2)
     expected, m, v = p.detach().clone(), torch.zeros(2), torch.zeros(2)
     for step, grad in enumerate((torch.tensor([0.5, -1.0]), torch.tensor([-0.1, 3.0])), start=1):
         p.grad = grad.clone()
@@ -74,9 +74,46 @@ def test_adam_atan2_is_its_formula() -> None:
 def test_adam_leaves_parameters_without_gradient_alone() -> None:
     frozen, moving = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     moving.grad = torch.ones(2)
-    AdamAtan2([frozen, moving], lr=0.1).step()
+    TrunkOptimizer([frozen, moving], lr=0.1).step()
     assert torch.equal(frozen, torch.ones(2))
     assert not torch.equal(moving, torch.ones(2))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 10), (10, 4)])
+def test_orthogonal_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 5
+    left, before, right = torch.linalg.svd(matrix, full_matrices=False)
+    made = orthogonal(matrix)
+    assert before.max() / before.min() > 1.8
+    inner = left.T @ made @ right.T  # of the same singular vectors, so diagonal
+    assert inner.diagonal().min() > 0.6
+    assert inner.diagonal().max() < 1.3
+    torch.testing.assert_close(inner, torch.diag(inner.diagonal()), atol=1e-4, rtol=0)
+
+
+def test_muon_moves_matrices_by_its_formula() -> None:
+    p = nn.Parameter(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
+    optimizer = TrunkOptimizer([{"params": [p], "method": "muon"}], lr=0.1, weight_decay=0.2)
+    expected, m = p.detach().clone(), torch.zeros(3, 5)
+    for scale in (1.0, -3.0):
+        p.grad = scale * torch.arange(15.0).reshape(3, 5).cos()
+        optimizer.step()
+        m = 0.95 * m + 0.05 * p.grad
+        step = orthogonal(0.05 * p.grad + 0.95 * m) * 0.2 * 5**0.5
+        expected = expected * (1 - 0.1 * 0.2) - 0.1 * step
+        torch.testing.assert_close(p.detach(), expected)
+
+
+def test_muon_of_the_trunk_is_for_the_layers_matrices_alone() -> None:
+    learner = make_learner(trunk_optimizer="muon")
+    matrices, others, *_ = learner.optimizer.param_groups
+    names = {id(p): name for name, p in learner.model.named_parameters()}
+    moved = {names[id(p)] for p in matrices["params"]}
+    assert moved == {name for name in names.values() if name.startswith("network.")}
+    assert (matrices["method"], others["method"]) == ("muon", "adam_atan2")
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    assert {part for p in matrices["params"] for part in learner.optimizer.state[p]} == {"m"}
+    assert {part for p in others["params"] for part in learner.optimizer.state[p]} == {"m", "v"}
 
 
 def test_sign_sgd_sums_equal_ids_and_moves_only_their_rows() -> None:

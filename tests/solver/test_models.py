@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from kernels.symmetry import COLOURS
 from solver.errors import InputError
-from solver.models.layers import rms_norm, swiglu_width
+from solver.models.layers import DepthwiseConvolution, SwiGLU, rms_norm, swiglu_width
 from solver.models.linear import _onednn_is_here, has_fast_path, linear, truncated_normal
 from solver.models.positions import rope2d_angles, rope_angles, rotary_tables, rotate
 from solver.models.puzzle_embedding import puzzle_tokens
@@ -55,6 +55,77 @@ def test_truncated_normal_has_the_named_spread() -> None:
 def test_published_model_has_the_published_size() -> None:
     assert trainable_parameters(TRM(TRMConfig())) == pytest.approx(6.83e6, rel=0.01)
     assert swiglu_width(512, 4) == 1536
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("tokens", [1, 2, 7])
+@pytest.mark.parametrize(("kernel", "before"), [(1, 0), (2, 1), (3, 1), (4, 3), (4, 0)])
+def test_depthwise_convolution_is_torchs(
+    kernel: int, before: int, tokens: int, compiled: bool, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiled)
+    ours = DepthwiseConvolution(5, kernel, before).double().to(device)
+    x = torch.randn(3, tokens, 5, dtype=torch.float64, device=device, requires_grad=True)
+    padded = F.pad(x.transpose(1, 2), (before, kernel - 1 - before))
+    slow = F.conv1d(padded, ours.weight.t()[:, None], ours.bias, groups=5).transpose(1, 2)
+    torch.testing.assert_close(ours(x), slow)
+    grad = torch.randn(slow.shape, dtype=torch.float64, device=device)
+    gradients = [torch.autograd.grad(y, (x, ours.weight, ours.bias), grad) for y in (ours(x), slow)]
+    for fast, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, expected)
+
+
+def test_a_swiglu_with_a_convolution_is_the_urms() -> None:
+    """Arithmetic of arXiv 2512.14693 with kernel 2: each token takes in the one before it, the first one nothing."""
+    torch.manual_seed(0)
+    swiglu = SwiGLU(8, 2.0, convolution=2)
+    x = torch.randn(2, 5, 8)
+    gate, up = (x @ swiglu.gate_up.weight.t()).chunk(2, dim=-1)
+    inner = F.silu(gate) * up
+    earlier = torch.cat([torch.zeros_like(inner[:, :1]), inner[:, :-1]], dim=1)
+    convolution = swiglu.convolution
+    assert convolution is not None
+    mixed = convolution.weight[0] * earlier + convolution.weight[1] * inner + convolution.bias
+    expected = F.silu(mixed) @ swiglu.down.weight.t()
+    torch.testing.assert_close(swiglu(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(swiglu(x), expected)  # what is done in place without gradient
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert swiglu(x).dtype == torch.bfloat16
+
+
+def test_the_convolution_is_in_the_swiglu_of_the_width_alone() -> None:
+    for mixer in ("attention", "mlp", "mamba2_hybrid"):
+        plain, more = (
+            {
+                name: tuple(tensor.shape)
+                for name, tensor in TRM(TRMConfig(**SMALL, canvas=(2, 2), mixer=mixer, convolution=kernel))
+                .state_dict()
+                .items()
+            }
+            for kernel in (0, 2)
+        )
+        extra = {name: shape for name, shape in more.items() if name not in plain}
+        assert extra == {
+            f"network.layers.{layer}.swiglu.convolution.{name}": shape
+            for layer in range(2)
+            for name, shape in (("weight", (2, 256)), ("bias", (256,)))
+        }
+        assert {name: more[name] for name in plain} == plain
+
+
+def test_the_default_model_has_the_names_that_it_always_had() -> None:
+    with torch.device("meta"):
+        names = set(TRM(TRMConfig()).state_dict())
+    parts = ("mixer.qkv", "mixer.out", "swiglu.gate_up", "swiglu.down")
+    assert names == {f"network.layers.{layer}.{part}.weight" for layer in range(2) for part in parts} | {
+        "token_embedding",
+        "output_head.weight",
+        "halting_weight",
+        "halting_bias",
+        "y0",
+        "z0",
+    }
 
 
 def test_puzzle_row_is_padded_with_zeros() -> None:
@@ -135,6 +206,7 @@ def test_token_mlp_serves_its_own_canvas_only() -> None:
         ({"row_width": 33}, "does not fit"),
         ({"cycles": 0}, "at least 1"),
         ({"latent_updates": 0}, "at least 1"),
+        ({"convolution": -1}, "convolution: expected a kernel of at least 1, or 0 for none, got -1"),
         ({"networks": 3}, "expected 1 or 2 latents and no more networks than latents, got 3 networks"),
         ({"networks": 2, "latents": 1}, "got 2 networks and 1 latents"),
         ({"answer_layers": 1}, "answer_layers: expected 0 without a network of its own, got 1"),

@@ -69,7 +69,9 @@ def test_code_is_sources_alone_and_weights_are_the_four_files(tmp_path: Path, we
     out = package(tmp_path / "package", weights=weights)
     assert (out / "code" / "LICENSE").is_file()
     assert (out / "code" / "solver" / "models" / "trm.py").is_file()
-    assert {path.suffix for path in (out / "code").rglob("*") if path.is_file()} == {".py", ".json", ""}
+    suffixes = {path.suffix for path in (out / "code").rglob("*") if path.is_file()}
+    assert suffixes == {".py", ".css", ".html", ".js", ".json", ""}
+    assert (out / "code" / "solver" / "report" / "page.css").is_file()
     assert not list(out.rglob("__pycache__"))
     assert not (out / "code" / "tests").exists()
     files = {path.name for path in (out / "weights").iterdir()}

@@ -43,6 +43,11 @@ MODELS = {
     "one latent": replace(SMALL, latents=1, latent_updates=3),
     "one latent, one step": replace(SMALL, latents=1, gradient="one_step"),
     "no recursion": replace(SMALL, latents=1, latent_updates=0, cycles=1),
+    "convolution": replace(SMALL, convolution=2),
+    "mlp, convolution": replace(SMALL, mixer="mlp", positions="none", convolution=3),
+    "mamba2_hybrid": replace(SMALL, mixer="mamba2_hybrid", layers=1),
+    "mamba2_hybrid, 2 chunks": replace(SMALL, mixer="mamba2_hybrid", positions="learned", row_tokens=60, layers=1),
+    "mamba2_hybrid, 3 chunks, convolution": replace(SMALL, mixer="mamba2_hybrid", row_tokens=120, convolution=2),
     "mlp, one step": replace(SMALL, mixer="mlp", positions="none", gradient="one_step", layers=1),
 }
 

@@ -1,0 +1,76 @@
+"""The page: score, training curve, table of tasks, a section for each task; put together and written.
+
+Right and wrong are said in words; colour only repeats them. The page shows everything without its script, which adds
+sorting, filters and keys. Text of the record is escaped wherever it goes, and the page may run no other script.
+"""
+
+import base64
+import hashlib
+from html import escape
+from pathlib import Path
+from string import Template
+
+from solver.files import file_name, write_atomically
+from solver.report.drawing import Album
+from solver.report.fit_chart import draw_fit
+from solver.report.standing import standing_of
+from solver.report.task_section import draw_task_section
+from solver.report.task_table import draw_table
+from solver.run_file import Run, check_run
+from solver.score import LEAK_WARNING, NAMES
+
+HERE = Path(__file__).parent
+
+
+def write_report(run: Run, path: str | Path) -> None:
+    """Write the report of `run`, a record as `solver.run_file` describes it, atomically to `path`.
+
+    Raises InputError when the record is not such a one or the file cannot be written.
+    """
+    check_run(run, f"report {file_name(path)}")
+    write_atomically(path, page_of(run).encode("utf-8", "backslashreplace"))  # JSON can hold half a surrogate pair
+
+
+def page_of(run: Run) -> str:
+    """The page of a checked record."""
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).digest()
+    tasks, album = [(task, standing_of(task)) for task in run["tasks"]], Album()
+    sections = [draw_task_section(*task, index, album) for index, task in enumerate(tasks)]
+    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        script_hash=base64.b64encode(digest).decode(),
+        title=f"ARC report: {escape(run['source'])}",
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        header=_header(run),
+        fit=draw_fit(run.get("curve", [])),
+        table=draw_table(tasks),
+        tasks="\n".join(sections),
+        shared=album.shared(),
+    )
+
+
+def _header(run: Run) -> str:
+    facts = {"tasks": len(run["tasks"]), "source": run["source"], "preset": run["preset"], "seed": run["seed"]}
+    facts |= {f"{stage} time": f"{seconds:,.1f} s" for stage, seconds in run["seconds"].items()}
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
+    notes = "".join(f"<li>{escape(note)}</li>" for note in run["notes"] if note != LEAK_WARNING)
+    notes = f'<ul class="notes">{notes}</ul>' if notes else ""
+    warning = f'<p class="warning">⚠ {escape(LEAK_WARNING)}</p>' if LEAK_WARNING in run["notes"] else ""
+    return f"<h1>ARC report</h1>{warning}{_tiles(run.get('score'), run.get('baseline'))}<dl>{rows}</dl>{notes}"
+
+
+def _tiles(score: Run | None, baseline: Run | None) -> str:
+    """The three scores, each named in words, Kaggle's large; the baseline under each."""
+    if score is None:
+        return "<p>Not scored: the true test outputs are not known.</p>"
+    tiles = []
+    for index, (name, words) in enumerate(NAMES.items()):
+        part = score[name]
+        counts = f"{part['correct']:g} of {part['total']}"
+        if baseline is not None:
+            counts += f" · baseline {baseline[name]['score']:.1%}"
+        kind = "tile first" if index == 0 else "tile"
+        heading = f"<b>{part['score']:.1%}</b><span>{escape(words[:1].upper() + words[1:])}</span>"
+        tiles.append(f'<div class="{kind}">{heading}<span>{counts}</span></div>')
+    return f'<div class="tiles">{"".join(tiles)}</div>'
