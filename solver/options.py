@@ -34,9 +34,9 @@ FitMode = Literal["embeddings", "full", "staged", "none"]
 class SolveOptions:
     """Single settings; those left at None keep the preset's value."""
 
-    preset: Literal["auto", "tiny", "published"] = "auto"
-    """Settings to start from; the options below change single ones. auto: published for weights with an embedding of
-    each variant, as published ones have, else tiny."""
+    preset: Literal["auto", "tiny", "mini", "published"] = "auto"
+    """Settings to start from; the options below change single ones. auto: tiny without weights, published for weights
+    with an embedding of each variant, as published ones have, mini for others."""
     augmentations: int | None = None
     """How many variants of each task are fitted and then vote."""
     canvas: CanvasMode | None = None

@@ -39,6 +39,7 @@ def small_learner() -> LearnerConfig:
     return LearnerConfig(
         lr=1e-3,
         weight_decay=1.0,
+        trunk_optimizer="muon",
         row_lr=1e-3,
         row_optimizer="adam_atan2",
         warmup_steps=100,
@@ -65,12 +66,19 @@ def tiny() -> SolveConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "published": published}
+def mini() -> SolveConfig:
+    """Small grids on a laptop CPU, from the weights that ship: smaller steps of the weights, which know something."""
+    base = tiny()
+    learner = replace(small_learner(), lr=5e-4, row_lr=1e-3)
+    return replace(base, name="mini", model=small_model(128), fit=replace(base.fit, learner=learner))
+
+
+PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "mini": mini, "published": published}
 
 
 def configured(options: SolveOptions, weights: TRMConfig | None = None) -> SolveConfig:
     """The preset with the settings that are given, for `weights` or a fresh model. Raises InputError."""
-    suits = "published" if weights is not None and weights.embedding == "variant" else "tiny"
+    suits = "tiny" if weights is None else "published" if weights.embedding == "variant" else "mini"
     preset = PRESETS[suits if options.preset == "auto" else options.preset]()
     fit = _given(mode=options.fit_mode, steps=options.fit_steps, augmentations=options.augmentations)
     predict = _given(supervision_steps=options.supervision_steps, augmentations=options.augmentations)

