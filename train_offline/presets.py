@@ -64,7 +64,7 @@ def mini() -> TrainConfig:
         steps=48_000,
         arc=ArcConfig(data=DEMONSTRATIONS, largest_side=8, augmentations=32),
         model=solver_presets.small_model(128),
-        learner=replace(solver_presets.small_learner(), warmup_steps=200, ema_decay=0.999),
+        learner=replace(solver_presets.small_learner(), trunk_optimizer="muon", warmup_steps=200, ema_decay=0.999),
         canvases=CanvasConfig(mode="tight"),
         step_tokens=4000,
         evaluation=EvaluationConfig(

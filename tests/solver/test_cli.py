@@ -15,7 +15,7 @@ from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from tests.solver.samples import MIRROR, TASKS, config, save_challenges
 
-PRESET = {"tiny": config, "published": config}
+PRESET = {"tiny": config, "mini": config, "published": config}
 
 
 @pytest.fixture
@@ -228,6 +228,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_presets_can_be_built() -> None:
     assert {name: preset().name for name, preset in presets.PRESETS.items()} == {
         "tiny": "tiny",
+        "mini": "mini",
         "published": "published",
     }
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from solver import demo
+from solver.checkpoint import load_arc_knowledge
 from solver.cli import main
 from solver.run_file import read_run
+from solver.shipped import FOLDER
 from tests.solver.samples import TASKS, config
 
 
@@ -27,3 +30,12 @@ def test_the_demo_leaves_a_submission_a_record_and_a_report(
     printed = capsys.readouterr().out
     assert "Kaggle's score: share of test outputs" in printed
     assert "baseline" in printed
+
+
+def test_the_weights_that_ship_know_the_demos_demonstrations_and_no_test_output() -> None:
+    knowledge = load_arc_knowledge(FOLDER, torch.device("cpu"))
+    assert not knowledge.saw_test_outputs
+    unknown = [task.id for task in demo.demo_tasks() if (task.id, task.digest) not in knowledge.rows]
+    leaked = {pair["task"] for pair in knowledge.manifest["leaked_pairs"]}
+    assert unknown == ["0d3d703e"]
+    assert leaked.issuperset(unknown)  # its demonstrations equal its test pair, but for colours: the guard drops them
