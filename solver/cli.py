@@ -21,7 +21,7 @@ from solver.demo import demo
 from solver.device import pick_device, pick_precision
 from solver.errors import InputError
 from solver.journal import own_folder
-from solver.options import DeviceName, Duration, SolveOptions
+from solver.options import DeviceName, Duration, SolveOptions, WeightsFolder
 from solver.pipeline import fresh_knowledge
 from solver.presets import configured
 from solver.report import write_report
@@ -29,7 +29,6 @@ from solver.result import STOPPED, score_result
 from solver.resume import Keeper
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
-from solver.shipped import WeightsFolder
 from solver.sources import load_tasks, load_truths
 
 DEFAULTS = SolveOptions()

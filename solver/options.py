@@ -3,8 +3,10 @@
 Imports no torch: supervisors of a run have none. `presets.configured` makes a run's configuration of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,18 +14,27 @@ from kernels.canvas import Decoder
 from solver.budget import format_duration, parse_duration
 from solver.canvases import CanvasMode
 from solver.checks import at_least
+from solver.shipped import weights_folder
 
-Duration = Annotated[
-    float,
-    tyro.constructors.PrimitiveConstructorSpec(
+_Spec = tyro.constructors.PrimitiveConstructorSpec
+
+
+def _word(metavar: str, kind: type, read: Callable[[str], Any], show: Callable[[Any], str]) -> _Spec[Any]:
+    """How a value of `kind` is one word of a command line."""
+    return _Spec(
         nargs=1,
-        metavar="90s|10m|11h30m",
-        instance_from_str=lambda words: parse_duration(words[0]),
-        is_instance=lambda value: isinstance(value, float),
-        str_from_instance=lambda value: [format_duration(value)],
-    ),
-]
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [show(value)],
+    )
+
+
+Duration = Annotated[float, _word("90s|10m|11h30m", float, parse_duration, format_duration)]
 """Seconds, written as people write them."""
+
+WeightsFolder = Annotated[Path, _word("DIR|shipped", Path, weights_folder, str)]
+"""A weights folder, or the word for the one that comes along."""
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

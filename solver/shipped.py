@@ -1,9 +1,6 @@
 """The weights that come with arc-trm, which the command lines call `shipped`. Imports no torch."""
 
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 SHIPPED = "shipped"
 FOLDER = Path(__file__).parents[1] / "submission" / "weights" / "mini"  # submission/ lies beside solver/ wherever it is
@@ -12,16 +9,3 @@ FOLDER = Path(__file__).parents[1] / "submission" / "weights" / "mini"  # submis
 def weights_folder(word: str) -> Path:
     """The folder that a word names; `shipped` is the one that comes along, unless there is a folder of that name."""
     return FOLDER if word == SHIPPED and not Path(word).exists() else Path(word)
-
-
-WeightsFolder = Annotated[
-    Path,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="DIR|shipped",
-        instance_from_str=lambda words: weights_folder(words[0]),
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-"""A weights folder on a command line."""

@@ -19,9 +19,8 @@ from solver import submission_file
 from solver.budget import Clock, format_duration
 from solver.checks import at_least, shown
 from solver.errors import InputError
-from solver.options import Duration, SolveOptions
+from solver.options import Duration, SolveOptions, WeightsFolder
 from solver.result import Outcome, score_result
-from solver.shipped import WeightsFolder
 from solver.sources import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices

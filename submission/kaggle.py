@@ -17,12 +17,11 @@ import tyro
 from solver import submission_file
 from solver.budget import Clock, format_duration
 from solver.errors import InputError
-from solver.options import Duration, SolveOptions
+from solver.options import Duration, SolveOptions, WeightsFolder
 from solver.report import write_report
 from solver.result import Outcome, score_result
 from solver.run_file import FILE_NAME, read_run
 from solver.score import format_table
-from solver.shipped import WeightsFolder
 from solver.sources import load_tasks
 from solver.tasks import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers

@@ -23,7 +23,7 @@ from solver.checkpoint import CONFIG, MANIFEST, PUZZLES, WEIGHTS, load_knowledge
 from solver.checks import one_line
 from solver.errors import InputError
 from solver.files import read_json, write_atomically
-from solver.shipped import WeightsFolder
+from solver.options import WeightsFolder
 from submission import wheels
 from submission.notebook import LOCK
 

@@ -15,8 +15,8 @@ from solver.checks import shown
 from solver.config import SolveConfig
 from solver.errors import InputError
 from solver.files import read_json, write_atomically
+from solver.options import WeightsFolder
 from solver.presets import small_model, tiny
-from solver.shipped import WeightsFolder
 from train_offline.laboratory.mini_arc import BUDGET, measure, mini_arc
 
 Change = Callable[[SolveConfig], SolveConfig]

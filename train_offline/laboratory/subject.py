@@ -22,10 +22,9 @@ from solver.device import pick_device, pick_precision
 from solver.errors import InputError
 from solver.fit import Knowledge
 from solver.gemm import gemm_gflops
-from solver.options import DeviceName, Precision
+from solver.options import DeviceName, Precision, WeightsFolder
 from solver.predict import PredictConfig
 from solver.score import LEAK_WARNING
-from solver.shipped import WeightsFolder
 from solver.sources import load_tasks
 from solver.tasks import Task
 from solver.variants import SYMMETRIES, Variants, make_variants
