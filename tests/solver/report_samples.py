@@ -1,11 +1,11 @@
 """A small record of a run with everything in it, and a reader of the page that is made of one."""
 
-import copy
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from solver.report import write_report
+from tests.solver import documents
 
 TRUTH, NEAR, SMALL = [[1, 1, 2], [0, 0, 0]], [[1, 1, 2], [0, 0, 3]], [[5]]
 FAR = [[1, 9, 9], [9, 9, 3]]
@@ -55,15 +55,7 @@ CURVE = [[10, 0.5, 2.5, 0], [20, 1, 1.25, 0.125], [40, 2.25, 0.25, 0.5]]
 
 def changed(path: tuple[Any, ...], value: object, run: dict[str, Any] = RUN) -> dict[str, Any]:
     """`run` with one place overwritten, or removed where `value` is ..."""
-    document = copy.deepcopy(run)
-    place: Any = document
-    for key in path[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return document
+    return documents.changed(path, value, run)
 
 
 FULL = changed(("tasks", 0, "test", 0, "steps"), STEPS, changed(("curve",), CURVE))

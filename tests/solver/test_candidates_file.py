@@ -1,6 +1,5 @@
 """candidates.json: what is written is read back, ranked lists, submissions and runs are read, the rest is refused."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from solver.errors import InputError
 from solver.result import Outcome, write_record
 from solver.votes import Block, Votes
 from submission.merge import merge
+from tests.solver import documents
 from tests.solver.samples import TALL
 from tests.solver.tiny_tasks import refusal, save
 
@@ -75,15 +75,7 @@ def plain(candidates: dict[str, list[list[Candidate]]]) -> dict[str, Any]:
 
 def changed(path: tuple[Any, ...], value: object, document: object = VOTED) -> Any:
     """A copy with one place overwritten, or removed where `value` is ..."""
-    document = copy.deepcopy(document)
-    place: Any = document
-    for key in path[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return document
+    return documents.changed(path, value, document)
 
 
 def test_candidates_are_read_with_and_without_votes(tmp_path: Path) -> None:

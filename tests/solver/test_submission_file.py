@@ -19,6 +19,7 @@ from solver.errors import InputError
 from solver.files import write_atomically
 from solver.submission_file import Attempts, build, check, expected_counts, read, write
 from solver.tasks import parse_task
+from tests.solver import documents
 
 EXPECTED = {"a": 2, "b": 1}
 GOOD = {
@@ -87,15 +88,7 @@ def test_any_grids_travel_unchanged(entries: list[Attempts], tmp_path_factory: p
 
 def changed(path: tuple[Any, ...], value: object) -> dict[str, Any]:
     """GOOD with one place overwritten, or removed where `value` is ..."""
-    document = good()
-    place: Any = document
-    for key in path[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return document
+    return documents.changed(path, value, good())
 
 
 SECOND = ("a", 1, "attempt_2")

@@ -116,7 +116,7 @@ class RecipesOptions:
 def command(options: RecipesOptions) -> int:
     """Compare recipes on mini-ARC at equal cost: 31 real tasks up to 5x5, test outputs held out.
 
-    Each arm changes one thing of the preset tiny; RESULTS.md has what came of it. A run whose file is there is not made
+    Each arm changes one thing of the preset tiny; LOG.md has what came of it. A run whose file is there is not made
     again, so that a comparison can be interrupted, extended, and shared by two processes. Give one thread to each:
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1.
     """
