@@ -203,7 +203,7 @@ def report_command(
 
 
 def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, from_scratch: bool = False) -> int:
-    """The whole road on bundled real tasks, on a CPU, in a minute or two.
+    """The whole road on bundled real tasks, on a CPU, in half a minute to three.
 
     Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits the small model that ships to their
     demonstrations, predicts the test outputs, which neither the fit nor the model has ever seen, votes, scores, and
@@ -211,7 +211,7 @@ def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.
 
     Args:
         out: Folder for submission.json, run.json and report.html.
-        seed: Decides variants and order.
+        seed: Decides variants and order, and from scratch the initial weights.
         budget: Wall clock for fitting and predicting, as a limit: a slow machine fits less.
         from_scratch: Fit a fresh model of the preset tiny in its place, for the whole budget, to compare.
     """

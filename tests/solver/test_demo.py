@@ -1,5 +1,6 @@
-"""The demo's tasks are those the README promises, and its command leaves its three files."""
+"""The demo's tasks are those the README promises, and its command leaves its files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,17 @@ def test_the_demo_takes_every_small_task() -> None:
     assert (len(tasks), sum(len(task.train) for task in tasks), sum(len(task.test) for task in tasks)) == (25, 105, 31)
 
 
-@pytest.mark.parametrize("scratch", [[], ["--from-scratch"]])
+@pytest.mark.parametrize(("scratch", "preset"), [([], "sample"), (["--from-scratch"], "fresh")])
 def test_the_demo_leaves_a_submission_a_record_and_a_report(
-    scratch: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scratch: list[str], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "demo_tasks", lambda: TASKS)
     monkeypatch.setattr(demo, "mini", config)
-    monkeypatch.setattr(demo, "tiny", lambda: config(steps=20))
+    monkeypatch.setattr(demo, "tiny", lambda: replace(config(steps=20), name="fresh"))
     monkeypatch.setattr(demo, "STEPS", 20)
     assert main(["demo", "--out", str(tmp_path), "--seed", "1", "--budget", "1m", *scratch]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "report.html", "run.json", "submission.json"]
-    assert read_run(tmp_path)["seed"] == 1
+    assert [read_run(tmp_path)[key] for key in ("seed", "preset")] == [1, preset]
     printed = capsys.readouterr().out
     assert "Kaggle's score: share of test outputs" in printed
     assert "baseline" in printed
