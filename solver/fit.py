@@ -109,6 +109,7 @@ class Fitting:
         self._unread: Metrics | None = None
         self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
         table, self.rows = starting_table(tasks, self.variants, start)
+        self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # by their identity variant
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | None = None
         self._streams = 0

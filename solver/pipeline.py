@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from solver.budget import Clock
@@ -138,7 +139,8 @@ class _Run:
             self._outcome.seconds["predict"] += self._clock.elapsed() - voting
             self._outcome.fit_steps += self._fitting.steps - steps
             self._watcher.round_done(self._votes, self._fitting)
-            self._round = min(self._round + 1, MOST_ROUNDS - 1)
+            if plan.last > 0:  # votes without a fit count like those of the first little fit
+                self._round = min(self._round + 1, MOST_ROUNDS - 1)
         self._outcome.curve.extend(self._fitting.curve, *earlier)
         for name, value in self._planner.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
@@ -160,14 +162,15 @@ class _Run:
         self._predictor = predictor = Predictor(
             self._tasks, self._fitting.fitted(), self._config.predict, self._config.canvases
         )
-        clock = self._clock if plan.final else self._clock.share(VOTE_SHARE)
+        clock = self._clock if plan.patient else self._clock.share(VOTE_SHARE)
         voted = 0
         while voted < plan.votes and not clock.expired():
             upto = min(plan.votes, max(ROUND_VOTES, 2 * voted))
             ballot, began = Ballot(len(self._tests)), clock.elapsed()
             counted = began
             for predictions in predictor.run(voted, upto, clock, self._autocast, self._planner.open_tests(voted)):
-                ballot.add(predictions, self._config.decoder)
+                if not clock.expired() or self._lacks_votes(predictions.samples.test):
+                    ballot.add(predictions, self._config.decoder)  # else the clock may have cut them short
                 (_, *canvas), now = predictions.tokens.shape, clock.elapsed()
                 self._planner.rates.add((canvas[0], canvas[1]), len(predictions.samples.test), now - began)
                 if now - counted > COUNT_EVERY:
@@ -177,6 +180,10 @@ class _Run:
                 self._beat()
             self._count(ballot)
             voted = upto
+
+    def _lacks_votes(self, tests: np.ndarray) -> bool:
+        """Whether one of these test inputs has no vote yet, so that even an unfinished answer is better than none."""
+        return not all(self._votes.rounds([self._tests[test]]) for test in np.unique(tests))
 
     def _count(self, ballot: Ballot) -> None:
         """Add what a ballot holds to the votes, and tell it: from then on it is safe."""

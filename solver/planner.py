@@ -1,7 +1,8 @@
 """What the clock is spent on: which tasks, how much fitting, how many votes, from rates that the run measures itself.
 
 A run goes in rounds: fit a little, vote a little, then more of both, so that whatever ends it finds the best answer
-that was to be had by then. Without a budget there is one round: all the fitting, then all the votes.
+that was to be had by then. What the start knows already is voted on before any fitting: on a slow machine the clock may
+end the run before a fit is worth more. Without a budget there is one round: all the fitting, then all the votes.
 """
 
 import math
@@ -35,7 +36,7 @@ class Round(NamedTuple):
     first: float  # where the fitting schedule begins and ends, 0 to 1
     last: float
     votes: int  # of a test input that does not agree yet
-    final: bool  # whether the votes may take all the time that is left
+    patient: bool  # whether the votes may take all the time that is left
 
 
 class Rates:
@@ -80,10 +81,12 @@ class Planner:
             for index in range(len(task.test)):
                 self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
         self._pair_tokens = 0
-        self._fitted = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else set()
+        # tasks that are voted on even if the time is too short to fit them
+        self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else fitting.known
+        self._opening = bool(self._known) and not rounds_done and clock.limit < math.inf and not fitting.done
         depth = config.predict.supervision_steps * most_votes * PREDICTION
         self._cost = [self._task_tokens(task, config.canvases, config.least_steps, depth) for task in tasks]
-        self._chosen = [True] * len(tasks)
+        self._chosen = [not self._opening or task.id in self._known for task in tasks]
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0
         self._over = False
@@ -97,6 +100,9 @@ class Planner:
         if self._clock.limit == math.inf or self._fitting.done:
             self._over = True
             return Round(self._clock, self._first, 1.0, self._most_votes, True)
+        if self._opening:
+            self._opening = False
+            return Round(self._clock.part(0), 0.0, 0.0, self._few, True)
         if self._round == len(ROUND_ENDS):  # the schedule is through: begin a further round if it is worth it
             if self._clock.left() < WORTH * self._total:
                 return None
@@ -114,7 +120,7 @@ class Planner:
         if not self._fitting.done:
             return plan
         self._over = True
-        return plan._replace(votes=self._most_votes, final=True)
+        return plan._replace(votes=self._most_votes, patient=True)
 
     def weights(self) -> list[float]:
         """How often each task is visited in fitting; 0 where the time is too short for it.
@@ -146,7 +152,7 @@ class Planner:
     def open_tests(self, voted: int) -> set[int]:
         """The numbers of the test inputs to vote on when each has `voted` votes of this round."""
         agreed = voted >= self._few
-        chosen = {task.id for task, chosen in zip(self._tasks, self._chosen, strict=True) if chosen} | self._fitted
+        chosen = {task.id for task, chosen in zip(self._tasks, self._chosen, strict=True) if chosen} | self._known
         return {
             number
             for number, test in enumerate(tests_of(self._tasks))

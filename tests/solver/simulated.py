@@ -36,6 +36,7 @@ class World:
     vote_seconds: float = 1e-4  # of a cell
     drift: tuple[float, ...] = (1.0,)  # factor on the cost of votes in each round; the last one stays
     agreeing: frozenset[Test] = frozenset()
+    known: frozenset[str] = frozenset()  # ids of the tasks that the start knows
     now: float = 0.0
     plans: list[tuple[float, Round]] = field(default_factory=list)  # with the time left when it was made
     weights: list[list[float]] = field(default_factory=list)  # of each round's fit
@@ -55,6 +56,7 @@ class StandInFitting:
         self.variants = [range(32)] * len(tasks)
         self.steps, self.tokens, self.loss, self.exact, self.failed, self.done = 0, 0, 1.0, 0.0, False, False
         self.seconds, self.curve = 0.0, FitCurve()
+        self.known = self._world.known
         self.pace = 3 * self._world.pace  # a poor guess, until it is measured
 
     def limit_step(self, clock: Clock) -> None:

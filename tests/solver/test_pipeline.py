@@ -1,6 +1,7 @@
 """The whole road on tiny tasks: always a valid submission, never a test output looked at."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from solver.console import solve_to_files
 from solver.fit import Fitting
 from solver.pipeline import fresh_knowledge, solve
 from solver.planner import ROUND_VOTES
+from solver.predict import Predictions, Predictor
 from solver.result import Outcome, known_truths, score_result, write_record
 from solver.run_file import read_run
 from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from solver.tasks import Pair, Task, without_test_outputs
+from solver.votes import Votes
 from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config
 
 CPU = torch.device("cpu")
@@ -111,7 +114,8 @@ def test_a_watcher_hears_of_every_step_vote_and_round() -> None:
     assert [beat.steps for beat in watcher.beats] == sorted(beat.steps for beat in watcher.beats)
     assert {beat.steps for beat in watcher.beats} >= set(range(1, outcome.fit_steps + 1))
     assert sum(c.votes for block in watcher.blocks for c in block.candidates) == outcome.votes.total
-    assert {block.round for block in watcher.blocks} >= set(range(watcher.rounds - 1))  # the last may have no time left
+    # on a slow machine the time of a round may suffice for no whole vote
+    assert {0} <= {block.round for block in watcher.blocks} <= set(range(watcher.rounds))
     for number in range(3):  # the rounds before the last of the schedule stay small
         assert sum(c.votes for b in watcher.blocks if b.round == number for c in b.candidates) <= 3 * ROUND_VOTES
     assert sum(outcome.seconds.values()) == pytest.approx(clock.elapsed(), abs=0.5)
@@ -172,6 +176,28 @@ def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.Monk
     votes = watched(Watching(), Clock(), each=True).votes.ranked()
     assert votes[MIRROR.id][0]
     assert votes[TALL.id][0]
+
+
+def test_answers_that_the_clock_cut_short_count_only_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stops after the first batch of every round: the only one that a test input has, in the first."""
+    real = Predictor.run
+
+    def cut_short(self: Predictor, first: int, last: int, clock: Clock, *rest: Any) -> Iterator[Predictions]:
+        for predictions in real(self, first, last, clock, *rest):
+            clock.stop()
+            yield predictions
+
+    monkeypatch.setattr(Predictor, "run", cut_short)
+    watcher = Watching()
+    watched(watcher, Clock(60))
+    once = watcher.blocks
+    assert once
+    settings, votes = config(), Votes(TASKS)
+    for block in once:
+        votes.add(block)
+    before = votes.total
+    solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock(60), watcher, votes=votes)
+    assert votes.total == before
 
 
 def test_a_failed_write_leaves_the_last_submission(
