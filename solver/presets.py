@@ -19,13 +19,13 @@ def published() -> SolveConfig:
     return SolveConfig(name="published", fit=FitConfig(mode="staged", learner=learner))
 
 
-def small_model(width: int) -> TRMConfig:
+def small_model(width: int, latent_updates: int = 2) -> TRMConfig:
     """A network for small canvases: heads of 32, little recursion, 2-D positions, one shared puzzle token."""
     return TRMConfig(
         width=width,
         heads=width // 32,
         cycles=1,
-        latent_updates=2,
+        latent_updates=latent_updates,
         positions="rope2d",
         rope_theta=100.0,
         embedding="shared",
@@ -35,25 +35,26 @@ def small_model(width: int) -> TRMConfig:
 
 
 def small_learner() -> LearnerConfig:
-    """How a small network is trained in minutes: Adam for the shared rows too, strong weight decay (LOG.md)."""
+    """How a small network is trained in minutes: Muon, Adam for the shared rows too, strong weight decay (LOG.md)."""
     return LearnerConfig(
         lr=1e-3,
         weight_decay=1.0,
+        trunk_optimizer="muon",
         row_lr=1e-3,
         row_optimizer="adam_atan2",
         warmup_steps=100,
         schedule="cosine",
         ema_decay=0.99,
         loss="softmax",
-        supervision_steps=4,
+        supervision_steps=2,
     )
 
 
 def tiny() -> SolveConfig:
-    """Small grids on a laptop CPU in minutes, from scratch."""
+    """Small grids on a laptop CPU in minutes, from scratch: what won the study of recipes (LOG.md)."""
     return SolveConfig(
         name="tiny",
-        model=small_model(64),
+        model=small_model(64, latent_updates=1),
         fit=FitConfig(
             mode="full",
             augmentations=12,

@@ -62,9 +62,7 @@ def mini() -> TrainConfig:
     """
     learner = replace(
         solver_presets.small_learner(),
-        trunk_optimizer="muon",
         weight_decay=0.1,
-        supervision_steps=2,
         warmup_steps=200,
         ema_decay=0.999,
     )
@@ -112,14 +110,20 @@ def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> T
         latent_updates=3,
         embedding="variant",
     )
-    learner = solver_presets.small_learner()
+    learner = replace(
+        solver_presets.small_learner(),
+        trunk_optimizer="adam_atan2",
+        weight_decay=0.1,
+        warmup_steps=200,
+        supervision_steps=8,
+    )
     return TrainConfig(
         name=name,
         steps=steps,
         problem="sudoku",
         puzzle=PuzzleConfig(side=side, clues=clues, count=5000, test_count=500),
         model=model,
-        learner=replace(learner, weight_decay=0.1, warmup_steps=200, supervision_steps=8),
+        learner=learner,
         step_tokens=128 * sample_tokens(model),
         evaluation=EvaluationConfig(every=500, samples=None, predict=PredictConfig(early_stop=False)),
     )

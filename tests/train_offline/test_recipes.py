@@ -11,7 +11,7 @@ from solver.presets import tiny
 from solver.sources import load_tasks
 from train_offline.laboratory import mini_arc, recipes
 from train_offline.laboratory.mini_arc import Result
-from train_offline.laboratory.recipes import ARMS, PRETRAINED, TABLE, RecipesOptions, command, table
+from train_offline.laboratory.recipes import ARMS, BASE, PRETRAINED, TABLE, RecipesOptions, command, recipe, table
 
 RESULT = Result(10, 2.0, 0.5, 0.2, 0.1, 0.2, 0.3, 0.7, 0.8)
 
@@ -35,7 +35,7 @@ def test_the_budget_decides_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mini_arc, "_pace", lambda *given: 0.5)  # seconds a step
     monkeypatch.setattr(mini_arc, "HELD_OUT_TOKENS", 100)
     tasks = mini_arc.mini_arc()[:2]
-    config = tiny()
+    config = recipe(BASE)
     config = replace(config, predict=replace(config.predict, supervision_steps=1))
     together = mini_arc.measure(config, tasks, 3e-4, seed=0)  # 3 s at 100 GFLOP/s
     assert together.steps == 6
@@ -57,9 +57,16 @@ def test_the_pace_is_that_of_the_steps_after_the_first(monkeypatch: pytest.Monke
     assert mini_arc._pace(config, tasks, 0, start) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in ("tiny", PRETRAINED)])
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in (BASE, PRETRAINED)])
 def test_every_arm_changes_the_recipe(arm: str) -> None:
-    assert ARMS[arm](tiny()) != tiny()
+    assert recipe(arm) != recipe(BASE)
+
+
+def test_tiny_is_the_combination_that_won() -> None:
+    base = recipe(BASE)
+    learner = replace(base.fit.learner, supervision_steps=2, trunk_optimizer="muon")
+    model = replace(base.model, latent_updates=1)
+    assert tiny() == recipe("tiny") == replace(base, model=model, fit=replace(base.fit, learner=learner))
 
 
 def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,20 +80,20 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(recipes, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
-        command(RecipesOptions(tmp_path, ("tiny", "n-1"), seeds=(0, 1), budget=0.5))
+        command(RecipesOptions(tmp_path, (BASE, "n-1"), seeds=(0, 1), budget=0.5))
     made.clear()
-    assert command(RecipesOptions(tmp_path, ("tiny", "n-1"), seeds=(0, 1), budget=0.5)) == 0
+    assert command(RecipesOptions(tmp_path, (BASE, "n-1"), seeds=(0, 1), budget=0.5)) == 0
     assert made == [(1, 0.5)]
     lines = (tmp_path / TABLE).read_text().splitlines()
     assert len(lines) == 4
-    assert lines[2].startswith("| tiny | 5.0% ± 5.0% | 20.0% ± 0.0% |")
+    assert lines[2].startswith("| base | 5.0% ± 5.0% | 20.0% ± 0.0% |")
     assert lines[2].endswith("| 2 |")
-    with pytest.raises(InputError, match=r"tiny-0.json: expected a run of 0.25 GEMM-PFLOP"):
-        command(RecipesOptions(tmp_path, ("tiny",), seeds=(0,), budget=0.25))
+    with pytest.raises(InputError, match=r"base-0.json: expected a run of 0.25 GEMM-PFLOP"):
+        command(RecipesOptions(tmp_path, (BASE,), seeds=(0,), budget=0.25))
 
 
 def test_arms_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--arms: expected some of tiny, .*, got 'magic'"):
+    with pytest.raises(InputError, match=r"--arms: expected some of base, .*, got 'magic'"):
         command(RecipesOptions(tmp_path, ("magic",)))
     with pytest.raises(InputError, match="--arms pretrained: expected --weights"):
         command(RecipesOptions(tmp_path, (PRETRAINED,)))

@@ -1,4 +1,7 @@
-"""`arc-trm analyze recipes`: what one change to the preset `tiny` does to the score on mini-ARC, at equal cost."""
+"""`arc-trm analyze recipes`: what one change to a recipe does to the score on mini-ARC, at equal cost.
+
+The recipe that is changed is what the preset `tiny` was before the study; what `tiny` is now came of it (LOG.md).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,11 +50,12 @@ def _all(*changes: Change) -> Change:
     return change
 
 
+_BEFORE = _all(_learner(supervision_steps=4, trunk_optimizer="adam_atan2"), _model(latent_updates=2))
 _SIGN_SGD = _learner(row_optimizer="sign_sgd", row_lr=1e-2, row_weight_decay=0.1)
 
-PRETRAINED = "pretrained"
+BASE, PRETRAINED = "base", "pretrained"
 ARMS: dict[str, Change] = {
-    "tiny": _all(),
+    BASE: _all(),
     "variant-rows": _model(embedding="variant"),
     "variant-rows-sign-sgd": _all(_model(embedding="variant"), _SIGN_SGD),
     "shared-rows-sign-sgd": _SIGN_SGD,
@@ -70,9 +74,19 @@ ARMS: dict[str, Change] = {
     "mamba2-hybrid": _model(mixer="mamba2_hybrid"),
     "width-128": lambda config: replace(config, model=small_model(128)),
     "task-by-task": _fit(each=True),
+    "supervision-2+muon": _learner(supervision_steps=2, trunk_optimizer="muon"),
+    "supervision-2+n-1": _all(_learner(supervision_steps=2), _model(latent_updates=1)),
+    "tiny": lambda config: tiny(),
+    "tiny+sign-sgd": lambda config: _SIGN_SGD(tiny()),
     PRETRAINED: _all(),
 }
-"""What each arm changes; `tiny` is what all are compared with, and PRETRAINED starts from --weights."""
+"""What each arm changes of BASE, with which all are compared; PRETRAINED starts from --weights."""
+
+
+def recipe(arm: str) -> SolveConfig:
+    """The settings of an arm."""
+    return ARMS[arm](_BEFORE(tiny()))
+
 
 TABLE = "recipes.md"
 COLUMNS = {
@@ -116,9 +130,9 @@ class RecipesOptions:
 def command(options: RecipesOptions) -> int:
     """Compare recipes on mini-ARC at equal cost: 31 real tasks up to 5x5, test outputs held out.
 
-    Each arm changes one thing of the preset tiny; LOG.md has what came of it. A run whose file is there is not made
-    again, so that a comparison can be interrupted, extended, and shared by two processes. Give one thread to each:
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1.
+    Each arm changes something of "base", what the preset tiny was before this study; LOG.md has what came of it. A run
+    whose file is there is not made again, so that a comparison can be interrupted, extended, and shared by two
+    processes. Give one thread to each: OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1.
     """
     arms, out, budget = options.chosen, options.out, options.budget
     start = load_arc_knowledge(options.weights, torch.device("cpu")) if options.weights else None
@@ -127,7 +141,7 @@ def command(options: RecipesOptions) -> int:
         bar.set_postfix_str(f"{arm}, seed {seed}")
         path = out / f"{arm}-{seed}.json"
         if not path.exists():
-            result = measure(ARMS[arm](tiny()), tasks, budget, seed, start if arm == PRETRAINED else None)
+            result = measure(recipe(arm), tasks, budget, seed, start if arm == PRETRAINED else None)
             run = {"arm": arm, "seed": seed, "budget": budget, **asdict(result)}
             write_atomically(path, orjson.dumps(run, option=orjson.OPT_INDENT_2))
         rows.append(_read(path, budget))
