@@ -35,13 +35,11 @@ def small_model(width: int, latent_updates: int = 2) -> TRMConfig:
 
 
 def small_learner() -> LearnerConfig:
-    """How a small network is trained in minutes: Muon, Adam for the shared rows too, strong weight decay (LOG.md)."""
+    """How a small network learns a few tasks in minutes: what won the study of recipes on mini-ARC (LOG.md)."""
     return LearnerConfig(
         lr=1e-3,
         weight_decay=1.0,
         trunk_optimizer="muon",
-        row_lr=1e-3,
-        row_optimizer="adam_atan2",
         warmup_steps=100,
         schedule="cosine",
         ema_decay=0.99,
@@ -51,7 +49,7 @@ def small_learner() -> LearnerConfig:
 
 
 def tiny() -> SolveConfig:
-    """Small grids on a laptop CPU in minutes, from scratch: what won the study of recipes (LOG.md)."""
+    """Small grids on a laptop CPU in minutes, from scratch."""
     return SolveConfig(
         name="tiny",
         model=small_model(64, latent_updates=1),

@@ -63,6 +63,8 @@ def mini() -> TrainConfig:
     learner = replace(
         solver_presets.small_learner(),
         weight_decay=0.1,
+        row_optimizer="adam_atan2",
+        row_lr=1e-3,
         warmup_steps=200,
         ema_decay=0.999,
     )
@@ -114,6 +116,8 @@ def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> T
         solver_presets.small_learner(),
         trunk_optimizer="adam_atan2",
         weight_decay=0.1,
+        row_optimizer="adam_atan2",
+        row_lr=1e-3,
         warmup_steps=200,
         supervision_steps=8,
     )

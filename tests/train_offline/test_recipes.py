@@ -64,7 +64,8 @@ def test_every_arm_changes_the_recipe(arm: str) -> None:
 
 def test_tiny_is_the_combination_that_won() -> None:
     base = recipe(BASE)
-    learner = replace(base.fit.learner, supervision_steps=2, trunk_optimizer="muon")
+    rows = {"row_optimizer": "sign_sgd", "row_lr": 1e-2, "row_weight_decay": 0.1}
+    learner = replace(base.fit.learner, supervision_steps=2, trunk_optimizer="muon", **rows)  # type: ignore[arg-type]
     model = replace(base.model, latent_updates=1)
     assert tiny() == recipe("tiny") == replace(base, model=model, fit=replace(base.fit, learner=learner))
 

@@ -50,7 +50,10 @@ def _all(*changes: Change) -> Change:
     return change
 
 
-_BEFORE = _all(_learner(supervision_steps=4, trunk_optimizer="adam_atan2"), _model(latent_updates=2))
+_BEFORE = _all(
+    _learner(supervision_steps=4, trunk_optimizer="adam_atan2", row_optimizer="adam_atan2", row_lr=1e-3),
+    _model(latent_updates=2),
+)
 _SIGN_SGD = _learner(row_optimizer="sign_sgd", row_lr=1e-2, row_weight_decay=0.1)
 
 BASE, PRETRAINED = "base", "pretrained"
@@ -76,8 +79,8 @@ ARMS: dict[str, Change] = {
     "task-by-task": _fit(each=True),
     "supervision-2+muon": _learner(supervision_steps=2, trunk_optimizer="muon"),
     "supervision-2+n-1": _all(_learner(supervision_steps=2), _model(latent_updates=1)),
+    "supervision-2+n-1+muon": _all(_learner(supervision_steps=2, trunk_optimizer="muon"), _model(latent_updates=1)),
     "tiny": lambda config: tiny(),
-    "tiny+sign-sgd": lambda config: _SIGN_SGD(tiny()),
     PRETRAINED: _all(),
 }
 """What each arm changes of BASE, with which all are compared; PRETRAINED starts from --weights."""
