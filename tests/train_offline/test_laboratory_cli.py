@@ -15,7 +15,7 @@ from solver.errors import InputError
 from solver.fit import Knowledge
 from solver.score import LEAK_WARNING
 from solver.variants import make_variants
-from tests.solver.samples import MIRROR, TALL, TASKS, save_challenges
+from tests.solver.samples import MIRROR, TALL, TASKS, config, save_challenges
 from tests.train_offline.laboratory_samples import VARIANT, knowledge, save_tasks
 from train_offline.exchange import IDENTIFIERS, export_published, import_command
 from train_offline.laboratory.cli import command
@@ -63,6 +63,18 @@ def analyzed(name: str, out: Path, *words: object, steps: int = 3) -> dict[str, 
     assert sorted(path.name for path in out.iterdir()) == [f"{name}.{end}" for end in ("json", "md", "png")]
     document: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
     return document
+
+
+def test_tasks_may_be_fitted_first_and_are_known_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solver.presets.PRESETS", {"mini": config})
+    weights = ours(tmp_path, knowledge(tasks=[MIRROR]))
+    options = {"out": tmp_path, "tasks": (save_tasks(tmp_path),), "device": "cpu", "precision": "float32"}
+    before = open_subject(AnalysisOptions(weights, **options))  # type: ignore[arg-type]
+    after = open_subject(AnalysisOptions(weights, fit_steps=4, **options))  # type: ignore[arg-type]
+    assert [task.id for task in before.tasks] == [MIRROR.id]
+    assert {task.id for task in after.tasks} == {MIRROR.id, TALL.id}
+    moved, still = (found.knowledge.model.output_head.weight for found in (after, before))
+    assert not moved.equal(still)
 
 
 @pytest.mark.parametrize("name", SMALL)

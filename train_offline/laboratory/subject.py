@@ -12,21 +12,24 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
+from tqdm import tqdm
 
 from kernels.canvas import MAX_SIDE, VOCABULARY, Decoder
 from kernels.symmetry import COLOURS
+from solver.budget import Clock
 from solver.canvases import CanvasConfig, CanvasMode
 from solver.checkpoint import load_arc_knowledge
 from solver.checks import VARIANT_SEPARATOR, at_least
 from solver.device import pick_device, pick_precision
 from solver.errors import InputError
-from solver.fit import Knowledge
+from solver.fit import Fitting, Knowledge
 from solver.gemm import gemm_gflops
-from solver.options import DeviceName, Precision, WeightsFolder
+from solver.options import DeviceName, Precision, SolveOptions, WeightsFolder
 from solver.predict import PredictConfig
+from solver.presets import configured
 from solver.score import LEAK_WARNING
 from solver.sources import load_tasks
-from solver.tasks import Task
+from solver.tasks import Task, without_test_outputs
 from solver.variants import SYMMETRIES, Variants, make_variants
 from train_offline.exchange import digests_of, import_published, read_settings, task_of
 
@@ -55,6 +58,9 @@ class AnalysisOptions:
     """Most variants of every test input, the canonical one included."""
     most_tasks: int | None = None
     """Look at so many tasks only, drawn by the seed."""
+    fit_steps: int = 0
+    """Fit the checkpoint to the tasks' demonstrations first, for so many steps as `arc-trm solve` would; unknown tasks
+    are known then."""
     canvas: CanvasMode | None = None
     """full is 30x30 as published, tight the smallest canvas that holds the grids; None: full for weights with a row a
     variant, as published ones have, and tight for others."""
@@ -75,7 +81,8 @@ class AnalysisOptions:
         """Raise InputError for a number that makes no analysis."""
         for name in ("augmentations", "most_tasks", "supervision_steps", "batch_tokens"):
             at_least(name, getattr(self, name), 1)
-        at_least("seed", self.seed, 0)
+        for name in ("fit_steps", "seed"):
+            at_least(name, getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
@@ -124,18 +131,19 @@ class Subject:
 def open_subject(options: AnalysisOptions) -> Subject:
     """The checkpoint, and its tasks. Raises InputError for a fault in either, and if no task is known to it."""
     device, given = pick_device(options.device), _tasks(options)
-    knowledge = _knowledge(options, device)
     answered = [replace(task, test=kept) for task in given if (kept := tuple(p for p in task.test if _known(p.output)))]
     if not answered:
         raise InputError(f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: --solutions")
+    knowledge = _knowledge(options, device)
+    if options.fit_steps:
+        knowledge = _fitted(knowledge, answered, options)
     variants, rows = known_variants(knowledge, answered, options.augmentations, options.seed)
     known = np.flatnonzero([len(of_task) > 0 for of_task in rows])
     if not len(known):
         raise InputError(
             f"{options.weights}: expected a checkpoint with puzzle embeddings of these tasks, got none of "
             f"{len(answered)}: train on their demonstrations (arc-trm train PRESET --data TASKS:demonstrations), fit "
-            "them (arc-trm solve; stopped by Ctrl-C it leaves its weights in journal/fitted), or import a published "
-            "checkpoint with their --tasks"
+            "them first (--fit-steps 300), or import a published checkpoint with their --tasks"
         )
     drawn = np.random.default_rng(options.seed).permutation(known)[: options.most_tasks]
     chosen = sorted(drawn.tolist())
@@ -184,6 +192,19 @@ def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
         got = f"{config.vocabulary} tokens on {config.canvas}"
         raise InputError(f"{options.weights}: expected a model of ARC's {VOCABULARY} tokens on 30x30, got {got}")
     return Knowledge(found.model.to(device), found.table.to(device), found.rows, found.manifest)
+
+
+def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOptions) -> Knowledge:
+    """The checkpoint after a fit to the demonstrations, with the settings that suit its kind."""
+    config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config)
+    hidden, autocast = (
+        [without_test_outputs(task) for task in tasks],
+        pick_precision(knowledge.table.device, options.precision),
+    )
+    fitting = Fitting(hidden, knowledge, config.fit, config.canvases, options.seed, autocast)
+    with tqdm(total=options.fit_steps, desc="fit", unit="step") as bar:
+        fitting.run(Clock(), beat=bar.update)
+    return fitting.knowledge()
 
 
 def _tasks(options: AnalysisOptions) -> list[Task]:
