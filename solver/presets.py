@@ -65,9 +65,9 @@ def tiny() -> SolveConfig:
 
 
 def mini() -> SolveConfig:
-    """Small grids on a laptop CPU, from the weights that ship: gentler steps, and more variants of each task.
+    """Small grids on a laptop CPU, from the weights that ship: gentler steps, and many more variants of each task.
 
-    Weights that know something learn a dozen variants by heart within minutes (LOG.md).
+    Weights that know something learn a dozen variants by heart within minutes (LOG.md). All are fitted, some vote.
     """
     learner = replace(
         small_learner(),
@@ -77,8 +77,8 @@ def mini() -> SolveConfig:
         row_lr=1e-3,
     )
     base = tiny()
-    fit = replace(base.fit, augmentations=64, learner=learner)
-    return replace(base, name="mini", model=small_model(128), fit=fit)
+    fit, predict = replace(base.fit, augmentations=256, learner=learner), replace(base.predict, augmentations=64)
+    return replace(base, name="mini", model=small_model(128), fit=fit, predict=predict)
 
 
 PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "mini": mini, "published": published}
