@@ -1,0 +1,52 @@
+"""`python -m benchmarks.unseen FOLDER`: MiniARC as challenges and solutions, tasks that are in no corpus of ours.
+
+FOLDER holds the 149 task files of MiniARC (Kim et al. 2022, 5x5 grids), as the package arcle 0.2.6 on PyPI carries
+them. A third is to choose settings by (dev), two thirds are to measure on (test). Never train on either.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import tyro
+
+from solver.errors import InputError
+from solver.files import read_json, write_atomically
+
+DEV_SHARE = 3  # one task in so many
+
+
+def command(folder: tyro.conf.Positional[Path], out: Path = Path("build/unseen")) -> int:
+    """Write dev and test challenges and solutions of MiniARC.
+
+    Args:
+        folder: Its task files, NAME.json.
+        out: Where {dev,test}_{challenges,solutions}.json go.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise InputError(f"{folder}: expected MiniARC's task files, got no *.json")
+    parts: dict[str, dict[str, Any]] = {}
+    for path in files:
+        task, name = read_json(path), "m" + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:7]
+        part = "test" if int(name[1:], 16) % DEV_SHARE else "dev"
+        train = [{side: _grid(pair[side]) for side in ("input", "output")} for pair in task["train"]]
+        test = [{"input": _grid(pair["input"])} for pair in task["test"]]
+        parts.setdefault(f"{part}_challenges", {})[name] = {"train": train, "test": test}
+        parts.setdefault(f"{part}_solutions", {})[name] = [_grid(pair["output"]) for pair in task["test"]]
+    for part, tasks in parts.items():
+        write_atomically(out / f"{part}.json", orjson.dumps(tasks))
+        print(f"{out / part}.json: {len(tasks)} tasks")
+    return 0
+
+
+def _grid(rows: list[list[Any]]) -> list[list[int]]:
+    """Colours as numbers: some files have them as text, or nothing where a cell is black."""
+    return [[int(cell or 0) for cell in row] for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(command))
