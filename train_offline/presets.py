@@ -70,7 +70,7 @@ def mini() -> TrainConfig:
     )
     return TrainConfig(
         name="mini",
-        steps=100_000,
+        steps=60_000,
         arc=ArcConfig(data=DEMONSTRATIONS, largest_side=6, augmentations=128),
         model=solver_presets.small_model(128),
         learner=learner,
