@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import tyro
 
 from benchmarks.cli import format_rows
 from solver import submission_file
@@ -25,6 +24,7 @@ from solver.options import Duration
 from solver.run_file import read_run
 from solver.sources import load_tasks
 from solver.tasks import to_challenge
+from submission.logs import run_command
 
 LOOK = 0.25  # seconds between looks at the memory
 
@@ -111,4 +111,4 @@ def memory(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(command))
+    sys.exit(run_command(command, "benchmarks.deadlines"))

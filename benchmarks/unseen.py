@@ -13,8 +13,10 @@ from typing import Any
 import orjson
 import tyro
 
+from solver.checks import shown
 from solver.errors import InputError
 from solver.files import read_json, write_atomically
+from submission.logs import run_command
 
 DEV_SHARE = 3  # one task in so many
 
@@ -33,10 +35,14 @@ def command(folder: tyro.conf.Positional[Path], out: Path = Path("build/unseen")
     for path in files:
         task, name = read_json(path), "m" + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:7]
         part = "test" if int(name[1:], 16) % DEV_SHARE else "dev"
-        train = [{side: _grid(pair[side]) for side in ("input", "output")} for pair in task["train"]]
-        test = [{"input": _grid(pair["input"])} for pair in task["test"]]
+        try:
+            train = [{side: _grid(pair[side]) for side in ("input", "output")} for pair in task["train"]]
+            test = [{"input": _grid(pair["input"])} for pair in task["test"]]
+            outputs = [_grid(pair["output"]) for pair in task["test"]]
+        except (TypeError, KeyError, ValueError):
+            raise InputError(f"{path}: expected a task of MiniARC, got {shown(task)}") from None
         parts.setdefault(f"{part}_challenges", {})[name] = {"train": train, "test": test}
-        parts.setdefault(f"{part}_solutions", {})[name] = [_grid(pair["output"]) for pair in task["test"]]
+        parts.setdefault(f"{part}_solutions", {})[name] = outputs
     for part, tasks in parts.items():
         write_atomically(out / f"{part}.json", orjson.dumps(tasks))
         print(f"{out / part}.json: {len(tasks)} tasks")
@@ -49,4 +55,4 @@ def _grid(rows: list[list[Any]]) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(command))
+    sys.exit(run_command(command, "benchmarks.unseen"))

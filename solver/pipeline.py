@@ -144,7 +144,7 @@ class _Run:
         self._outcome.curve.extend(self._fitting.curve, *earlier)
         for name, value in self._planner.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
-        if self._planner.chosen < len(self._tasks):
+        if self._fitting.steps and self._planner.chosen < len(self._tasks):
             note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, the smaller ones"
             self._outcome.notes.append(note)
 

@@ -142,7 +142,7 @@ def _restored(
         mine, theirs = getattr(progress, what), getattr(saved, what)
         if mine != theirs:
             hint = f"resume with the same --data and settings ({MANIFEST} tells them), or choose another --out"
-            raise InputError(f"{folder}: {what}: expected {mine} of this run, got {theirs}: {hint}")
+            raise InputError(f"{folder}: {what}: expected {theirs}, with which the run began, got {mine}: {hint}")
     average = load_knowledge(folder, learner.table.device)
     ours, other = asdict(learner.model.config), asdict(average.model.config)
     if ours != other:

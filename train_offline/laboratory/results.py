@@ -134,13 +134,14 @@ def manifest_summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first_columns(options: AnalysisOptions, subject: Subject, document: Mapping[str, Any]) -> dict[str, str]:
     checkpoint, census = document["checkpoint"], subject.census
+    fitted = f" after {options.fit_steps} fitting steps" if options.fit_steps else ""
     leaks = ", leaks allowed" if subject.knowledge.saw_test_outputs else ""
     seen = census["trained_on_with_outputs"]
     leaks += f", {seen} tasks trained on with their outputs" if seen else ""
     left_out = census["left_out_unknown_to_the_checkpoint"]
     tasks = f"{census['tasks']} tasks, {census['test_outputs']} outputs"
     return {
-        "checkpoint": f"{options.weights.name} ({checkpoint['digest'][:8]}){leaks}",
+        "checkpoint": f"{options.weights.name} ({checkpoint['digest'][:8]}){fitted}{leaks}",
         "looked at": tasks + (f" ({left_out} tasks unknown to it)" if left_out else ""),
     }
 
