@@ -203,7 +203,7 @@ def report_command(
 
 
 def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, from_scratch: bool = False) -> int:
-    """The whole road on bundled real tasks, on a CPU, in half a minute to three.
+    """The whole road on bundled real tasks, on a CPU, in one minute to three.
 
     Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits the small model that ships to their
     demonstrations, predicts the test outputs, which neither the fit nor the model has ever seen, votes, scores, and

