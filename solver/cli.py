@@ -100,7 +100,8 @@ def solve_command(
         outcome, record = solve_to_files(*given, candidates)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
-        print(f"{unvoted} test outputs have no vote: their attempts are fallbacks; give more --budget", file=sys.stderr)
+        hint = "" if budget == math.inf else "; give more --budget"
+        print(f"{unvoted} test outputs have no vote: their attempts are fallbacks{hint}", file=sys.stderr)
     for note in outcome.notes:
         print(note, file=sys.stderr)
     print(f"{out}: {len(tasks)} tasks, {outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
@@ -110,6 +111,8 @@ def solve_command(
 
 def _refuse_to_overwrite(out: Path, candidates: bool, *inputs: str | Path | None) -> None:
     """Raise InputError if the submission or the record beside it would replace something else of the user's."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: expected a file, such as {out / 'submission.json'}, got a folder")
     record, votes = out.parent / FILE_NAME, out.parent / candidates_file.FILE_NAME
     if out in (record, votes):
         raise InputError(f"--out {out}: expected another name, that one is for what is written beside it")

@@ -180,6 +180,7 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
         (["--fit-steps", "-3"], "fit-steps: expected 0 or more, got -3"),
         (["--weights", "nowhere"], "weights nowhere: expected a folder with model.safetensors"),
         (["--device", "cuda"], "take --device cpu"),
+        (["--out", "."], "--out .: expected a file, such as submission.json, got a folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -207,7 +208,7 @@ def test_nothing_of_the_users_is_overwritten(files: Path, capsys: pytest.Capture
 
 def test_a_run_without_votes_says_so(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert solve(files, "--budget", "0s") == 0
-    assert "3 test outputs have no vote" in capsys.readouterr().err
+    assert "3 test outputs have no vote: their attempts are fallbacks; give more --budget" in capsys.readouterr().err
 
 
 def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
