@@ -104,7 +104,8 @@ def test_out_of_memory_costs_a_batch_not_the_run(out: Path, fault: str) -> None:
 
 
 def test_a_full_disk_delays_the_journal(out: Path) -> None:
-    _, outcome = supervised(out, "disk full", settings=options(augmentations=32))
+    more = options(augmentations=32, fit_steps=100)  # a network that knows a little does not agree after 8 votes
+    _, outcome = supervised(out, "disk full", settings=more)
     assert outcome.votes.total == journal_votes(out.parent / "journal").total > VOTES  # though two writes failed
     assert next((out.parent / "journal").glob("worker-*.log")).read_text().count("No space left") == 2
 
