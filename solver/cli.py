@@ -88,7 +88,7 @@ def solve_command(
     tasks = load_tasks(challenges, solutions, lenient)
     where, seed = pick_device(device), options.seed
     start = load_arc_knowledge(weights, where) if weights else None
-    config = configured(options, start.model.config if start else None)
+    config = configured(options, start)
     start = start or fresh_knowledge(config.model, seed, where)
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kernels.canvas import Canvas
 from solver.batches import PairStream, TaskExamples
 from solver.budget import Clock
-from solver.canvases import CanvasConfig
+from solver.canvases import CanvasConfig, CanvasMode
 from solver.checks import at_least
 from solver.device import is_out_of_memory
 from solver.fit_curve import FitCurve, Reading
@@ -69,6 +69,17 @@ class Knowledge:
     def saw_test_outputs(self) -> bool:
         """Whether it was trained with the leak guard off, so that its scores are not those of unseen outputs."""
         return bool(self.manifest.get("leaks_allowed"))
+
+    @property
+    def canvas_mode(self) -> CanvasMode:
+        """The canvases that it was trained on, useless on others (RESULTS.md): as the manifest says.
+
+        Where that says nothing: full for weights with a row a variant, as published ones have, and tight for others.
+        """
+        told, config = self.manifest.get("canvas_mode"), self.model.config
+        if told in get_args(CanvasMode):
+            return cast(CanvasMode, told)
+        return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
 
 
 @dataclass

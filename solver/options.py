@@ -51,7 +51,8 @@ class SolveOptions:
     augmentations: int | None = None
     """How many variants of each task are fitted and then vote; without it mini fits 256, of which 64 vote."""
     canvas: CanvasMode | None = None
-    """full is 30x30 as published; tight computes only the smallest canvas that holds the grids."""
+    """full is 30x30 as published; tight computes only the smallest canvas that holds the grids; None: what the weights
+    were trained on, or the preset's."""
     fit_mode: FitMode | None = None
     """What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing."""
     fit_each: bool = False

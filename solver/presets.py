@@ -6,7 +6,7 @@ from typing import Any
 
 from solver.canvases import CanvasConfig
 from solver.config import SolveConfig
-from solver.fit import FitConfig
+from solver.fit import FitConfig, Knowledge
 from solver.learner import LearnerConfig
 from solver.models.trm import TRMConfig
 from solver.options import SolveOptions
@@ -84,9 +84,9 @@ def mini() -> SolveConfig:
 PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "mini": mini, "published": published}
 
 
-def configured(options: SolveOptions, weights: TRMConfig | None = None) -> SolveConfig:
-    """The preset with the settings that are given, for `weights` or a fresh model. Raises InputError."""
-    suits = "tiny" if weights is None else "published" if weights.embedding == "variant" else "mini"
+def configured(options: SolveOptions, start: Knowledge | None = None) -> SolveConfig:
+    """The preset with the settings that are given, for trained weights or a fresh model. Raises InputError."""
+    suits = "tiny" if start is None else "published" if start.model.config.embedding == "variant" else "mini"
     preset = PRESETS[suits if options.preset == "auto" else options.preset]()
     fit = _given(mode=options.fit_mode, steps=options.fit_steps, augmentations=options.augmentations)
     predict = _given(supervision_steps=options.supervision_steps, augmentations=options.augmentations)
@@ -95,7 +95,7 @@ def configured(options: SolveOptions, weights: TRMConfig | None = None) -> Solve
         decoder=options.decoder,
         fit=replace(preset.fit, each=options.fit_each, **fit),
         predict=replace(preset.predict, early_stop=options.early_stop, **predict),
-        canvases=replace(preset.canvases, **_given(mode=options.canvas)),
+        canvases=replace(preset.canvases, **_given(mode=options.canvas or (start and start.canvas_mode))),
         **_given(least_steps=options.least_steps),
     )
 

@@ -81,7 +81,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
         torch.cuda.set_device(device)
     tasks = load_tasks(job.tasks)
     start = load_arc_knowledge(job.weights, device) if job.weights else None
-    config = configured(options, start.model.config if start else None)
+    config = configured(options, start)
     start = start or fresh_knowledge(config.model, options.seed, device)
     if start.saw_test_outputs:  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])

@@ -41,7 +41,8 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem
     where = [place[task.id, task.digest] for task in held_out]
     known = [variants[n] for n in where], [rows[n] for n in where]
     score = ArcScore(held_out, *known, config.evaluation, config.canvases)
-    manifest = {**corpora.manifest(), "seed": seed, "augmentations": arc.augmentations}
+    trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
+    manifest = {**corpora.manifest(), **trained_on}
     outputs = sum(len(task.test) for task in held_out)
     pairs = sum(len(task.pairs) for task in tasks)
     lines = [f"{len(tasks)} tasks, {pairs} pairs; scored on {outputs} test outputs", *corpora.report.lines()]

@@ -4,19 +4,23 @@ import json
 import typing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import submission
+from solver.canvases import CanvasMode
 from solver.errors import InputError
-from solver.models.trm import TRMConfig
+from solver.fit import Knowledge
 from solver.options import SolveOptions
-from solver.presets import PRESETS, configured
+from solver.pipeline import fresh_knowledge
+from solver.presets import PRESETS, configured, small_model
 from solver.shipped import weights_folder
 
+Embedding = Literal["variant", "shared"]
 PLAIN = SolveOptions(preset="tiny")
 CHANGES: list[tuple[str, Any, set[str]]] = [
     ("augmentations", 5, {"fit.augmentations", "predict.augmentations"}),
@@ -57,6 +61,11 @@ def changed(options: SolveOptions, **named: Any) -> dict[str, Any]:
     return {name: after[name] for name in before if before[name] != after[name]}
 
 
+def weights(embedding: Embedding, **manifest: Any) -> Knowledge:
+    config = replace(small_model(32), embedding=embedding)
+    return replace(fresh_knowledge(config, 0, torch.device("cpu")), manifest=manifest)
+
+
 def in_words(value: object) -> str:
     """A part of a test's name: the same in every process, which the order of a set is not."""
     return "" if isinstance(value, set) else str(value)
@@ -83,9 +92,30 @@ def test_without_options_the_preset_is_what_it_is(preset: Any) -> None:
 
 def test_the_preset_that_nobody_names_suits_the_weights() -> None:
     assert configured(SolveOptions()).name == "tiny"
-    assert configured(SolveOptions(), TRMConfig(embedding="variant")).name == "published"
-    assert configured(SolveOptions(), TRMConfig(embedding="shared")).name == "mini"
-    assert configured(SolveOptions(preset="tiny"), TRMConfig(embedding="variant")).name == "tiny"
+    assert configured(SolveOptions(), weights("variant")).name == "published"
+    assert configured(SolveOptions(), weights("shared")).name == "mini"
+    assert configured(SolveOptions(preset="tiny"), weights("variant")).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("embedding", "told", "mode"),
+    [
+        ("variant", {}, "full"),
+        ("variant", {"canvas_mode": "tight"}, "tight"),
+        ("shared", {}, "tight"),
+        ("shared", {"canvas_mode": "full"}, "full"),
+        ("variant", {"canvas_mode": ["tight"]}, "full"),
+        ("shared", {"canvas_mode": "huge"}, "tight"),
+    ],
+)
+@pytest.mark.parametrize("preset", ["auto", "mini", "published"])
+def test_the_canvas_that_nobody_names_is_what_the_weights_were_trained_on(
+    embedding: Embedding, told: dict[str, Any], mode: CanvasMode, preset: Any
+) -> None:
+    start = weights(embedding, **told)
+    assert configured(SolveOptions(preset=preset), start).canvases.mode == mode
+    for canvas in get_args(CanvasMode):
+        assert configured(SolveOptions(preset=preset, canvas=canvas), start).canvases.mode == canvas
 
 
 def choices(name: str) -> st.SearchStrategy[Any]:

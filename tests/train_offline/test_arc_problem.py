@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from solver.budget import Clock
+from solver.canvases import CanvasMode
+from solver.fit import Knowledge
 from solver.models.trm import TRM
 from solver.predict import Predictions, Predictor, Samples
 from solver.ranks import Ranks
@@ -88,3 +90,10 @@ def test_held_out_tasks_with_nothing_to_train_on_are_announced(tmp_path: Path) -
     data = (*config.arc.data, f"{tmp_path / 'twin.json'}:demonstrations")
     made = arc_problem(replace(config, arc=replace(config.arc, data=data)), 0, CPU)
     assert made.lines[-1] == "not scored, nothing to train on is left of them: 1 tasks"
+
+
+@pytest.mark.parametrize("mode", get_args(CanvasMode))
+def test_the_manifest_tells_the_canvases_so_that_solve_takes_the_same(mode: CanvasMode, tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    made = arc_problem(replace(config, canvases=replace(config.canvases, mode=mode)), 0, CPU)
+    assert Knowledge(TRM(config.model), torch.zeros(1, 16), made.rows, made.manifest).canvas_mode == mode

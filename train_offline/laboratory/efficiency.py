@@ -14,7 +14,7 @@ from train_offline.laboratory.memory import PeakMemory
 from train_offline.laboratory.passes import Bench, answer
 from train_offline.laboratory.plots import draw_efficiency
 from train_offline.laboratory.results import Findings, carry_out, number, percent
-from train_offline.laboratory.subject import StoppingOptions, Subject, default_canvas
+from train_offline.laboratory.subject import StoppingOptions, Subject
 
 WARM_UP = 4  # examples, predicted before the time counts
 
@@ -41,7 +41,7 @@ def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
         for mode in modes(subject, options)
     }
     figures = {mode: measure(bench, options) for mode, bench in benches.items()}
-    own = default_canvas(subject.knowledge)
+    own = subject.knowledge.canvas_mode
     rows = [_row(mode, part, mode == own) for mode, part in figures.items()]
     return Findings({"modes": figures, "default_mode": own}, rows)
 

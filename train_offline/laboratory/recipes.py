@@ -6,11 +6,12 @@ The recipe that is changed is what the preset `tiny` was before the study; what 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
 import torch
+import tyro
 from tqdm import tqdm
 
 from solver.checkpoint import load_arc_knowledge
@@ -110,8 +111,7 @@ class RecipesOptions:
 
     out: Path
     """Folder of ARM-SEED.json, one a run, and of recipes.md, means and standard deviations over the seeds."""
-    arms: tuple[str, ...] = ()
-    """Which recipes; all without it."""
+    arms: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Some of: {', '.join(ARMS)}. All without it.")] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each of them once."""
     budget: float = BUDGET

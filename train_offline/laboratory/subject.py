@@ -62,8 +62,8 @@ class AnalysisOptions:
     """Fit the checkpoint to the tasks' demonstrations first, for so many steps as `arc-trm solve` would; unknown tasks
     are known then."""
     canvas: CanvasMode | None = None
-    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: full for weights with a row a
-    variant, as published ones have, and tight for others."""
+    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: what the weights were trained
+    on."""
     supervision_steps: int = 16
     """Most refinements of a prediction."""
     batch_tokens: int = BATCH_TOKENS
@@ -147,35 +147,36 @@ def open_subject(options: AnalysisOptions) -> Subject:
         )
     drawn = np.random.default_rng(options.seed).permutation(known)[: options.most_tasks]
     chosen = sorted(drawn.tolist())
-    tasks = [answered[number] for number in chosen]
-    seen = _trained_on(knowledge.manifest)
+    tasks, rows = [answered[number] for number in chosen], [rows[number] for number in chosen]
     census = {
-        "tasks": len(tasks),
-        "test_outputs": sum(len(task.test) for task in tasks),
-        "examples": sum(len(rows[number]) * len(answered[number].test) for number in chosen),
+        **_census(knowledge, tasks, rows),
         "left_out_unknown_to_the_checkpoint": len(answered) - len(known),
         "left_out_without_outputs": len(given) - len(answered),
         "left_out_not_drawn": len(known) - len(tasks),
-        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
     }
     return Subject(
         knowledge,
         tasks,
         [variants[number] for number in chosen],
-        [rows[number] for number in chosen],
-        CanvasConfig(options.canvas or default_canvas(knowledge)),
+        rows,
+        CanvasConfig(options.canvas or knowledge.canvas_mode),
         device,
         pick_precision(device, options.precision),
         gemm_gflops(device),
         census,
-        _warnings(knowledge, census, max(len(rows[number]) for number in chosen)),
+        _warnings(knowledge, census, max(map(len, rows))),
     )
 
 
-def default_canvas(knowledge: Knowledge) -> CanvasMode:
-    """As `arc-trm solve` has it: the full canvas for weights with a row a variant, and for those that need it."""
-    config = knowledge.model.config
-    return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
+def _census(knowledge: Knowledge, tasks: Sequence[Task], rows: Sequence[np.ndarray]) -> dict[str, int]:
+    """How much is looked at."""
+    seen = _trained_on(knowledge.manifest)
+    return {
+        "tasks": len(tasks),
+        "test_outputs": sum(len(task.test) for task in tasks),
+        "examples": sum(len(of_task) * len(task.test) for of_task, task in zip(rows, tasks, strict=True)),
+        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
+    }
 
 
 def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
@@ -196,11 +197,9 @@ def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
 
 def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOptions) -> Knowledge:
     """The checkpoint after a fit to the demonstrations, with the settings that suit its kind."""
-    config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config)
-    hidden, autocast = (
-        [without_test_outputs(task) for task in tasks],
-        pick_precision(knowledge.table.device, options.precision),
-    )
+    config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge)
+    hidden = [without_test_outputs(task) for task in tasks]
+    autocast = pick_precision(knowledge.table.device, options.precision)
     fitting = Fitting(hidden, knowledge, config.fit, config.canvases, options.seed, autocast)
     with tqdm(total=options.fit_steps, desc="fit", unit="step") as bar:
         fitting.run(Clock(), beat=bar.update)
