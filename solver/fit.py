@@ -112,6 +112,7 @@ class Fitting:
         ]
         self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: share of sequences wholly right, lately
         self.seconds, self.tokens = 0.0, 0  # spent so far, over all steps
+        self._warm_up = 0.0, 0  # of these on the first step, which compiles and allocates
         self.curve = FitCurve()
         self.failed = False  # the loss is no number any more
         self._exhausted = False  # no example fits into memory
@@ -150,8 +151,9 @@ class Fitting:
 
     @property
     def pace(self) -> float:
-        """Seconds a token and step: measured, or guessed before the first step."""
-        return self.seconds / self.tokens if self.tokens else self._probed
+        """Seconds a token and step: measured, without the first step as soon as there are others; at first a guess."""
+        seconds, tokens = self._warm_up if self.steps > 1 else (0.0, 0)
+        return (self.seconds - seconds) / (self.tokens - tokens) if self.tokens else self._probed
 
     def run(self, clock: Clock, first: float = 0.0, last: float = 1.0, beat: Callable[[], None] = lambda: None) -> None:
         """Fit until the clock, the steps or the loss end it, while the schedule goes from `first` to `last` (0 to 1).
@@ -170,6 +172,8 @@ class Fitting:
             if not self._step(learner, stream, progress):
                 break
             self.seconds = before + clock.elapsed() - began
+            if self.steps == 1:
+                self._warm_up = self.seconds, self.tokens
             beat()
         if self._unread is not None:
             self._read(self._unread)

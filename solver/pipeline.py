@@ -145,7 +145,7 @@ class _Run:
         for name, value in self._planner.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
         if self._fitting.steps and self._planner.chosen < len(self._tasks):
-            note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, the smaller ones"
+            note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, those that cost least"
             self._outcome.notes.append(note)
 
     def keep_steps(self, clock: Clock) -> None:

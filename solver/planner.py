@@ -8,6 +8,7 @@ end the run before a fit is worth more. Without a budget there is one round: all
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from kernels.canvas import Canvas
@@ -24,7 +25,7 @@ VOTE_SHARE = 0.1  # of the time left that the votes of a round may take before t
 LAP_START = 0.75  # where the schedule of further rounds begins, when the first pass through it left time
 WORTH = 0.08  # share of the budget below which a further round is not begun
 MARGIN = 1.15  # on what votes are expected to take
-CHOICES = 2  # of tasks: with a guess at the pace, and once more when it has been measured
+CHOICES = 2  # of tasks: with a guess at the pace, and once more when it has been measured; later ones only add
 AGREED_WEIGHT = 0.25  # how often a task is visited whose votes agree, relative to the others
 PREDICTION = 1 / 3  # what a supervision step costs in prediction, relative to training
 
@@ -107,8 +108,7 @@ class Planner:
             if self._clock.left() < WORTH * self._total:
                 return None
             self._round, self._first, self._through = len(ROUND_ENDS) - 1, LAP_START, True
-        if self._choices < CHOICES:
-            self._choose()
+        self._choose()
         first, last = self._first, ROUND_ENDS[self._round]
         self._round, self._first = self._round + 1, last
         seconds = self._fitting_seconds() * (last - first) / (1 - first)
@@ -185,14 +185,19 @@ class Planner:
         return total
 
     def _choose(self) -> None:
-        """Choose as many tasks as the time allows to fit well, those first that cost least."""
-        self._choices += 1
+        """Choose as many tasks as the time allows to fit well, those first that cost least.
+
+        A machine that was busy when the pace was measured leaves time for more: what is being fitted goes on, and
+        tasks join it.
+        """
+        begun, self._choices = self._chosen if self._choices >= CHOICES else [], self._choices + 1
         affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)  # a part is done
         self._chosen = [False] * len(self._tasks)
         for number in sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n)):
             affordable -= self._cost[number]
             self._chosen[number] = affordable >= 0
         self._chosen[min(range(len(self._tasks)), key=lambda n: (self._cost[n], n))] = True
+        self._chosen = [new or old for new, old in zip_longest(self._chosen, begun, fillvalue=False)]
 
     def _task_tokens(self, task: Task, canvases: CanvasConfig, least_steps: int, depth: float) -> float:
         """What it takes to learn a task and vote on it, in tokens that go through a training step."""

@@ -37,11 +37,19 @@ class World:
     drift: tuple[float, ...] = (1.0,)  # factor on the cost of votes in each round; the last one stays
     agreeing: frozenset[Test] = frozenset()
     known: frozenset[str] = frozenset()  # ids of the tasks that the start knows
+    busy: tuple[float, float] = (0.0, 1.0)  # until when the machine is that many times as slow …
+    free: float = 0.0  # … and until when it is not, at first
     now: float = 0.0
     plans: list[tuple[float, Round]] = field(default_factory=list)  # with the time left when it was made
     weights: list[list[float]] = field(default_factory=list)  # of each round's fit
     fitted: list[float] = field(default_factory=list)  # seconds of each round's fit
     votes: dict[tuple[int, Test], int] = field(default_factory=lambda: defaultdict(int))  # (round, test)
+
+    @property
+    def pace_now(self) -> float:
+        """Seconds a token and step, as things are."""
+        until, factor = self.busy
+        return self.pace * (factor if self.free <= self.now < until else 1.0)
 
     def spend(self, seconds: float, clock: Clock, least: float = 0.0) -> None:
         """Work until it is done or the clock stops it, but for one step of it."""
@@ -68,9 +76,10 @@ class StandInFitting:
     def run(self, clock: Clock, first: float, last: float, beat: Callable[[], None]) -> None:
         began = self._world.now
         while not clock.expired() and not (clock.limit == float("inf") and self.steps >= 5):
-            self.steps, self.tokens, self.pace = self.steps + 1, self.tokens + self.step, self._world.pace
-            self._world.now += self._world.pace * self.step
-            self.seconds += self._world.pace * self.step
+            spent = self._world.pace_now * self.step
+            self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + self.step, self.seconds + spent
+            self.pace = self.seconds / self.tokens
+            self._world.now += spent
             beat()
         self._world.fitted.append(self._world.now - began)
 

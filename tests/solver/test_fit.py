@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from solver import fit
 from solver.budget import Clock
 from solver.fit import Fitting, Knowledge, probe_pace, starting_table
-from solver.learner import Learner
+from solver.learner import Learner, Metrics
 from solver.models.trm import TRMConfig
 from solver.pipeline import fresh_knowledge
 from solver.variants import make_variants
@@ -166,13 +167,35 @@ def test_a_slow_machine_takes_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> 
     assert step_tokens(1e-6, 50, Clock(600)) == 50
 
 
+def test_the_pace_is_that_of_all_steps_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, fitting = [0.0], make(steps=4)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    paces: list[float] = []
+    tokens: list[int] = []
+
+    real, durations = Learner.train_step, iter([8.0, 1.0, 2.0, 3.0])
+
+    def a_step(self: Learner, *given: Any) -> Metrics:
+        now[0] += next(durations)
+        return real(self, *given)
+
+    monkeypatch.setattr(Learner, "train_step", a_step)
+
+    def beat() -> None:
+        paces.append(fitting.pace)
+        tokens.append(fitting.tokens)
+
+    fitting.run(Clock(), beat=beat)
+    later = [count - tokens[0] for count in tokens]
+    assert paces == pytest.approx([8 / tokens[0], 1 / later[1], 3 / later[2], 6 / later[3]])
+
+
 def test_the_pace_is_guessed_before_the_first_step_and_then_measured() -> None:
     fitting = make(steps=5)
     assert math.isnan(fitting.pace)
     fitting.limit_step(Clock(60))
     assert 0 < fitting.pace < 1
     fitting.run(Clock())
-    assert fitting.pace == fitting.seconds / fitting.tokens
     assert fitting.seconds > 0
     assert fitting.tokens > 5
     assert 0 < probe_pace(fresh_knowledge(config().model, 0, CPU).model) < 1

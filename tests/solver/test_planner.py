@@ -127,7 +127,7 @@ def test_tasks_that_are_too_dear_are_left_out_and_the_smallest_kept(monkeypatch:
             voted = {task for (_, (task, _)), votes in world.votes.items() if votes}
             assert voted == {task.id for task, keeps in zip(tasks, kept[budget], strict=True) if keeps}
             chosen = sum(kept[budget])
-            note = f"the time sufficed to fit {chosen} of 3 tasks, the smaller ones"
+            note = f"the time sufficed to fit {chosen} of 3 tasks, those that cost least"
             assert outcome.notes == ([note] if chosen < 3 else [])
     assert kept[1.0] == [False, True, False]  # one at the least
     assert kept[120.0] == [False, True, True]
@@ -143,6 +143,25 @@ def test_the_choice_follows_the_measured_pace(monkeypatch: pytest.MonkeyPatch) -
     simulate(world, tasks, 60, monkeypatch, least_steps=400)
     assert world.weights[0] == [0.0, 1.0]
     assert world.weights[1] == [1.0, 1.0]
+
+
+def test_tasks_left_out_on_a_busy_machine_join_when_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [square_task("dear", 13), square_task("cheap", 3)]
+    world = World(pace=1e-5, tokens=10_000, vote_seconds=1e-5, busy=(10.0, 100.0))
+    outcome = simulate(world, tasks, 60, monkeypatch, least_steps=400)
+    left_out, *later = world.weights[1:]
+    assert left_out == [0.0, 1.0]
+    assert later[-1] == [1.0, 1.0]
+    assert sorted(later) == later, "what was begun is gone on with"
+    assert outcome.notes == []
+
+
+def test_what_is_being_fitted_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is busy from the second round on, whose choice was the last that may leave tasks out."""
+    tasks = [square_task("dear", 13), square_task("cheap", 3)]
+    world = World(pace=1e-4, tokens=1000, vote_seconds=1e-5, busy=(math.inf, 100.0), free=3.0)
+    simulate(world, tasks, 60, monkeypatch, least_steps=400)
+    assert world.weights[1:] == [[1.0, 1.0]] * (len(world.weights) - 1)
 
 
 def test_what_the_start_knows_is_voted_on_before_any_fit_and_even_if_it_is_too_dear(
