@@ -99,7 +99,8 @@ def _parse(document: object, name: str) -> Candidates:
     for task_id, entries in document.items():
         where = f"{name}: task {shown(check_id(task_id, name))}"
         if not isinstance(entries, list) or not entries:
-            raise fault(where, "a list of at least one entry, one per test input", entries)
+            known = "as in a submission, candidates.json or run.json"
+            raise fault(where, f"a list of entries, one per test input, {known}", entries)
         kind = kind or type(entries[0])
         result[task_id] = [_parse_entry(entry, kind, f"{where}: [{index}]") for index, entry in enumerate(entries)]
     return result

@@ -25,7 +25,7 @@ from solver.options import DeviceName, Duration, SolveOptions, WeightsFolder
 from solver.pipeline import fresh_knowledge
 from solver.presets import configured
 from solver.report import write_report
-from solver.result import STOPPED, score_result
+from solver.result import STOPPED, score_result, with_truths
 from solver.resume import Keeper
 from solver.run_file import FILE_NAME, read_run
 from solver.score import LEAK_WARNING, format_per_task, format_table, score
@@ -92,7 +92,8 @@ def solve_command(
     start = start or fresh_knowledge(config.model, seed, where)
     if budget == math.inf and config.fit.mode != "none" and config.fit.steps is None:
         raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
-    keeper = Keeper(out.parent / "journal", tasks, None if options.fit_each else "fitted", start.saw_test_outputs)
+    one = len(config.fit.groups(tasks)) == 1
+    keeper = Keeper(out.parent / "journal", tasks, "fitted" if one else None, start.saw_test_outputs)
     given = (tasks, start, config, out, clock, challenges, seed, pick_precision(where, options.precision), keeper)
     with own_folder(out.parent / "journal", "lock-0"):
         if not resume:
@@ -104,7 +105,8 @@ def solve_command(
         print(f"{unvoted} test outputs have no vote: their attempts are fallbacks{hint}", file=sys.stderr)
     for note in outcome.notes:
         print(note, file=sys.stderr)
-    print(f"{out}: {len(tasks)} tasks, {outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}")
+    took = f"{outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}"
+    print(f"{out}: {len(tasks)} tasks, preset {config.name}, {took}")
     _print_record_score(record)
     return INTERRUPTED if STOPPED in outcome.notes else 0
 
@@ -191,16 +193,22 @@ def check_command(
 
 
 def report_command(
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")], out: Path | None = None
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")],
+    out: Path | None = None,
+    solutions: str | None = None,
 ) -> int:
     """Draw a run as one self-contained HTML page: demonstrations, truth, attempts, votes.
 
     Args:
         run: A run.json, or the folder that holds one.
         out: The page; by default report.html beside the run.
+        solutions: Test outputs that the run did not know, as `score` takes them; run.json stays as it is.
     """
     out = out or (run if run.is_dir() else run.parent) / "report.html"
-    write_report(read_run(run), out)
+    record = read_run(run)
+    if solutions is not None:
+        record = with_truths(record, load_truths(solutions), solutions)
+    write_report(record, out)
     print(out)
     return 0
 
@@ -219,6 +227,8 @@ def demo_command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.
         from_scratch: Fit a fresh model of the preset tiny in its place, for the whole budget, to compare.
     """
     tasks, outcome = demo(out, seed, Clock(budget), from_scratch)
+    for note in outcome.notes:
+        print(note, file=sys.stderr)
     reached, copied = score_result(tasks, outcome.answers(tasks)), score_result(tasks, baseline(tasks))
     assert reached is not None, "the demo's test outputs are known"
     assert copied is not None, "the demo's test outputs are known"

@@ -50,10 +50,10 @@ class Console:
 
     def beat(self, progress: Progress) -> None:
         """Draw how far the run is."""
+        self._bar.n = progress.steps
         if time.monotonic() < self._drawn + REFRESH:
             return
         self._drawn = time.monotonic()
-        self._bar.n = progress.steps
         self._bar.set_postfix_str(", ".join(filter(None, [progress.text(), self._clock.left_text()])))
 
     def voted(self, blocks: Sequence[Block]) -> None:
@@ -63,7 +63,6 @@ class Console:
 
     def round_done(self, votes: Votes, fitting: Fitting) -> None:
         """Put the best known answers into the submission; a full disk must not end the run."""
-        self._bar.n = fitting.steps
         try:
             submission_file.write(self._out, answers_of(self._tasks, votes.ranked()))
         except InputError as error:
@@ -100,7 +99,8 @@ def solve_to_files(
     (out.parent / FILE_NAME).unlink(missing_ok=True)  # the record of another run
     fitted = keeper.knowledge(start) if keeper else None
     working = clock.part(clock.left() - WRITE_RESERVE)
-    console = Console(tasks, out, working, keeper, config.fit.steps, show)
+    steps = None if config.fit.steps is None else config.fit.steps * len(config.fit.groups(tasks))
+    console = Console(tasks, out, working, keeper, steps, show)
     with closing(console), stop_signals(lambda _: working.stop()):
         begun = (fitted or start, config, working, console, seed, autocast)
         outcome = solve(tasks, *begun, votes, resumed=fitted is not None, keep_steps=True)

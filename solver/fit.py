@@ -41,7 +41,7 @@ class FitConfig:
     """How tasks are fitted."""
 
     mode: FitMode = "staged"
-    each: bool = False  # task by task, each from the same start, instead of jointly
+    together: int | None = None  # about so many tasks jointly, each group from the same start; None: all
     steps: int | None = None  # None: as many as the time allows
     augmentations: int = 256  # variants of each task, the identity included
     symmetries: bool = True
@@ -52,8 +52,14 @@ class FitConfig:
     def __post_init__(self) -> None:
         """Raise InputError for counts that make no fit."""
         at_least("fit_steps", self.steps, 0)
+        at_least("together", self.together, 1)
         at_least("augmentations", self.augmentations, 1)
         at_least("step_tokens", self.step_tokens, 1)
+
+    def groups(self, tasks: Sequence[Task]) -> list[Sequence[Task]]:
+        """The tasks that are fitted jointly, in groups of nearly the same size; neighbours, often akin, part."""
+        count = 1 if self.together is None else max(1, round(len(tasks) / self.together))
+        return [tasks[first::count] for first in range(count)]
 
 
 @dataclass

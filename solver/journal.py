@@ -89,7 +89,7 @@ class JournalReader:
             if document["of"] != digest or not (_is_below(index, tests) and _is_below(number, MOST_ROUNDS)):
                 return None
             candidates = [_candidate(*item) for item in document["candidates"]]
-        except (ValueError, TypeError, KeyError):  # InputError is a ValueError
+        except (InputError, ValueError, TypeError, KeyError):
             return None
         self.leaks |= document.get("leaks") is True
         return Block((task_id, index), number, candidates)

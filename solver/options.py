@@ -55,10 +55,11 @@ class SolveOptions:
     were trained on, or the preset's."""
     fit_mode: FitMode | None = None
     """What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing."""
-    fit_each: bool = False
-    """Fit task by task, each from the same start, instead of jointly."""
+    fit_together: int | None = None
+    """Fit about so many tasks jointly, each group from the same start; 1: task by task; without it mini fits groups of
+    20, the other presets all tasks together."""
     fit_steps: int | None = None
-    """Fitting steps; without them the budget decides."""
+    """Fitting steps of each group; without them the budget decides."""
     least_steps: int | None = None
     """When time is short, tasks that would get fewer fitting steps a pair are left to the fallbacks."""
     supervision_steps: int | None = None
@@ -76,6 +77,7 @@ class SolveOptions:
         """Raise InputError for a number that makes no run."""
         at_least("seed", self.seed, 0)
         at_least("least_steps", self.least_steps, 0)
+        at_least("fit_together", self.fit_together, 1)
         at_least("fit_steps", self.fit_steps, 0)
         at_least("augmentations", self.augmentations, 1)
         at_least("supervision_steps", self.supervision_steps, 1)

@@ -40,7 +40,7 @@ class Progress(NamedTuple):
     """How far a run is, for whoever watches it."""
 
     round: int
-    steps: int  # of fitting
+    steps: int  # of fitting, of all groups
     loss: float  # a slot, nan before the first reading
     exact: float  # share of the demonstrations in work that are wholly right, lately
     votes: int
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
     def text(self) -> str:
         """In a few words."""
         fit = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, exact {self.exact:.1%}; "
-        return f"{fit}{self.votes} votes, {self.agreed} of {self.tests} outputs agree"
+        return f"{fit}{self.votes} votes, agreed on {self.agreed} of {self.tests} outputs"
 
 
 class Watcher(Protocol):
@@ -87,7 +87,7 @@ def solve(
     outcome = Outcome(Votes(tasks) if votes is None else votes)
     if start.saw_test_outputs:
         outcome.notes.append(LEAK_WARNING)
-    groups = [[task] for task in tasks] if config.fit.each else [tasks]
+    groups = sorted(config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
     for number, group in enumerate(groups):
         mine = clock.share(1 / (len(groups) - number))
         working = mine.part(max((1 - STEPS_SHARE) * mine.left(), mine.left() - STEPS_SECONDS)) if keep_steps else mine
@@ -118,7 +118,8 @@ class _Run:
         self._fitting = Fitting(tasks, start, config.fit, config.canvases, seed, autocast)
         self._fitting.limit_step(clock)
         self._round = self._votes.rounds(self._tests) if resumed else 0  # a fresh fit's votes weigh as any fresh fit's
-        self._agreed = 0  # test inputs
+        self._agreement = self._votes.agreement
+        self._steps_before = outcome.fit_steps  # of other groups
         self._predictor: Predictor | None = None  # of the last votes
         wanted = max(len(variants) for variants in self._fitting.variants)
         most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
@@ -194,10 +195,12 @@ class _Run:
         ]
         for block in blocks:
             self._votes.add(block)
-        self._agreed = sum(self._votes.agreed(test) for test in self._tests)
+        self._agreement = self._votes.agreement
         if blocks:  # every prediction may have been an empty grid
             self._watcher.voted(blocks)
 
     def _beat(self) -> None:
-        fitting, counts = self._fitting, (self._votes.total, self._agreed, len(self._tests))
-        self._watcher.beat(Progress(self._round, fitting.steps, fitting.loss, fitting.exact, *counts))
+        fitting, counts = self._fitting, (self._votes.total, *self._agreement)
+        self._watcher.beat(
+            Progress(self._round, self._steps_before + fitting.steps, fitting.loss, fitting.exact, *counts)
+        )

@@ -77,7 +77,8 @@ def mini() -> SolveConfig:
         row_lr=1e-3,
     )
     base = tiny()
-    fit, predict = replace(base.fit, augmentations=256, learner=learner), replace(base.predict, augmentations=64)
+    fit = replace(base.fit, together=20, augmentations=256, learner=learner)
+    predict = replace(base.predict, augmentations=64)
     return replace(base, name="mini", model=small_model(128), fit=fit, predict=predict)
 
 
@@ -88,12 +89,17 @@ def configured(options: SolveOptions, start: Knowledge | None = None) -> SolveCo
     """The preset with the settings that are given, for trained weights or a fresh model. Raises InputError."""
     suits = "tiny" if start is None else "published" if start.model.config.embedding == "variant" else "mini"
     preset = PRESETS[suits if options.preset == "auto" else options.preset]()
-    fit = _given(mode=options.fit_mode, steps=options.fit_steps, augmentations=options.augmentations)
+    fit = _given(
+        mode=options.fit_mode,
+        together=options.fit_together,
+        steps=options.fit_steps,
+        augmentations=options.augmentations,
+    )
     predict = _given(supervision_steps=options.supervision_steps, augmentations=options.augmentations)
     return replace(
         preset,
         decoder=options.decoder,
-        fit=replace(preset.fit, each=options.fit_each, **fit),
+        fit=replace(preset.fit, **fit),
         predict=replace(preset.predict, early_stop=options.early_stop, **predict),
         canvases=replace(preset.canvases, **_given(mode=options.canvas or (start and start.canvas_mode))),
         **_given(least_steps=options.least_steps),

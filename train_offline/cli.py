@@ -100,13 +100,15 @@ def command(
         )
         trainer = Trainer(config, problem, options, where, ranks, pick_precision(where, precision))
         if ranks.rank == 0:
-            _introduce(config, problem, trainer, where, ranks)
+            _introduce(config, problem, trainer, where, ranks, resume)
         return _tell(trainer, trainer.run(), out, ranks)
     finally:
         leave_ranks()
 
 
-def _introduce(config: TrainConfig, problem: Problem, trainer: Trainer, device: torch.device, ranks: Ranks) -> None:
+def _introduce(
+    config: TrainConfig, problem: Problem, trainer: Trainer, device: torch.device, ranks: Ranks, resume: bool
+) -> None:
     """Say what is about to happen, and what it will take."""
     stream = problem.stream
     slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
@@ -115,6 +117,8 @@ def _introduce(config: TrainConfig, problem: Problem, trainer: Trainer, device: 
     print("", *lines(cost, trainer.gflops, str(device), ranks.count), sep="\n  ")
     if trainer.progress.step:
         print(f"going on from step {trainer.progress.step}")
+    elif resume:
+        print("no checkpoint to go on from: starting anew")
 
 
 def _tell(trainer: Trainer, ending: Ending, out: Path, ranks: Ranks) -> int:

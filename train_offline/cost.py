@@ -246,7 +246,7 @@ def _card_line(work: Work, card: Device, ranks: int) -> str:
     time = _seconds(work, ranks * card.peak * SHARE_OF_PEAK)
     needed = work.rank_bytes(ranks, entry_bytes=2)  # all these cards compute products in 2 bytes
     line = (
-        f"about {time} on {_times(ranks)}{card.name}: "
+        f"about {time} of arithmetic on {_times(ranks)}{card.name}: "
         f"{_si(card.peak, 'FLOP/s')} {card.precision} at its peak, {SHARE_OF_PEAK:.0%} of it assumed"
     )
     if needed > card.memory:

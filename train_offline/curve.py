@@ -25,7 +25,7 @@ def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"
     try:
         from matplotlib.figure import Figure  # here, since the package is optional
     except ImportError:
-        raise InputError("curve: expected the package matplotlib, got none: pip install 'arc-trm[train]'") from None
+        raise InputError("curve: expected the package matplotlib, got none: pip install matplotlib") from None
     if not runs:
         raise InputError("curve: expected the folder of a run, got none")
     lines = {run: read_metrics(run) for run in runs}

@@ -126,8 +126,6 @@ def load_training(folder: Path, learner: Learner, stream: Stream, progress: Prog
     counts = _counts(folder / COUNTS)
     try:
         return _restored(folder, counts, learner, stream, progress, config)
-    except InputError:
-        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         hint = "remove the folder to go on from the one before, or start in another --out"
         raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error

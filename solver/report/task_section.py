@@ -88,8 +88,8 @@ def _candidates(test: Run, name: str, cell: float, album: Album) -> str:
         picture = album.draw(candidate["grid"], f"{name}, candidate {index}", cell * 0.6, like)
         figures.append(_figure(picture, *words))
     if not figures:
-        return ""
-    summary = f"Candidates: {len(figures)} of {len(candidates)}, {total} votes in total"
+        return "<p>No votes: both attempts are fallbacks.</p>"
+    summary = f"The {len(figures)} candidates with the most votes, of {total} votes"
     return f'<details open><summary>{summary}</summary><div class="row">{"".join(figures)}</div></details>'
 
 

@@ -54,12 +54,34 @@ def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str])
     assert (files / "r2.html").exists()
 
 
+def test_a_report_takes_the_solutions_that_the_run_did_not_know(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solutions, page = str(files / "solutions.json"), files / "report.html"
+    assert solve(files, "--solutions", solutions) == 0
+    whole = json.loads((files / "run.json").read_text())
+    assert main(["report", str(files)]) == 0
+    expected = page.read_text()
+    bare = {**whole, "score": None, "baseline": None}
+    bare["tasks"] = [{**task, "test": [{**test, "truth": None} for test in task["test"]]} for task in bare["tasks"]]
+    (files / "run.json").write_text(json.dumps(bare))
+    assert main(["report", str(files)]) == 0
+    assert page.read_text() != expected
+    assert main(["report", str(files), "--solutions", solutions]) == 0
+    assert page.read_text() == expected
+    assert json.loads((files / "run.json").read_text()) == bare
+    capsys.readouterr()
+    (files / "other.json").write_text(json.dumps({MIRROR.id: [[[1]]]}))
+    assert main(["report", str(files), "--solutions", str(files / "other.json")]) == 1
+    assert f"{files / 'other.json'}: task '{MIRROR.id}': expected 2 output grid(s)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--budget", "2s"],
-        ["--fit-each"],
-        ["--no-fit-each", "--fit-mode", "none"],
+        ["--fit-together", "1"],
+        ["--fit-together", "2", "--fit-mode", "none"],
         ["--fit-mode", "embeddings"],
         ["--fit-mode", "staged"],
         ["--fit-mode", "full"],

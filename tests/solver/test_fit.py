@@ -207,3 +207,23 @@ def test_fresh_trunks_start_from_zero_rows() -> None:
     assert table.shape == (6, 16)
     assert not table.any()
     assert [of_task.tolist() for of_task in rows] == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("count", "together", "sizes"),
+    [
+        (57, None, [57]),
+        (57, 20, [19, 19, 19]),
+        (25, 20, [25]),
+        (31, 20, [16, 15]),
+        (3, 20, [3]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_groups_are_of_nearly_one_size_and_hold_every_task_once(
+    count: int, together: int | None, sizes: list[int]
+) -> None:
+    tasks = [replace(TALL, id=str(number)) for number in range(count)]
+    groups = replace(config().fit, together=together).groups(tasks)
+    assert [len(group) for group in groups] == sizes
+    assert sorted(task.id for group in groups for task in group) == sorted(task.id for task in tasks)

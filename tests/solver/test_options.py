@@ -28,7 +28,7 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("fit_mode", "embeddings", {"fit.mode"}),
     ("fit_mode", "staged", {"fit.mode"}),
     ("fit_mode", "none", {"fit.mode"}),
-    ("fit_each", True, {"fit.each"}),
+    ("fit_together", 3, {"fit.together"}),
     ("fit_steps", 7, {"fit.steps"}),
     ("fit_steps", 0, {"fit.steps"}),
     ("least_steps", 0, {"least_steps"}),
@@ -40,7 +40,6 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
 SAME: list[tuple[str, Any]] = [  # named, but as in the preset
     ("canvas", "tight"),
     ("fit_mode", "full"),
-    ("fit_each", False),
     ("early_stop", True),
     ("decoder", "robust"),
     ("seed", 5),  # not of the configuration: the run is given it
@@ -141,6 +140,7 @@ def test_options_reach_another_process_as_they_are(values: dict[str, Any]) -> No
     [
         {"seed": -1},
         {"fit_steps": -1},
+        {"fit_together": 0},
         {"augmentations": 0},
         {"supervision_steps": 0},
         {"least_steps": -1},

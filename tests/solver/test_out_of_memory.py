@@ -185,7 +185,7 @@ def test_a_run_without_memory_leaves_a_valid_submission(
 
 
 def run(folder: Path, clock: Clock, each: bool = False) -> tuple[Outcome, dict[str, Any]]:
-    settings = config(each=each)
+    settings = config(together=1 if each else None)
     start = fresh_knowledge(settings.model, 0, CPU)
     return solve_to_files(TASKS, start, settings, folder / "submission.json", clock, "hand-made", show=False)
 

@@ -12,8 +12,9 @@ import torch
 
 from solver import pipeline, planner, submission_file
 from solver.budget import Clock
-from solver.candidates import baseline
+from solver.candidates import Candidate, baseline
 from solver.console import solve_to_files
+from solver.errors import InputError
 from solver.fit import Fitting
 from solver.pipeline import fresh_knowledge, solve
 from solver.planner import ROUND_VOTES
@@ -23,8 +24,9 @@ from solver.run_file import read_run
 from solver.score import LEAK_WARNING
 from solver.submission_file import expected_counts
 from solver.tasks import Pair, Task, without_test_outputs
-from solver.votes import Votes
-from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config
+from solver.votes import Block, Votes
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, grid
+from tests.solver.simulated import tick
 
 CPU = torch.device("cpu")
 
@@ -42,7 +44,7 @@ def watched(watcher: Watching, clock: Clock, votes: int = 8, **fit: Any) -> Outc
 
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_answers_every_test_input(tmp_path: Path, each: bool) -> None:
-    outcome = run(tmp_path / "out" / "submission.json", each=each)
+    outcome = run(tmp_path / "out" / "submission.json", together=1 if each else None)
     answers = submission_file.read(tmp_path / "out" / "submission.json", expected_counts(TASKS))
     for task in TASKS:
         for (first, second), kept in zip(answers[task.id], outcome.answers(TASKS)[task.id], strict=True):
@@ -56,7 +58,7 @@ def test_a_run_answers_every_test_input(tmp_path: Path, each: bool) -> None:
 @pytest.mark.parametrize("each", [False, True])
 def test_the_same_seed_gives_the_same_submission(tmp_path: Path, each: bool) -> None:
     for name in ("a", "b"):
-        run(tmp_path / name, each=each)
+        run(tmp_path / name, together=1 if each else None)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -81,7 +83,8 @@ def test_every_round_leaves_its_votes_in_the_submission(tmp_path: Path, monkeypa
         real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Fitting, "run", look_first)
-    run(out, seconds=3, steps=None)
+    tick(monkeypatch)
+    run(out, seconds=10, steps=None)
     first = seen[0]["mirror"][0][0].tolist()
     assert first == baseline(TASKS)["mirror"][0][0].tolist()
     assert len(seen) >= 4
@@ -102,7 +105,7 @@ def test_a_budget_of_nothing_still_leaves_the_fallbacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("each", [False, True])
 def test_a_budget_is_kept(tmp_path: Path, each: bool) -> None:
     clock = Clock(3.0)
-    run(tmp_path / "s", clock=clock, steps=10**9, each=each)
+    run(tmp_path / "s", clock=clock, steps=10**9, together=1 if each else None)
     assert 1.5 < clock.elapsed() < 4.0
 
 
@@ -155,7 +158,7 @@ def test_a_stopped_clock_ends_the_run_with_the_step_in_work(each: bool, budget: 
         clock.stop()
 
     watcher.beat = stop  # type: ignore[method-assign]
-    watched(watcher, clock, steps=None if budget == 60 else 10**6, each=each)
+    watched(watcher, clock, steps=None if budget == 60 else 10**6, together=1 if each else None)
     assert len(watcher.beats) == 1
 
 
@@ -166,6 +169,24 @@ def test_a_run_that_is_stopped_before_its_first_round_leaves_the_fallbacks(tmp_p
     submission_file.check(tmp_path / "submission.json", expected_counts(TASKS))
 
 
+def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real = Fitting.run
+
+    def see(self: Fitting, *given: Any) -> None:
+        order.append(self._tasks[0].id)
+        real(self, *given)
+
+    monkeypatch.setattr(Fitting, "run", see)
+    settings, votes, watcher = config(together=1), Votes(TASKS), Watching()
+    votes.add(Block((TASKS[0].id, 0), 0, [Candidate(grid("12"), 3, 0.5)]))
+    start = fresh_knowledge(settings.model, 0, CPU)
+    solve(TASKS, start, settings, Clock(), watcher, votes=votes)
+    assert order == [TASKS[1].id, TASKS[0].id]
+    assert watcher.beats[-1].steps == 6
+    assert {beat.tests for beat in watcher.beats} == {3}
+
+
 def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the start, also where another task, fitted before on its own, has votes already."""
 
@@ -173,7 +194,7 @@ def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.Monk
         self.failed = self._tasks[0] == without_test_outputs(TALL)
 
     monkeypatch.setattr(Fitting, "run", fail)
-    votes = watched(Watching(), Clock(), each=True).votes.ranked()
+    votes = watched(Watching(), Clock(), together=1).votes.ranked()
     assert votes[MIRROR.id][0]
     assert votes[TALL.id][0]
 
@@ -213,7 +234,7 @@ def test_a_failed_write_leaves_the_last_submission(
         real(*paths)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "replace", sometimes)
-    with pytest.raises(ValueError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         run(out)
     assert caplog.text.count("the submission of the round before stays") == 1
     submission_file.check(out, expected_counts(TASKS))

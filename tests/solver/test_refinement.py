@@ -1,6 +1,5 @@
 """Answers after each supervision step: those that prediction gives, never at the cost of the votes or the deadline."""
 
-import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from solver.predict import Predictor
 from solver.refinement import record_steps
 from solver.run_file import read_run
 from tests.solver.samples import MIRROR, TASKS, Watching, config, grid
+from tests.solver.simulated import tick
 from tests.solver.test_predict import Oracle, make_predictor
 
 ALL = {0, 1, 2}
@@ -120,7 +120,7 @@ def test_a_halting_probability_that_is_no_number_is_not_kept() -> None:
 
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
-    settings = config(steps=25, each=each)
+    settings = config(steps=25, together=1 if each else None)
     start = fresh_knowledge(settings.model, 0, CPU)
     given = (settings, tmp_path / "submission.json", Clock(), "hand-made")
     outcome, record = solve_to_files(TASKS, start, *given, show=False)
@@ -134,10 +134,8 @@ def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_under_a_budget_keeps_time_for_it(each: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever it is looked at, the clock goes on by a hundredth of a second."""
-    looks = itertools.count()
-    monkeypatch.setattr("time.monotonic", lambda: next(looks) / 100)
-    settings, clock = config(steps=None, each=each), Clock(20.0)
+    tick(monkeypatch)
+    settings, clock = config(steps=None, together=1 if each else None), Clock(20.0)
     start = fresh_knowledge(settings.model, 0, CPU)
     outcome = solve(TASKS, start, settings, clock, Watching(), keep_steps=True)
     assert outcome.steps

@@ -110,11 +110,14 @@ def test_attempts_are_called_right_or_wrong_and_how(tmp_path: Path) -> None:
 def test_only_the_top_candidates_are_drawn(tmp_path: Path) -> None:
     many = [candidate([[n % 10]], 100 - n) for n in range(30)]
     text = Page(html_of(changed(("tasks", 0, "test", 0, "candidates"), many), tmp_path)).text
-    assert "Candidates: 8 of 30, 100 votes in total" in text
+    assert "The 8 candidates with the most votes, of 100 votes" in text
     assert "93 of 100 votes" in text
     assert "92 of 100 votes" not in text
     none = changed(("tasks",), [RUN["tasks"][0] | {"test": [result(TRUTH, NEAR) | {"candidates": [], "votes": 0}]}])
-    assert "Candidates" not in Page(html_of(none, tmp_path)).text
+    unvoted = Page(html_of(none, tmp_path)).text
+    assert "candidates with the most votes" not in unvoted
+    assert "No votes: both attempts are fallbacks." in unvoted
+    assert "fallbacks" not in text
 
 
 def test_the_answer_over_supervision_steps_is_told_in_words_too(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ STOPPED = "stopped before its time"
 
 def run(folder: Path, clock: Clock | None = None, tasks: list[Task] = TASKS, **fit: Any) -> Outcome:
     settings = config(**fit)
-    name = None if settings.fit.each else "fitted"
+    name = "fitted" if len(settings.fit.groups(tasks)) == 1 else None
     start, keeper = fresh_knowledge(settings.model, 0, CPU), Keeper(folder / "journal", tasks, name)
     files = (folder / "submission.json", clock or Clock(), "hand-made", 0, None, keeper)
     return solve_to_files(tasks, start, settings, *files, show=False)[0]
@@ -168,7 +168,7 @@ def test_tasks_that_are_fitted_on_their_own_resume_on_their_own(tmp_path: Path, 
         return real(tasks, start, *rest)
 
     monkeypatch.setattr(pipeline, "Fitting", see)
-    run(tmp_path, each=True)
+    run(tmp_path, together=1)
     assert all(names <= {task_id} for task_id, names in starts)
 
 

@@ -39,7 +39,7 @@ def test_the_budget_decides_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(config, predict=replace(config.predict, supervision_steps=1))
     together = mini_arc.measure(config, tasks, 3e-4, seed=0)  # 3 s at 100 GFLOP/s
     assert together.steps == 6
-    apart = mini_arc.measure(replace(config, fit=replace(config.fit, each=True)), tasks, 3e-4, seed=0)
+    apart = mini_arc.measure(replace(config, fit=replace(config.fit, together=1)), tasks, 3e-4, seed=0)
     assert apart.steps == 2 * 3
     for result in (together, apart):
         assert 0 <= result.canonical <= 1

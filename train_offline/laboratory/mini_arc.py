@@ -67,11 +67,11 @@ def measure(
 ) -> Result:
     """Fit a recipe for `budget` GEMM-PFLOP of CPU time and score it; from scratch without a `start`.
 
-    Task by task (`fit.each`), every task gets an equal part of the budget. Loss, exact rate and the held-out figures
-    are means over tasks then, counts of steps and seconds sums.
+    Tasks that are not fitted together have equal parts of the budget. Loss, exact rate and the held-out figures are
+    means over the groups then, counts of steps and seconds sums.
     """
     start = start or fresh_knowledge(config.model, seed, torch.device("cpu"))
-    groups = [[task] for task in tasks] if config.fit.each else [list(tasks)]
+    groups = config.fit.groups(tasks)
     seconds = budget * 1e6 / gemm_gflops(clock=time.process_time) / len(groups)
     results = [_measure(config, group, seconds, seed, start) for group in groups]
     outputs = [sum(len(task.test) for task in group) for group in groups]
@@ -79,7 +79,7 @@ def measure(
     return Result(sum(steps), sum(spent), *(float(np.average(column, weights=outputs)) for column in columns))
 
 
-def _measure(config: SolveConfig, tasks: list[Task], seconds: float, seed: int, start: Knowledge) -> Result:
+def _measure(config: SolveConfig, tasks: Sequence[Task], seconds: float, seed: int, start: Knowledge) -> Result:
     steps = max(1, int(seconds / _pace(config, tasks, seed, start)))
     fitting = Fitting(tasks, start, replace(config.fit, steps=steps), config.canvases, seed)
     began = time.process_time()
@@ -92,7 +92,7 @@ def _measure(config: SolveConfig, tasks: list[Task], seconds: float, seed: int, 
     return Result(steps, spent, fitting.loss, fitting.exact, *counted, *_held_out(fitted, tasks, config, seed))
 
 
-def _pace(config: SolveConfig, tasks: list[Task], seed: int, start: Knowledge) -> float:
+def _pace(config: SolveConfig, tasks: Sequence[Task], seed: int, start: Knowledge) -> float:
     """CPU seconds a step, from a few steps of a fit that is thrown away."""
     fitting = Fitting(tasks, start, replace(config.fit, steps=PROBE_STEPS), config.canvases, seed)
     marks: list[float] = []

@@ -77,7 +77,7 @@ ARMS: dict[str, Change] = {
     "muon": _learner(trunk_optimizer="muon"),
     "mamba2-hybrid": _model(mixer="mamba2_hybrid"),
     "width-128": lambda config: replace(config, model=small_model(128)),
-    "task-by-task": _fit(each=True),
+    "task-by-task": _fit(together=1),
     "supervision-2+muon": _learner(supervision_steps=2, trunk_optimizer="muon"),
     "supervision-2+n-1": _all(_learner(supervision_steps=2), _model(latent_updates=1)),
     "supervision-2+n-1+muon": _all(_learner(supervision_steps=2, trunk_optimizer="muon"), _model(latent_updates=1)),

@@ -68,7 +68,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise InputError("analyze: expected the package matplotlib, got none: pip install 'arc-trm[train]'") from None
+        raise InputError("analyze: expected the package matplotlib, got none: pip install matplotlib") from None
 
 
 def heading(name: str, options: AnalysisOptions, subject: Subject) -> dict[str, Any]:

@@ -133,7 +133,9 @@ def open_subject(options: AnalysisOptions) -> Subject:
     device, given = pick_device(options.device), _tasks(options)
     answered = [replace(task, test=kept) for task in given if (kept := tuple(p for p in task.test if _known(p.output)))]
     if not answered:
-        raise InputError(f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: --solutions")
+        raise InputError(
+            f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: give --solutions"
+        )
     knowledge = _knowledge(options, device)
     if options.fit_steps:
         knowledge = _fitted(knowledge, answered, options)
