@@ -15,7 +15,7 @@ from solver import candidates_file, submission_file
 from solver.budget import Clock, format_duration
 from solver.candidates import baseline
 from solver.checkpoint import load_arc_knowledge
-from solver.checks import at_least
+from solver.checks import at_least, shown
 from solver.console import solve_to_files
 from solver.demo import demo
 from solver.device import pick_device, pick_precision
@@ -253,6 +253,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, place in ELSEWHERE.items():
             module, _, function = place.partition(":")
             commands[name] = getattr(importlib.import_module(module), function)
+        word = next(iter(sys.argv[1:] if arguments is None else arguments), "--help")
+        if word not in commands and not word.startswith("-"):
+            print(f"error: expected a command ({', '.join(commands)}), got {shown(word)}", file=sys.stderr)
+            return 2
         return tyro.extras.subcommand_cli_from_dict(
             commands, prog="arc-trm", description=__doc__, args=arguments, sort_subcommands=False
         )

@@ -49,7 +49,8 @@ class SolveOptions:
     """Settings to start from; the options below change single ones. auto: tiny without weights, published for weights
     with an embedding of each variant, as published ones have, mini for others."""
     augmentations: int | None = None
-    """How many variants of each task are fitted and then vote; without it mini fits 256, of which 64 vote."""
+    """How many variants of each task are fitted and then vote; without it mini fits 256, of which 64 vote
+    at most in a round."""
     canvas: CanvasMode | None = None
     """full is 30x30 as published; tight computes only the smallest canvas that holds the grids; None: what the weights
     were trained on, or the preset's."""

@@ -179,7 +179,6 @@ def test_score_refuses_what_kaggle_would(files: Path, capsys: pytest.CaptureFixt
         (["solve"], 2),
         (["solve", "x", "--budget", "soon"], 2),
         (["solve", "x", "--seed", "one"], 2),
-        (["dance"], 2),
         ([], 2),
     ],
 )
@@ -237,6 +236,19 @@ def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pyt
     monkeypatch.setattr(presets, "PRESETS", {"tiny": lambda: config(steps=None)})
     assert main(["solve", str(files / "challenges.json"), "--out", str(files / "s.json")]) == 1
     assert "--budget or --fit-steps" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_told_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dance"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in ("demo, solve", "merge", "got 'dance'"))
+
+
+def test_our_own_refusals_of_settings_are_one_line_without_the_parsers_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "tiny", "--out", str(tmp_path / "run"), "--learner.lr", "-1"]) == 1
+    assert capsys.readouterr().err == "error: learner.lr: expected 0 or more, got -1\n"
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
