@@ -80,6 +80,7 @@ def solve(
 ) -> Outcome:
     """Fit and vote in rounds until the work or the clock is at its end.
 
+    Groups of tasks that are fitted together come one after the other, those first that have fewest rounds of votes.
     A restarted run brings the `votes` that it has; `resumed` says that `start` is what its last round had fitted.
     `keep_steps`: whether to record the answers after every supervision step, in a little time that is kept for it.
     """
@@ -87,6 +88,7 @@ def solve(
     outcome = Outcome(Votes(tasks) if votes is None else votes)
     if start.saw_test_outputs:
         outcome.notes.append(LEAK_WARNING)
+    left_out = 0
     groups = sorted(config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
     for number, group in enumerate(groups):
         mine = clock.share(1 / (len(groups) - number))
@@ -95,6 +97,10 @@ def solve(
         run.rounds()
         if keep_steps:
             run.keep_steps(mine)
+        left_out += run.left_out
+    if left_out:
+        fitted = f"{len(tasks) - left_out} of {len(tasks)}"
+        outcome.notes.append(f"the time sufficed to fit {fitted} tasks, those that cost least")
     return outcome
 
 
@@ -145,9 +151,11 @@ class _Run:
         self._outcome.curve.extend(self._fitting.curve, *earlier)
         for name, value in self._planner.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
-        if self._fitting.steps and self._planner.chosen < len(self._tasks):
-            note = f"the time sufficed to fit {self._planner.chosen} of {len(self._tasks)} tasks, those that cost least"
-            self._outcome.notes.append(note)
+
+    @property
+    def left_out(self) -> int:
+        """How many tasks there was no time to fit."""
+        return len(self._tasks) - self._planner.chosen if self._fitting.steps else 0
 
     def keep_steps(self, clock: Clock) -> None:
         """Record how the answers settled under the last fit, for the report, if `clock` allows."""
