@@ -8,7 +8,6 @@ end the run before a fit is worth more. Without a budget there is one round: all
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import NamedTuple
 
 from kernels.canvas import Canvas
@@ -190,14 +189,15 @@ class Planner:
         A machine that was busy when the pace was measured leaves time for more: what is being fitted goes on, and
         tasks join it.
         """
-        begun, self._choices = self._chosen if self._choices >= CHOICES else [], self._choices + 1
+        begun = self._chosen if self._choices >= CHOICES else [False] * len(self._tasks)
+        self._choices += 1
         affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)  # a part is done
         self._chosen = [False] * len(self._tasks)
         for number in sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n)):
             affordable -= self._cost[number]
             self._chosen[number] = affordable >= 0
         self._chosen[min(range(len(self._tasks)), key=lambda n: (self._cost[n], n))] = True
-        self._chosen = [new or old for new, old in zip_longest(self._chosen, begun, fillvalue=False)]
+        self._chosen = [new or old for new, old in zip(self._chosen, begun, strict=True)]
 
     def _task_tokens(self, task: Task, canvases: CanvasConfig, least_steps: int, depth: float) -> float:
         """What it takes to learn a task and vote on it, in tokens that go through a training step."""
