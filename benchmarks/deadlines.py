@@ -20,6 +20,7 @@ import orjson
 from benchmarks.cli import format_rows
 from solver import submission_file
 from solver.budget import format_duration
+from solver.checks import at_least, within
 from solver.options import Duration
 from solver.run_file import read_run
 from solver.sources import load_tasks
@@ -49,6 +50,8 @@ def command(
         seed: Of the budgets.
         options: More options for `submission.batch`, after --options.
     """
+    at_least("runs", runs, 1)
+    within("least", least, 1.0, most)
     chance = random.Random(seed)
     budgets = [math.exp(chance.uniform(math.log(least), math.log(most))) for _ in range(runs)]
     rows = []

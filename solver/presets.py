@@ -67,8 +67,8 @@ def tiny() -> SolveConfig:
 def mini() -> SolveConfig:
     """Small grids on a laptop CPU, from the weights that ship: gentler steps, many more variants, groups of tasks.
 
-    Weights that know something learn a dozen variants by heart within minutes, and solve twice as many unseen tasks in
-    groups as all together (LOG.md). All variants are fitted, some vote.
+    Weights that know something learn a dozen variants by heart within minutes, and solve more unseen tasks in groups
+    than all together (LOG.md). All variants are fitted, some vote.
     """
     learner = replace(
         small_learner(),
