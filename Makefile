@@ -15,7 +15,7 @@ test: $(READY)
 
 # The report's page in headless Chromium; fails where there is none.
 browser-test: $(READY)
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/test_report_in_browser.py
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/report/test_report_in_browser.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ notebooks: $(READY)
 # A package that brings everything, and its notebook run on small tasks in a fresh environment without network.
 package-check: $(READY)
 	$(BIN)/arc-trm package --out build/package --image bare
-	$(BIN)/python -m submission.check_package build/package --challenges tests/submission/tiny_challenges.json \
+	$(BIN)/python -m submission.package.check build/package --challenges tests/submission/tiny_challenges.json \
 		--solutions tests/submission/tiny_solutions.json --budget 2m --rehearsal-budget 2m \
 		--options="--fit-steps 4 --augmentations 4 --supervision-steps 4"
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from kernels import canvas, canvas_numba, canvas_torch
-from kernels.canvas import IGNORE, MAX_SIDE, PackedGrids, pack
-from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
-from solver.gemm import Yardstick
+from kernels.canvas import IGNORE, PackedGrids, pack
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
+from kernels.yardstick import Yardstick
 
 GRIDS = 256
 PAIRS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # a call; enough that a call's overhead does not show

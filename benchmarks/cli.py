@@ -7,7 +7,7 @@ import orjson
 import tyro
 
 from benchmarks import augment, learner, tally
-from solver.gemm import Yardstick
+from kernels.yardstick import Yardstick
 
 BENCHES = {
     "train": partial(learner.rows, "train"),

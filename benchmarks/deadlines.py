@@ -18,13 +18,13 @@ from typing import Any
 import orjson
 
 from benchmarks.cli import format_rows
-from solver import submission_file
-from solver.budget import format_duration
-from solver.checks import at_least, within
-from solver.options import Duration
-from solver.run_file import read_run
-from solver.sources import load_tasks
-from solver.tasks import to_challenge
+from solver.answers import submission_json
+from solver.answers.run_json import read_run
+from solver.common.checks import at_least, within
+from solver.common.clock import format_duration
+from solver.settings.options import Duration
+from solver.tasks.load import load_tasks
+from solver.tasks.task import to_challenge
 from submission.logs import run_command
 
 LOOK = 0.25  # seconds between looks at the memory
@@ -60,7 +60,7 @@ def command(
         source = folder / "challenges.json"
         given = load_tasks(challenges)[:tasks]
         source.write_bytes(orjson.dumps({task.id: to_challenge(task) for task in given}))
-        counts = submission_file.expected_counts(given)
+        counts = submission_json.expected_counts(given)
         for budget in budgets:
             rows.append(measure(budget, source, counts, folder / "out", options))
             print(format_rows(rows[-1:]), file=sys.stderr, flush=True)
@@ -83,7 +83,7 @@ def measure(budget: float, source: Path, counts: dict[str, int], out: Path, opti
             time.sleep(LOOK)
     took = time.monotonic() - began
     folder = out / source.stem
-    submission_file.check(folder / submission_file.FILE_NAME, counts)
+    submission_json.check(folder / submission_json.FILE_NAME, counts)
     record = read_run(folder)
     tests = [test for task in record["tasks"] for test in task["test"]]
     return {

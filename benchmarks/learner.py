@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from kernels.canvas import MAX_SIDE, Canvas
-from kernels.symmetry import COLOURS
-from solver.batches import PairStream, TaskExamples
-from solver.budget import Clock
-from solver.canvases import CanvasConfig, fit_canvas, predict_canvas
-from solver.gemm import Yardstick
-from solver.learner import Learner, LearnerConfig
-from solver.models.trm import TRM, Condition, TRMConfig
-from solver.predict import PredictConfig, refine
-from solver.sources import load_tasks
-from solver.tasks import Task
-from solver.variants import make_variants
+from kernels.canvas import Canvas
+from kernels.symmetry import COLOURS, MAX_SIDE
+from kernels.yardstick import Yardstick
+from solver.common.clock import Clock
+from solver.learning.learner import Learner
+from solver.model.trm import TRM, Condition
+from solver.predict import refine
+from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
+from solver.tasks.load import load_tasks
+from solver.tasks.task import Task
+from solver.tokens.canvases import fit_canvas, predict_canvas
+from solver.tokens.stream import PairStream, TaskExamples
+from solver.tokens.variants import make_variants
 
 WIDTHS = (512, 128)
 STEP_TOKENS = 2 * 916  # of one measured step: two full canvases

@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.augment import best_rate
 from kernels import canvas_numba, tally, tally_numba, tally_torch
-from kernels.canvas import MAX_SIDE, Decoder, colours_of, pack
-from kernels.symmetry import COLOURS, SYMMETRIES, random_permutations
-from solver.gemm import Yardstick
+from kernels.canvas import Decoder, colours_of, pack
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
+from kernels.yardstick import Yardstick
 
 GROUPS = 200
 CANDIDATES = 20  # distinct grids that the predictions of one group fall on

@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 import tyro
 
-from solver.checks import shown
-from solver.errors import InputError
-from solver.files import read_json, write_atomically
+from solver.common.checks import InputError, shown
+from solver.common.files import read_json, write_atomically
 from submission.logs import run_command
 
 DEV_SHARE = 3  # one task in so many

@@ -9,13 +9,22 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from kernels.symmetry import BITS, COLOURS, SYMMETRIES, Array, apply_permutation, apply_symmetry, turned_size, walk
+from kernels.symmetry import (
+    BITS,
+    COLOURS,
+    MAX_SIDE,
+    SYMMETRIES,
+    Array,
+    apply_permutation,
+    apply_symmetry,
+    turned_size,
+    walk,
+)
 
 PAD = 0
 END_OF_GRID = 1
 FIRST_COLOUR = 2
 VOCABULARY = FIRST_COLOUR + COLOURS
-MAX_SIDE = 30
 IGNORE = -100  # a label that is not scored
 
 Decoder = Literal["robust", "published"]

@@ -6,16 +6,7 @@ Numba's threads do not survive a fork: after a call here, start worker processes
 import numpy as np
 from numba import prange
 
-from kernels.canvas import (
-    END_OF_GRID,
-    FIRST_COLOUR,
-    PAD,
-    PackedGrids,
-    check_tokens,
-    colours_of,
-    integers,
-    placement,
-)
+from kernels.canvas import END_OF_GRID, FIRST_COLOUR, PAD, PackedGrids, check_tokens, colours_of, integers, placement
 from kernels.jit import jit
 from kernels.symmetry import BITS
 

@@ -20,6 +20,7 @@ Array: TypeAlias = Any  # a numpy array or a torch tensor, in functions whose ar
 
 SYMMETRIES = 8
 COLOURS = 10
+MAX_SIDE = 30  # of a grid, in cells
 
 #                                0  1  2  3  4  5  6  7
 TRANSPOSES = np.array([0, 1, 0, 1, 0, 0, 1, 1], dtype=bool)

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.canvas import (
-    MAX_SIDE,
-    Array,
     Decoder,
     check_tokens,
     integers,
@@ -21,7 +19,7 @@ from kernels.canvas import (
     require_shape,
     robust_sizes,
 )
-from kernels.symmetry import COLOURS, INVERSE, apply_permutation, apply_symmetry, invert_permutations
+from kernels.symmetry import COLOURS, INVERSE, MAX_SIDE, Array, apply_permutation, apply_symmetry, invert_permutations
 
 DECODERS = {"robust": robust_sizes, "published": published_sizes}
 

@@ -7,9 +7,9 @@ Same names, arguments and errors; results are tensors on the device of the colou
 import torch
 from torch import Tensor
 
-from kernels.canvas import MAX_SIDE, Decoder
+from kernels.canvas import Decoder
 from kernels.canvas_torch import bits_on, integers, published_sizes, robust_sizes
-from kernels.symmetry import COLOURS, Array, turned_size, walk
+from kernels.symmetry import COLOURS, MAX_SIDE, Array, turned_size, walk
 from kernels.tally import HALTING_UNIT, SHAPE, ZOBRIST, Counts, check_predictions, check_votes
 
 DECODERS = {"robust": robust_sizes, "published": published_sizes}

@@ -8,94 +8,29 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kernels.canvas import Canvas
-from solver.batches import PairStream, TaskExamples
-from solver.budget import Clock
-from solver.canvases import CanvasConfig, CanvasMode
-from solver.checks import at_least
-from solver.device import is_out_of_memory
-from solver.fit_curve import FitCurve, Reading
-from solver.learner import Learner, LearnerConfig, Metrics
-from solver.models.trm import TRM
-from solver.options import FitMode
-from solver.tasks import Task
-from solver.variants import Variants, make_variants, variant_name
+from solver.answers.fit_curve import FitCurve, Reading
+from solver.common.clock import Clock
+from solver.learning.learner import Learner, Metrics
+from solver.model.device import is_out_of_memory
+from solver.model.trm import TRM
+from solver.model.weights import Fitted, Knowledge, name_rows
+from solver.settings.config import CanvasConfig, FitConfig
+from solver.tasks.task import Task
+from solver.tokens.stream import PairStream, TaskExamples
+from solver.tokens.variants import Variants, make_variants
 
 FROZEN_SHARE = 0.25  # of a staged fit during which the trunk rests
 STEP_SHARE = 0.02  # of the time left that one step may take
 REPORT_EVERY = 10  # steps between readings of the loss: each waits for the device
 
 log = logging.getLogger("arc_trm")
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How tasks are fitted."""
-
-    mode: FitMode = "staged"
-    together: int | None = None  # about so many tasks jointly, each group from the same start; None: all
-    steps: int | None = None  # None: as many as the time allows
-    augmentations: int = 256  # variants of each task, the identity included
-    symmetries: bool = True
-    colours: bool = True
-    step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-
-    def __post_init__(self) -> None:
-        """Raise InputError for counts that make no fit."""
-        at_least("fit_steps", self.steps, 0)
-        at_least("together", self.together, 1)
-        at_least("augmentations", self.augmentations, 1)
-        at_least("step_tokens", self.step_tokens, 1)
-
-    def groups(self, tasks: Sequence[Task]) -> list[Sequence[Task]]:
-        """The tasks that are fitted jointly, in groups of nearly the same size; neighbours, often akin, part."""
-        count = 1 if self.together is None else max(1, round(len(tasks) / self.together))
-        return [tasks[first::count] for first in range(count)]
-
-
-@dataclass
-class Knowledge:
-    """A trunk and a puzzle embedding table with its names: what a checkpoint holds and what fitting starts from."""
-
-    model: TRM
-    table: Tensor  # (rows, W)
-    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (variant name, task digest) -> row
-    manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty where that is not known
-
-    @property
-    def saw_test_outputs(self) -> bool:
-        """Whether it was trained with the leak guard off, so that its scores are not those of unseen outputs."""
-        return bool(self.manifest.get("leaks_allowed"))
-
-    @property
-    def canvas_mode(self) -> CanvasMode:
-        """The canvases that it was trained on, useless on others (RESULTS.md): as the manifest says.
-
-        Where that says nothing: full for weights with a row a variant, as published ones have, and tight for others.
-        """
-        told, config = self.manifest.get("canvas_mode"), self.model.config
-        if told in get_args(CanvasMode):
-            return cast(CanvasMode, told)
-        return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
-
-
-@dataclass
-class Fitted:
-    """A trunk that has seen the tasks' demonstrations, and where each variant's puzzle embedding is."""
-
-    model: TRM  # in evaluation, the moving average
-    table: Tensor  # (rows, W)
-    variants: list[Variants]  # of each task
-    rows: list[np.ndarray]  # of each task: (K,) rows of its variants
 
 
 class Fitting:
@@ -281,24 +216,3 @@ def starting_table(
         new, old = (torch.tensor(column, device=table.device) for column in zip(*known, strict=True))
         table[new] = start.table[old]
     return table, rows
-
-
-def name_rows(
-    tasks: Sequence[tuple[str, str]], variants: Sequence[Variants], shared: bool
-) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
-    """What each row of a puzzle embedding table is called, and the rows (K,) of each task's variants.
-
-    `tasks` are ids and digests. A shared row serves all variants of a task; otherwise each has its own.
-    """
-    names: list[tuple[str, str]] = []
-    rows = []
-    for (task_id, digest), of_task in zip(tasks, variants, strict=True):
-        first = len(names)
-        if shared:
-            names.append((task_id, digest))
-            rows.append(np.full(len(of_task), first))
-        else:
-            pairs = zip(of_task.symmetry, of_task.permutation, strict=True)
-            names.extend((variant_name(task_id, s, p), digest) for s, p in pairs)
-            rows.append(np.arange(first, len(names)))
-    return names, rows

@@ -6,7 +6,6 @@ Letters: K samples, (H, W) a canvas, S = H*W its cells.
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,40 +13,21 @@ import torch
 from torch import Tensor
 
 from kernels.canvas import FIRST_COLOUR, Canvas
-from solver.batches import Encoder
-from solver.budget import Clock
-from solver.canvases import CanvasConfig, predict_canvas
-from solver.checks import at_least
-from solver.device import is_out_of_memory
-from solver.fit import Fitted
-from solver.models.trm import TRM, Condition, State
-from solver.tasks import Task
-from solver.variants import Variants
+from solver.common.clock import Clock
+from solver.model.device import is_out_of_memory
+from solver.model.trm import TRM, Condition, State
+from solver.model.weights import Fitted
+from solver.settings.config import CanvasConfig, PredictConfig
+from solver.tasks.task import Task
+from solver.tokens.canvases import predict_canvas
+from solver.tokens.encode import Encoder
+from solver.tokens.variants import Variants
 
 PROBE_TOKENS = 4096  # in the first batch under a deadline, before the pace is known
 STEP_SHARE = 0.05  # of the time left that one supervision step may take
 MOST_REFINEMENTS = 64  # supervision steps after which answers are told one by one
 
 log = logging.getLogger("arc_trm")
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """How far each sample is refined. `supervision_steps=16, early_stop=False` is the published behaviour."""
-
-    supervision_steps: int = 16
-    early_stop: bool = True
-    stable_steps: int = 2  # a sample is done when its tokens have not changed for so many steps …
-    halting_threshold: float = 0.95  # … or when its halting probability passes this
-    batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
-    augmentations: int | None = None  # votes a test input; None: every variant that was fitted
-
-    def __post_init__(self) -> None:
-        """Raise InputError for counts that make no prediction."""
-        at_least("supervision_steps", self.supervision_steps, 1)
-        at_least("stable_steps", self.stable_steps, 1)
-        at_least("augmentations", self.augmentations, 1)
-        at_least("batch_tokens", self.batch_tokens, 1)
 
 
 class Samples(NamedTuple):

@@ -15,19 +15,17 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from solver import submission_file
-from solver.budget import Clock, format_duration
-from solver.checks import at_least, shown
-from solver.errors import InputError
-from solver.options import Duration, SolveOptions, WeightsFolder
-from solver.result import Outcome, score_result
-from solver.sources import load_truths, with_outputs
+from solver.answers import submission_json
+from solver.answers.outcome import Outcome
+from solver.answers.score import score_result
+from solver.common.checks import InputError, at_least, shown
+from solver.common.clock import INTERRUPTED, Clock, format_duration
+from solver.settings.options import Duration, SolveOptions, WeightsFolder
+from solver.tasks.load import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices
 from submission.logs import log_beside, run_command, start_log
-from submission.supervisor import Plan, Supervisor
-
-INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
+from submission.workers.supervisor import Plan, Supervisor
 
 log = logging.getLogger("arc_trm")
 
@@ -80,7 +78,7 @@ def command(
         raise InputError(f"--solutions: expected one for each of the {len(files)} files, got {len(solutions)}")
     given = [(file, *solutions[number : number + 1]) for number, file in enumerate(files)]
     inputs = [
-        Input(file, out / name / submission_file.FILE_NAME, challenges)
+        Input(file, out / name / submission_json.FILE_NAME, challenges)
         for name, (file, *truths) in zip(_names(files), given, strict=True)
         if (challenges := _load(file, *truths)) is not None
     ]

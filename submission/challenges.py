@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from solver import submission_file
-from solver.candidates import Answers, baseline
-from solver.checks import Grid, check_id, parse_grid
-from solver.errors import InputError
-from solver.files import file_name, read_json
-from solver.sources import MAX_TASKS, load_tasks
-from solver.submission_file import Attempts, expected_counts
-from solver.tasks import Task, parse_task
+from solver.answers import submission_json
+from solver.answers.attempts import Answers, baseline
+from solver.answers.submission_json import Attempts, expected_counts
+from solver.common.checks import Grid, InputError, check_id, parse_grid
+from solver.common.files import file_name, read_json
+from solver.tasks.load import MAX_TASKS, load_tasks
+from solver.tasks.task import Task, parse_task
 
 BLANK = np.zeros((1, 1), np.uint8)  # the answer to what cannot be read
 
@@ -34,7 +33,7 @@ class Challenges:
 
     def write(self, path: Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
         """Write the submission: `answers` to the tasks, and something for the broken ones. Raises InputError."""
-        submission_file.write(path, {**answers, **self.broken})
+        submission_json.write(path, {**answers, **self.broken})
 
 
 def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None) -> Challenges:
@@ -69,7 +68,7 @@ def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None)
 def is_valid(path: Path, counts: Mapping[str, int]) -> bool:
     """Whether a submission with just these tasks and test outputs is there."""
     try:
-        submission_file.check(path, counts)
+        submission_json.check(path, counts)
     except InputError:
         return False
     return True
@@ -77,7 +76,7 @@ def is_valid(path: Path, counts: Mapping[str, int]) -> bool:
 
 def sample_answers(path: Path) -> Answers:
     """Kaggle's sample submission: what is left when the challenges cannot be read. Raises InputError."""
-    return submission_file.read(path, submission_file.sample_counts(path) or {})
+    return submission_json.read(path, submission_json.sample_counts(path) or {})
 
 
 def _guesses(item: object) -> list[Attempts]:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from solver.checks import shown
-from solver.errors import InputError
+from solver.common.checks import InputError, shown
 
 ROOT = "KAGGLE_ROOT"  # environment variable: a stand-in for /kaggle on other machines
 RERUN = "KAGGLE_IS_COMPETITION_RERUN"  # set in the scored run, and only there

@@ -14,20 +14,20 @@ from typing import Annotated
 
 import tyro
 
-from solver import submission_file
-from solver.budget import Clock, format_duration
-from solver.errors import InputError
-from solver.options import Duration, SolveOptions, WeightsFolder
-from solver.report import write_report
-from solver.result import Outcome, score_result
-from solver.run_file import FILE_NAME, read_run
-from solver.score import format_table
-from solver.sources import load_tasks
-from solver.tasks import Task
+from solver.answers import submission_json
+from solver.answers.outcome import Outcome
+from solver.answers.run_json import FILE_NAME, read_run
+from solver.answers.score import format_table, score_result
+from solver.common.checks import InputError
+from solver.common.clock import Clock, format_duration
+from solver.report.page import write_report
+from solver.settings.options import Duration, SolveOptions, WeightsFolder
+from solver.tasks.load import load_tasks
+from solver.tasks.task import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
 from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
 from submission.logs import log_beside, run_command, start_log
-from submission.supervisor import Plan, Supervisor
+from submission.workers.supervisor import Plan, Supervisor
 
 log = logging.getLogger("arc_trm")
 
@@ -62,7 +62,7 @@ def command(
     """
     clock = Clock(budget)
     environment = find_environment(input, weights, working)
-    out = environment.working / submission_file.FILE_NAME
+    out = environment.working / submission_json.FILE_NAME
     with log_beside(out):
         challenges = _first_submission(environment, out)
         if challenges is None:
@@ -86,7 +86,7 @@ def _first_submission(environment: Environment, out: Path) -> Challenges | None:
     """A valid submission, before anything else is tried; None if the challenges cannot be read."""
     sample = environment.input / SAMPLE
     try:
-        counts = submission_file.sample_counts(sample)
+        counts = submission_json.sample_counts(sample)
     except InputError:
         counts = None
     try:
@@ -112,7 +112,7 @@ def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: 
     folder = environment.working / "rehearsal"
     source, solutions = (environment.input / name for name in EVALUATION)
     tasks = load_tasks(source, solutions)
-    out = folder / submission_file.FILE_NAME
+    out = folder / submission_json.FILE_NAME
     rehearsal = replace(plan, challenges=Challenges(tasks), source=str(source), out=out)
     outcome = Supervisor(rehearsal, Clock(budget)).run()
     score = score_result(tasks, outcome.answers(tasks))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from solver.errors import InputError
+from solver.common.checks import InputError
 
 FILE_NAME = "solve.log"
 

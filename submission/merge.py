@@ -10,15 +10,15 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from solver import candidates_file, submission_file
-from solver.candidates import Answers, Candidate, answers_of
-from solver.candidates_file import Candidates, GridKey, grid_key
-from solver.checks import at_least, shown
-from solver.errors import InputError
-from solver.files import file_name
-from solver.sources import load_tasks
-from solver.submission_file import Attempts
-from solver.tasks import Task
+from solver.answers import candidates_json, submission_json
+from solver.answers.attempts import Answers, answers_of
+from solver.answers.candidates_json import Candidates, GridKey, grid_key
+from solver.answers.submission_json import Attempts
+from solver.answers.votes import Candidate
+from solver.common.checks import InputError, at_least, shown
+from solver.common.files import file_name
+from solver.tasks.load import load_tasks
+from solver.tasks.task import Task
 
 _RANKED_FIRST = math.lcm(*range(1, 41))
 """What the first of a ranked list counts; rank r counts this over r, in whole numbers, exactly up to rank 40."""
@@ -204,17 +204,17 @@ def command(
     at_least("candidates", candidates, 1)
     given = weights or (1.0,) * len(files)
     _check_weights(given, len(files))
-    beside = None if candidates is None else out.parent / candidates_file.FILE_NAME
+    beside = None if candidates is None else out.parent / candidates_json.FILE_NAME
     _check_places(out, beside, [*files, *([challenges] if challenges else [])])
     tasks = None if challenges is None else load_tasks(challenges)
-    sources, names = [candidates_file.read(path) for path in files], [file_name(path) for path in files]
+    sources, names = [candidates_json.read(path) for path in files], [file_name(path) for path in files]
     if tasks is not None and challenges is not None:
         _check_covered(tasks, file_name(challenges), sources, names)
     merged = merge(sources, given, names)
     answers = _answers(merged, tasks)
-    submission_file.write(out, answers)
+    submission_json.write(out, answers)
     if beside is not None and candidates is not None:
-        candidates_file.write(beside, merged if tasks is None else _padded(merged, tasks), candidates)
+        candidates_json.write(beside, merged if tasks is None else _padded(merged, tasks), candidates)
     outputs = sum(map(len, answers.values()))
     change = f"{_differing(answers, sources[0], tasks)} pairs of attempts differ from those of {names[0]}"
     print(f"{file_name(out)}: {len(files)} files, {len(answers)} tasks, {outputs} test outputs; {change}")

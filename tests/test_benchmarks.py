@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import unseen
-from solver.cli import main
-from solver.errors import InputError
-from solver.sources import load_tasks, load_truths
+from solver.__main__ import main
+from solver.common.checks import InputError
+from solver.tasks.load import load_tasks, load_truths
 
 ROWS = {
     "train": {("canvas", "full"), ("canvas", "tight"), ("dtype", "float32"), ("width", 128)},

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from solver import cli
-from submission import batch, check_package
+from solver import __main__ as cli
+from submission import batch
+from submission.package import check
 
 README = (Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
 LINES = re.findall(r"^    (?:\.venv/bin/)?((?:arc-trm|torchrun|python) .*)$", README, re.MULTILINE)
-MODULES = {"submission.batch": batch, "submission.check_package": check_package}
+MODULES = {"submission.batch": batch, "submission.package.check": check}
 COMMANDS = [line for line in LINES if not any(module in line for module in MODULES)]
-HERE = ("demo", "solve", "score", "check", "report")
 
 
 def stub(function: Callable[..., int], called: list[str], name: str) -> Callable[..., int]:
@@ -38,16 +38,14 @@ def arguments(command: str) -> list[str]:
 
 def test_the_readme_shows_every_command() -> None:
     shown = {arguments(command)[0] for command in COMMANDS}
-    assert shown >= {*HERE, *cli.ELSEWHERE} - {"demo"}
+    assert shown >= {*cli.COMMANDS} - {"demo"}
     assert sum(command.startswith("torchrun") for command in COMMANDS) == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    for name in HERE:
-        monkeypatch.setattr(cli, f"{name}_command", stub(getattr(cli, f"{name}_command"), called, name))
-    for name, place in cli.ELSEWHERE.items():
+    for name, place in cli.COMMANDS.items():
         module, _, function = place.partition(":")
         there = importlib.import_module(module)
         monkeypatch.setattr(there, function, stub(getattr(there, function), called, name))

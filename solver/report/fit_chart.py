@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from solver.budget import format_duration
+from solver.common.clock import format_duration
 
 WIDTH, HEIGHT = 360, 190  # of a chart, in its own units: about pixels on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 38  # around the plot
@@ -14,7 +14,7 @@ Reading = Sequence[float]  # step, seconds, loss, exact
 
 
 def draw_fit(curve: Sequence[Reading]) -> str:
-    """The section, nothing where the curve has no two points. `curve` is as `solver.run_file` describes it."""
+    """The section, nothing where the curve has no two points. `curve` is as `solver.answers.run_json` describes it."""
     if len(curve) < 2:
         return ""
     curve = [*curve[: -1 : math.ceil(len(curve) / MOST_POINTS)], curve[-1]]

@@ -9,21 +9,26 @@ import hashlib
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Annotated
 
-from solver.files import file_name, write_atomically
+import tyro
+
+from solver.answers.outcome import LEAK_WARNING
+from solver.answers.run_json import Run, check_run, read_run, with_truths
+from solver.answers.score import NAMES
+from solver.common.files import file_name, write_atomically
 from solver.report.drawing import Album
 from solver.report.fit_chart import draw_fit
 from solver.report.standing import standing_of
 from solver.report.task_section import draw_task_section
 from solver.report.task_table import draw_table
-from solver.run_file import Run, check_run
-from solver.score import LEAK_WARNING, NAMES
+from solver.tasks.load import load_truths
 
 HERE = Path(__file__).parent
 
 
 def write_report(run: Run, path: str | Path) -> None:
-    """Write the report of `run`, a record as `solver.run_file` describes it, atomically to `path`.
+    """Write the report of `run`, a record as `solver.answers.run_json` describes it, atomically to `path`.
 
     Raises InputError when the record is not such a one or the file cannot be written.
     """
@@ -74,3 +79,24 @@ def _tiles(score: Run | None, baseline: Run | None) -> str:
         heading = f"<b>{part['score']:.1%}</b><span>{escape(words[:1].upper() + words[1:])}</span>"
         tiles.append(f'<div class="{kind}">{heading}<span>{counts}</span></div>')
     return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def command(
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")],
+    out: Path | None = None,
+    solutions: str | None = None,
+) -> int:
+    """Draw a run as one self-contained HTML page: demonstrations, truth, attempts, votes.
+
+    Args:
+        run: A run.json, or the folder that holds one.
+        out: The page; by default report.html beside the run.
+        solutions: Test outputs that the run did not know, as `score` takes them; run.json stays as it is.
+    """
+    out = out or (run if run.is_dir() else run.parent) / "report.html"
+    record = read_run(run)
+    if solutions is not None:
+        record = with_truths(record, load_truths(solutions), solutions)
+    write_report(record, out)
+    print(out)
+    return 0

@@ -6,9 +6,9 @@ The thresholds of the page are here, and nowhere else.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from solver.answers.run_json import Run
+from solver.answers.votes import AGREED_SHARE, AGREED_VOTES
 from solver.report.drawing import Cells, size_of
-from solver.run_file import Run
-from solver.votes import AGREED_SHARE, AGREED_VOTES
 
 NEAR_MISS_SHARE = 0.1  # of the cells of an output that may be wrong in a near miss …
 NEAR_MISS_CELLS, LEAST_CELLS = 1, 4  # … or so many cells, where the output has that many

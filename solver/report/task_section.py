@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
+from solver.answers.run_json import Run
 from solver.report.drawing import Album, Cells, scale_of
 from solver.report.standing import STATUSES, Standing, mark, verdict, wrong_cells
-from solver.run_file import Run
 
 TOP_CANDIDATES = 8
 MOST_STEPS = 64  # of a record that are shown

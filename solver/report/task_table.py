@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from html import escape
 
+from solver.answers.run_json import Run
 from solver.report.standing import STATUSES, THRESHOLDS, Standing, mark
-from solver.run_file import Run
 
 COLUMNS = ("Task", "Result", "Outputs solved", "Cells wrong", "Votes", "Top share", "Agreement")
 RESULTS: dict[str, tuple[str, Callable[[Standing], bool]]] = {  # filters: name in the script, words, what is shown

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from solver import candidates_file, submission_file
-from solver.errors import InputError
-from solver.run_file import read_run
-from solver.sources import load_tasks, load_truths
-from solver.tasks import Task
+from solver.answers import candidates_json, submission_json
+from solver.answers.run_json import read_run
+from solver.common.checks import InputError
+from solver.tasks.load import load_tasks, load_truths
+from solver.tasks.task import Task
 
 PAIR = {"input": [[1, 2, 3]], "output": [[3], [2], [1]]}
 TASK = {"train": [PAIR, {"input": [[4]], "output": [[5, 6], [7, 8]]}], "test": [{"input": [[0, 9]]}, PAIR]}
@@ -128,7 +128,7 @@ class Targets:
 
     def _submission(self) -> None:
         expected = {task_id: len(entries) for task_id, entries in EXAMPLES["submission"].items()}
-        answers, document = submission_file.read(self.path, expected), self._document()
+        answers, document = submission_json.read(self.path, expected), self._document()
         assert {task_id: len(entries) for task_id, entries in answers.items()} == expected
         assert document.keys() == expected.keys()
         for task_id, entries in answers.items():
@@ -136,19 +136,19 @@ class Targets:
                 assert entry.keys() == {"attempt_1", "attempt_2"}
                 _same(attempts[0], entry["attempt_1"])
                 _same(attempts[1], entry["attempt_2"])
-        assert json.loads(submission_file.build(answers)) == document
+        assert json.loads(submission_json.build(answers)) == document
 
     def _checked_submission(self) -> None:
-        submission_file.check(self.path, {task_id: len(e) for task_id, e in EXAMPLES["submission"].items()})
+        submission_json.check(self.path, {task_id: len(e) for task_id, e in EXAMPLES["submission"].items()})
 
     def _candidates(self) -> None:
-        candidates = candidates_file.read(self.path)
+        candidates = candidates_json.read(self.path)
         self._document()
         assert all(task_id.isprintable() for task_id in candidates)
         for entries in candidates.values():
             for candidate in (candidate for entry in entries for candidate in entry):
                 _same(candidate.grid, candidate.grid.tolist())
-                assert 0 <= candidate.votes <= candidates_file.MOST_VOTES
+                assert 0 <= candidate.votes <= candidates_json.MOST_VOTES
                 assert 0 <= candidate.halting <= 1
 
     def _run(self) -> None:

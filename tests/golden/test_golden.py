@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from solver.learner import Learner, LearnerConfig
-from solver.models.trm import TRM, Condition
-from solver.objective import step_losses
-from solver.slots import Batch
-from train_offline.published import our_config, our_state
+from solver.learning.learner import Learner
+from solver.learning.loss import step_losses
+from solver.model.trm import TRM, Condition
+from solver.settings.config import LearnerConfig
+from solver.tokens.encode import Batch
+from train_offline.published.names import our_config, our_state
 
 LOGGED = (("loss", 1e-5), ("lm_loss", 1e-5), ("q_halt_loss", 1e-5), ("q_continue_loss", 1e-5), ("grad_norm", 1e-4))
 ROUNDING_MARGIN = 16  # two float32 runs differ by more than one of them does from float64

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels import canvas, canvas_numba, canvas_torch
-from kernels.canvas import COLOURS, END_OF_GRID, FIRST_COLOUR, IGNORE, MAX_SIDE, PAD, pack, unpack
+from kernels.canvas import END_OF_GRID, FIRST_COLOUR, IGNORE, PAD, pack, unpack
 from kernels.jit import jit
-from kernels.symmetry import SYMMETRIES, random_permutations
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 
 TWINS = [canvas, canvas_numba, canvas_torch]
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

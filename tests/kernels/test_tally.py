@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels import canvas, tally, tally_numba, tally_torch
-from kernels.canvas import COLOURS, END_OF_GRID, MAX_SIDE, colours_of, pack, unpack
-from kernels.symmetry import SYMMETRIES, random_permutations
+from kernels.canvas import END_OF_GRID, colours_of, pack, unpack
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 from kernels.tally import SHAPE, ZOBRIST, Counts, restore
 
 TWINS = [tally, tally_numba, tally_torch]

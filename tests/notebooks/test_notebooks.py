@@ -10,15 +10,15 @@ import orjson
 import pytest
 from nbclient import NotebookClient
 
-from solver.run_file import FILE_NAME
-from solver.sources import load_tasks
-from submission.check_package import cell_lines
-from submission.package import Settings, make_package, read_package
-from submission.simulated_kaggle import SimulatedKaggle
-from tests.solver.test_pictures import record
+from solver.answers.run_json import FILE_NAME
+from solver.tasks.load import load_tasks
+from submission.package.build import Settings, make_package, read_package
+from submission.package.check import cell_lines
+from submission.package.simulated_kaggle import SimulatedKaggle
+from tests.solver.report.test_pictures import record
 from tests.train_offline.tiny_runs import ARGUMENTS, corpus
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in (NOTEBOOKS / "sources").glob("*.py"))
 CHALLENGES = ROOT / "tests/submission/tiny_challenges.json"

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from solver.canvases import CanvasConfig
-from solver.config import SolveConfig
-from solver.fit import FitConfig, Fitting
-from solver.learner import LearnerConfig
-from solver.models.trm import TRMConfig
-from solver.pipeline import Progress
-from solver.predict import PredictConfig
-from solver.tasks import Pair, Task
-from solver.votes import Block, Votes
+from solver.answers.votes import Block, Votes
+from solver.fit import Fitting
+from solver.run.solve import Progress
+from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
+from solver.tasks.task import Pair, Task
 
 
 def grid(*rows: str) -> np.ndarray:

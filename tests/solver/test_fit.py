@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from solver import fit
-from solver.budget import Clock
-from solver.fit import Fitting, Knowledge, probe_pace, starting_table
-from solver.learner import Learner, Metrics
-from solver.models.trm import TRMConfig
-from solver.pipeline import fresh_knowledge
-from solver.variants import make_variants
+from solver.common.clock import Clock
+from solver.fit import Fitting, probe_pace, starting_table
+from solver.learning.learner import Learner, Metrics
+from solver.model.weights import Knowledge, fresh_knowledge
+from solver.settings.config import TRMConfig
+from solver.tokens.variants import make_variants
 from tests.solver.samples import MIRROR, TALL, TASKS, config
 
 CPU = torch.device("cpu")

@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from solver import predict, submission_file
-from solver.budget import Clock
-from solver.console import solve_to_files
+from solver import predict
+from solver.answers import submission_json
+from solver.answers.outcome import Outcome
+from solver.answers.run_json import read_run
+from solver.answers.submission_json import expected_counts
+from solver.common.clock import Clock
 from solver.fit import Fitting
-from solver.learner import Learner
-from solver.pipeline import fresh_knowledge, solve
-from solver.result import Outcome
-from solver.run_file import read_run
-from solver.submission_file import expected_counts
+from solver.learning.learner import Learner
+from solver.model.weights import fresh_knowledge
+from solver.run.console import solve_to_files
+from solver.run.solve import solve
+from tests.solver.run.simulated import square_task
 from tests.solver.samples import TASKS, Watching, config
-from tests.solver.simulated import square_task
 
 CPU = torch.device("cpu")
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to …"
@@ -176,7 +178,7 @@ def test_a_run_without_memory_leaves_a_valid_submission(
 
     monkeypatch.setattr(predict, "refine", scarce)
     outcome, record = run(tmp_path, Clock(), each)
-    submission_file.check(tmp_path / "submission.json", expected_counts(TASKS))
+    submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
     assert read_run(tmp_path)["notes"] == record["notes"]
     assert outcome.fit_steps == len(memory.done) == ((6 if each else 3) if room else 0)
     votes = [test["votes"] for task in record["tasks"] for test in task["test"]]

@@ -9,15 +9,17 @@ import torch
 
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR
 from solver import predict
-from solver.budget import Clock
-from solver.candidates import Candidate, fallbacks, two_attempts
-from solver.fit import Fitted, starting_table
-from solver.models.trm import State
-from solver.pipeline import fresh_knowledge
-from solver.predict import PredictConfig, Predictor, refine
-from solver.tasks import Pair, Task
-from solver.variants import make_variants
-from solver.vote import Ballot
+from solver.answers.attempts import fallbacks, two_attempts
+from solver.answers.votes import Candidate
+from solver.common.clock import Clock
+from solver.fit import starting_table
+from solver.model.trm import State
+from solver.model.weights import Fitted, fresh_knowledge
+from solver.predict import Predictor, refine
+from solver.settings.config import PredictConfig
+from solver.tasks.task import Pair, Task
+from solver.tokens.decode import Ballot
+from solver.tokens.variants import make_variants
 from tests.solver.samples import MIRROR, TALL, TASKS, config, grid
 
 COUNT = 6

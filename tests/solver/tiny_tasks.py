@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from solver.errors import InputError
+from solver.common.checks import InputError
 
 PLAIN = {
     "train": [{"input": [[1, 2, 3]], "output": [[3], [2], [1]]}, {"input": [[4]], "output": [[5, 6], [7, 8]]}],

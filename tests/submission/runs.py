@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from solver import submission_file
-from solver.budget import Clock
-from solver.options import SolveOptions
-from solver.result import Outcome
-from solver.submission_file import expected_counts
-from solver.tasks import Task
+from solver.answers import submission_json
+from solver.answers.outcome import Outcome
+from solver.answers.submission_json import expected_counts
+from solver.common.clock import Clock
+from solver.settings.options import SolveOptions
+from solver.tasks.task import Task
 from submission.challenges import Challenges
-from submission.supervisor import Plan, Supervisor
+from submission.workers.supervisor import Plan, Supervisor
 from tests.solver.samples import TASKS
 
 STEPS = 10
@@ -55,7 +55,7 @@ def supervised(
     **plan: Any,
 ) -> tuple[Supervisor, Outcome]:
     """Run the hand-made tasks under a supervisor; the submission is checked."""
-    faulty = (sys.executable, "-m", "tests.submission.faulty_worker", str(fault), str(out.parent / "flag"))
+    faulty = (sys.executable, "-m", "tests.submission.workers.faulty_worker", str(fault), str(out.parent / "flag"))
     given = {"command": faulty} if fault else {}
     challenges = plan.pop("challenges", Challenges(TASKS))
     supervisor = Supervisor(
@@ -63,5 +63,5 @@ def supervised(
         Clock(seconds),
     )
     outcome = supervisor.run()
-    submission_file.check(out, expected_counts(TASKS) | {name: len(a) for name, a in challenges.broken.items()})
+    submission_json.check(out, expected_counts(TASKS) | {name: len(a) for name, a in challenges.broken.items()})
     return supervisor, outcome

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from solver import submission_file
-from solver.run_file import read_run
-from solver.submission_file import expected_counts
+from solver.answers import submission_json
+from solver.answers.run_json import read_run
+from solver.answers.submission_json import expected_counts
 from submission import batch
 from tests.solver.samples import MIRROR, TALL, TASKS
 from tests.submission.runs import as_json, kaggle_files
@@ -34,7 +34,7 @@ def test_every_file_gets_a_folder_and_a_bad_one_costs_a_line(
     assert "bad.json" in caplog.text
     for task in (MIRROR, TALL):
         folder = tmp_path / "out" / task.id
-        submission_file.check(folder / "submission.json", expected_counts([task]))
+        submission_json.check(folder / "submission.json", expected_counts([task]))
         assert all(test["votes"] == 8 for test in read_run(folder)["tasks"][0]["test"])
         assert (folder / "candidates.json").exists()
     printed = capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_ranks_share_the_tasks_and_rank_0_writes_what_all_voted(tmp_path: Path) 
         )
         assert done.returncode == 0, done.stderr
         folder = tmp_path / "out" / "arc-agi_test_challenges"
-        submission_file.check(folder / "submission.json", expected_counts(TASKS))
+        submission_json.check(folder / "submission.json", expected_counts(TASKS))
         tests = [test for task in read_run(folder)["tasks"] for test in task["test"]]
         assert all(test["votes"] == 8 for test in tests)
         for votes in (folder / "journal").glob("votes-*"):

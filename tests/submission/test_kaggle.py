@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from solver import submission_file
-from solver.cli import main as arc_trm
-from solver.run_file import read_run
-from solver.submission_file import expected_counts
+from solver.__main__ import main as arc_trm
+from solver.answers import submission_json
+from solver.answers.run_json import read_run
+from solver.answers.submission_json import expected_counts
 from submission import kaggle
-from submission.supervisor import reserve
+from submission.workers.supervisor import reserve
 from tests.solver.samples import TASKS
 from tests.submission.runs import kaggle_files
-from tests.submission.test_supervisor_faults import journal_votes
+from tests.submission.workers.test_supervisor_faults import journal_votes
 
 QUICK = ["--fit-steps", "10", "--augmentations", "8"]
 KILLS = 10
@@ -34,8 +34,8 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, *options: str, scored: bool
     return kaggle.main()
 
 
-def checked(root: Path) -> dict[str, list[submission_file.Attempts]]:
-    return submission_file.read(root / "working" / "submission.json", expected_counts(TASKS))
+def checked(root: Path) -> dict[str, list[submission_json.Attempts]]:
+    return submission_json.read(root / "working" / "submission.json", expected_counts(TASKS))
 
 
 @pytest.mark.parametrize("layout", ["input/competitions/arc-prize", "input/arc-prize"])
@@ -81,7 +81,7 @@ def test_one_broken_task_costs_only_itself(tmp_path: Path, monkeypatch: pytest.M
     path.write_text(json.dumps(document))
     assert run(tmp_path, monkeypatch, *QUICK) == 0
     counts = expected_counts(TASKS) | {"broken": 2}
-    answers = submission_file.read(tmp_path / "working" / "submission.json", counts)
+    answers = submission_json.read(tmp_path / "working" / "submission.json", counts)
     assert answers["broken"][0][0].tolist() == [[1, 2]]
     log = (tmp_path / "working" / "solve.log").read_text()
     assert [line for line in log.splitlines() if "'broken'" in line and "attempts that need no model" in line]

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solver import candidates_file, cli, submission_file
-from solver.candidates import Candidate, fallbacks
-from solver.candidates_file import Candidates
-from solver.errors import InputError
-from solver.sources import load_tasks
+from solver import __main__ as cli
+from solver.answers import candidates_json, submission_json
+from solver.answers.attempts import fallbacks
+from solver.answers.candidates_json import Candidates
+from solver.answers.votes import Candidate
+from solver.common.checks import InputError
+from solver.tasks.load import load_tasks
 from submission.merge import command, merge
 from tests.solver.tiny_tasks import refusal, save
 
@@ -219,7 +221,7 @@ def run(folder: Path, *names: str, out: str = "out/merged.json", **options: Any)
 def test_two_submissions_of_other_tools(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(files, "a", "b")
     assert attempts_in(out) == {"one": [(1, 2)], "two": [(4, 3), (5, 7)]}
-    submission_file.check(out, {"one": 1, "two": 2})
+    submission_json.check(out, {"one": 1, "two": 2})
     printed = capsys.readouterr().out
     # Of a's three pairs, the last changes; the first two hold the same grids, in whatever order.
     assert printed == (
@@ -256,7 +258,7 @@ def test_missing_tasks_get_fallbacks_with_challenges_alone(files: Path, capsys: 
     capsys.readouterr()
     out = run(files, "votes", challenges="challenges.json")
     tasks = load_tasks(files / "challenges.json")
-    submission_file.check(out, submission_file.expected_counts(tasks))
+    submission_json.check(out, submission_json.expected_counts(tasks))
     assert list(attempts_in(out)) == ["one", "two"]
     assert attempts_in(out)["one"] == [(9, 2)]
     wanted = [tuple(int(g[0, 0]) for g in fallbacks(tasks[1], index)) for index in (0, 1)]
@@ -296,7 +298,7 @@ def test_a_bad_file_is_named(files: Path) -> None:
 
 def test_the_best_candidates_are_written_beside_the_submission(files: Path) -> None:
     out = run(files, "votes", "a", "b", candidates=2, challenges="challenges.json")
-    known: Candidates = candidates_file.read(out.parent / "candidates.json")
+    known: Candidates = candidates_json.read(out.parent / "candidates.json")
     assert {task: [order(one) for one in tests] for task, tests in known.items()} == {
         "one": [[2, 1]],  # 1/5 + 1/3 + 2/3, then 2/3 + 1/3, before 4/5 of the votes
         "two": [[4, 3], [5, 7]],
@@ -304,7 +306,7 @@ def test_the_best_candidates_are_written_beside_the_submission(files: Path) -> N
     assert [c.votes for c in known["one"][0]] == [2, 0]
     assert attempts_in(out)["one"] == [(2, 1)]
     run(files, "votes", candidates=1, challenges="challenges.json")
-    assert [len(one) for one in candidates_file.read(out.parent / "candidates.json")["two"]] == [0, 0]
+    assert [len(one) for one in candidates_json.read(out.parent / "candidates.json")["two"]] == [0, 0]
     assert "candidates: expected 1 or more, got 0" in refusal(lambda: run(files, "a", out="z.json", candidates=0))
     assert not (files / "z.json").exists(), "refused before anything is written"
 

@@ -10,12 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels.canvas import Canvas
-from solver.canvases import CanvasConfig
-from solver.learner import Learner, LearnerConfig
-from solver.models.trm import TRM, Condition, TRMConfig, trainable_parameters
-from solver.slots import Batch
-from train_offline import presets
-from train_offline.config import TrainConfig
+from solver.learning.learner import Learner
+from solver.model.trm import TRM, Condition, trainable_parameters
+from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
+from solver.tokens.encode import Batch
 from train_offline.cost import (
     DEVICES,
     SHARE_OF_PEAK,
@@ -26,6 +24,8 @@ from train_offline.cost import (
     train_flops,
     trunk_parameters,
 )
+from train_offline.settings import presets
+from train_offline.settings.config import TrainConfig
 
 CANVAS = (3, 4)
 SMALL = TRMConfig(width=32, heads=2, cycles=2, latent_updates=2, canvas=CANVAS, row_tokens=2, row_width=32)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from solver.cli import main
-from solver.errors import InputError
-from train_offline.curve import _points, _smoothed, draw_curves
+from solver.__main__ import main
+from solver.common.checks import InputError
+from train_offline.metrics import _points, _smoothed, draw_curves
 
 
 def run(folder: Path, group: str = "evaluation", name: str = "pass@2") -> Path:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from solver.ranks import Ranks
+from solver.learning.ranks import Ranks
 from tests.train_offline.tiny_runs import ARGUMENTS, corpus, same_checkpoints
+from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
-from train_offline.training_state import checkpoints
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 ROWS = {

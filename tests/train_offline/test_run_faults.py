@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from solver.canvases import CanvasConfig
-from solver.checkpoint import load_knowledge
-from solver.cli import main
-from solver.errors import InputError
-from solver.learner import LearnerConfig
-from solver.models.trm import TRMConfig
+from solver.__main__ import main
+from solver.common.checks import InputError
+from solver.model.weights import load_knowledge
+from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
 from tests.train_offline.tiny_runs import CPU, options, trainer
-from train_offline import training_state
-from train_offline.config import EvaluationConfig, PuzzleConfig
-from train_offline.training_state import checkpoints, is_restart
+from train_offline.checkpoints import begin, checkpoints, is_restart
+from train_offline.settings.config import EvaluationConfig, PuzzleConfig
 
 
 @pytest.mark.parametrize(
@@ -123,7 +120,7 @@ def test_settings_that_have_changed_are_told(tmp_path: Path, caplog: pytest.LogC
 def test_only_the_launch_that_began_a_run_restarts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    training_state.begin(tmp_path)
+    begin(tmp_path)
     assert not is_restart(tmp_path)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert is_restart(tmp_path)

@@ -16,14 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solver.checkpoint import load_knowledge
-from solver.errors import InputError
-from solver.learner import Learner
-from solver.ranks import Ranks
+from solver.common.checks import InputError
+from solver.learning.learner import Learner
+from solver.learning.ranks import Ranks
+from solver.model.weights import load_knowledge
 from tests.train_offline.tiny_runs import ARGUMENTS, CPU, corpus, options, same_checkpoints, tiny_config, trainer
+from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 from train_offline.trainer import Trainer
-from train_offline.training_state import checkpoints
 
 
 def test_a_run_leaves_weights_metrics_and_scores(tmp_path: Path) -> None:

@@ -11,17 +11,14 @@ from unittest.mock import patch
 import torch
 from safetensors.torch import load_file
 
-from solver.canvases import CanvasConfig
-from solver.learner import LearnerConfig
-from solver.models.trm import TRMConfig
-from solver.predict import PredictConfig
-from solver.ranks import Ranks
-from tests.train_offline.small_corpora import pair, save, task
-from train_offline.arc import arc_problem
-from train_offline.config import ArcConfig, EvaluationConfig, TrainConfig
-from train_offline.corpora import load_corpora
+from solver.learning.ranks import Ranks
+from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
+from tests.train_offline.problems.small_corpora import pair, save, task
+from train_offline.checkpoints import checkpoints
+from train_offline.problems.arc_problem import arc_problem
+from train_offline.problems.corpora import load_corpora
+from train_offline.settings.config import ArcConfig, EvaluationConfig, TrainConfig
 from train_offline.trainer import RunOptions, Trainer
-from train_offline.training_state import checkpoints
 
 CPU = torch.device("cpu")
 MODEL = TRMConfig(
@@ -72,7 +69,9 @@ def trainer(
 ) -> Trainer:
     """A trainer in `folder`/run; with `stop_after` it is run and left after so many steps."""
     config = change(tiny_config(folder, steps, rows, evaluate_every))
-    with patch("train_offline.arc.load_corpora", partial(load_corpora, always_held_out=())):  # saves a second
+    with patch(
+        "train_offline.problems.arc_problem.load_corpora", partial(load_corpora, always_held_out=())
+    ):  # saves a second
         problem = arc_problem(config, 0, CPU)
     made = Trainer(config, problem, options(folder, **run), CPU, Ranks())
     if stop_after:

@@ -1,0 +1,52 @@
+"""From ranked candidates to two attempts, and the attempts that need no model.
+
+Imports no torch: a submission can be written where torch fails.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from solver.answers.submission_json import Attempts
+from solver.answers.votes import Candidate
+from solver.tasks.task import Task
+
+Answers = dict[str, list[Attempts]]
+"""Task id -> the attempts for each of its test inputs, in order."""
+
+
+def fallbacks(task: Task, test_index: int) -> Attempts:
+    """Two answers that need no model: the test input and the most common demonstration output.
+
+    The likelier one first: the input if the demonstrations keep their size. They are also the baseline of the demo.
+    """
+    copy = task.test[test_index].input
+    outputs = [pair.output for pair in task.train if pair.output is not None]
+    common = max(outputs, key=lambda grid: sum(np.array_equal(grid, other) for other in outputs))
+    keeps_size = all(pair.output is not None and pair.output.shape == pair.input.shape for pair in task.train)
+    return (copy, common) if keeps_size else (common, copy)
+
+
+def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -> Attempts:
+    """The two best distinct candidates; fallbacks fill what is missing.
+
+    The attempts differ whenever two distinct grids are known at all, fallbacks included.
+    """
+    grids: list[np.ndarray] = []
+    for grid in (*(c.grid for c in candidates[:2]), *fallbacks(task, test_index)):
+        if not any(np.array_equal(grid, known) for known in grids):
+            grids.append(grid)
+    return grids[0], grids[1] if len(grids) > 1 else grids[0]
+
+
+def baseline(tasks: Sequence[Task]) -> Answers:
+    """Attempts that need no model: the test input and the most common demonstration output."""
+    return {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
+
+
+def answers_of(tasks: Sequence[Task], candidates: Mapping[str, Sequence[Sequence[Candidate]]]) -> Answers:
+    """The attempts at every test input of every task from its ranked candidates (none known: an empty list)."""
+    return {
+        task.id: [two_attempts(candidates[task.id][index], task, index) for index in range(len(task.test))]
+        for task in tasks
+    }

@@ -1,0 +1,138 @@
+"""The journal of a run: every counted block of votes, appended as it is made, so that a restarted run loses none.
+
+A folder of files `votes-….jsonl`, one a process: each line is
+{"task": id, "of": digest of the task with its test inputs, "test": 0, "round": 0,
+ "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}, and "leaks": true where the
+weights may have seen the test outputs.
+A kill can only tear the last line of a file, which is then left out. Lines of other tasks, or of a task of the same
+name with other grids, are left alone. Imports no torch.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from solver.answers.votes import MOST_ROUNDS, Block, Candidate
+from solver.common.checks import Grid, InputError, parse_grid, shown
+from solver.tasks.task import DIGEST_LENGTH, Task
+
+PATTERN = "votes-*.jsonl"
+LONGEST_LINE = 2**28  # characters of a line that is parsed; ours are far below
+
+
+class Journal:
+    """Appends to a file of its own. What cannot be written (a full disk) is kept and tried again with the next."""
+
+    def __init__(self, folder: Path, tasks: Sequence[Task], leaks: bool = False) -> None:
+        """`leaks`: whether the weights that vote may have seen the test outputs, which every line then says."""
+        self._leaks = {"leaks": True} if leaks else {}
+        self._digests = {task.id: _digest(task) for task in tasks}
+        self.path = folder / f"votes-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._waiting = b""
+        self._written = 0
+
+    def append(self, blocks: Sequence[Block]) -> None:
+        """Add blocks and see to it that they are on the disk. Raises OSError if they cannot be."""
+        self._waiting += b"".join(self._line(block) for block in blocks)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.truncate(self._written)  # an earlier failure may have left half a line
+            file.write(self._waiting)
+            file.flush()
+            os.fsync(file.fileno())
+        self._written += len(self._waiting)
+        self._waiting = b""
+
+    def _line(self, block: Block) -> bytes:
+        task_id, index = block.test
+        candidates = [[_text(c.grid), c.votes, c.halting] for c in block.candidates]
+        line = {"task": task_id, "of": self._digests[task_id], "test": index, "round": block.round}
+        return orjson.dumps({**line, **self._leaks, "candidates": candidates}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class JournalReader:
+    """Reads what all processes have appended for some tasks, each line once."""
+
+    def __init__(self, folder: Path, tasks: Sequence[Task]) -> None:
+        self._folder = folder
+        self._tasks = {task.id: (_digest(task), len(task.test)) for task in tasks}
+        self._read: dict[Path, int] = {}  # bytes of whole lines
+        self.leaks = False  # whether any of these votes is one of weights that may have seen the test outputs
+
+    def new_blocks(self) -> Iterator[Block]:
+        """The blocks that have come since the last call. A line that is none of ours is left out."""
+        for path in sorted(self._folder.glob(PATTERN)):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):  # not whole yet, or torn by a kill
+                        break
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    block = self._block(line)
+                    if block is not None:
+                        yield block
+
+    def _block(self, line: bytes) -> Block | None:
+        try:
+            document = orjson.loads(line[:LONGEST_LINE])
+            task_id, index, number = document["task"], document["test"], document["round"]
+            digest, tests = self._tasks[task_id]
+            if document["of"] != digest or not (_is_below(index, tests) and _is_below(number, MOST_ROUNDS)):
+                return None
+            candidates = [_candidate(*item) for item in document["candidates"]]
+        except (InputError, ValueError, TypeError, KeyError):
+            return None
+        self.leaks |= document.get("leaks") is True
+        return Block((task_id, index), number, candidates)
+
+
+def clear_journal(folder: Path) -> None:
+    """Remove the votes of earlier runs in a folder."""
+    for path in folder.glob(PATTERN):
+        path.unlink(missing_ok=True)
+
+
+def _candidate(rows: str, votes: int, halting: float) -> Candidate:
+    if not isinstance(rows, str):
+        raise InputError(f"journal: expected rows of digits, got {shown(rows)}")
+    grid = parse_grid([[int(cell) for cell in row] for row in rows.split("/")], "journal")
+    if not (type(votes) is int and votes > 0 and 0 <= halting <= 1):
+        raise InputError(f"journal: expected votes and a probability, got {shown(votes)} and {shown(halting)}")
+    return Candidate(grid, votes, float(halting))
+
+
+def _is_below(value: object, bound: int) -> bool:
+    return type(value) is int and 0 <= value < bound
+
+
+def _text(grid: Grid) -> str:
+    return "/".join((row + ord("0")).tobytes().decode("ascii") for row in np.ascontiguousarray(grid))
+
+
+def _digest(task: Task) -> str:
+    """Names a task by its demonstrations and its test inputs."""
+    parts = [task.digest, *(f"{pair.input.shape}{_text(pair.input)}" for pair in task.test)]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@contextmanager
+def own_folder(folder: Path, name: str) -> Iterator[None]:
+    """Keep other runs out of a folder. Raises InputError if one is at work in it, or it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / name).open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder.parent}: expected a folder of its own, got one where a run is at work") from None
+        yield

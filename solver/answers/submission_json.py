@@ -1,0 +1,115 @@
+"""submission.json: build, check, read and write what Kaggle scores.
+
+    {task id: [{"attempt_1": grid, "attempt_2": grid}, ... one for each test input, in order], ... every task}
+
+One bad entry makes Kaggle refuse the whole file, so nothing is written here that the check would not pass.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+
+from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
+from solver.common.files import file_name, read_json, write_atomically
+from solver.tasks.task import Task
+
+Attempts: TypeAlias = tuple[Grid, Grid]
+"""The two answers for one test input, the better one first."""
+
+FILE_NAME = "submission.json"
+KEYS = ("attempt_1", "attempt_2")
+
+
+def expected_counts(tasks: Iterable[Task]) -> dict[str, int]:
+    """Task id -> number of test inputs: what a submission has to cover."""
+    return {task.id: len(task.test) for task in tasks}
+
+
+def sample_counts(path: str | Path) -> dict[str, int] | None:
+    """Task id -> number of entries of a submission, as Kaggle's sample is; None if the file holds something else."""
+    document = read_json(path)
+    if not isinstance(document, dict) or not document:
+        return None
+    entries = next(iter(document.values()))
+    first = entries[0] if isinstance(entries, list) and entries else None
+    if not (isinstance(first, dict) and KEYS[0] in first):
+        return None
+    return {task_id: len(entries) if isinstance(entries, list) else 0 for task_id, entries in document.items()}
+
+
+def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
+    """The file's bytes. Raises InputError for a grid, or a number of attempts, that Kaggle would refuse."""
+    document = {}
+    for task_id, entries in answers.items():
+        where = f"submission: task {shown(check_id(task_id, 'submission'))}"
+        if not entries:
+            raise InputError(f"{where}: expected at least one pair of attempts, got none")
+        document[task_id] = [_entry(attempts, f"{where}: [{index}]") for index, attempts in enumerate(entries)]
+    return orjson.dumps(document)
+
+
+def write(path: str | Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
+    """Write the file atomically: at any moment `path` holds the old submission or the new one, whole.
+
+    Raises InputError as `build` does, or with the reason why the disk cannot be written; the old file is then intact.
+    """
+    write_atomically(path, build(answers))
+
+
+def read(path: str | Path, expected: Mapping[str, int]) -> dict[str, list[Attempts]]:
+    """The checked attempts in a file, in the order of `expected` (task id -> number of test inputs)."""
+    return _parse(read_json(path), expected, file_name(path))
+
+
+def check(submission: object, expected: Mapping[str, int]) -> None:
+    """Raise InputError if Kaggle would refuse `submission`, a path or the parsed document; name task, test, attempt."""
+    if isinstance(submission, str | Path):
+        read(submission, expected)
+    else:
+        _parse(submission, expected, "submission")
+
+
+def _entry(attempts: Attempts, where: str) -> dict[str, list[list[int]]]:
+    if len(attempts) != len(KEYS):
+        raise InputError(f"{where}: expected {len(KEYS)} attempts, got {len(attempts)}")
+    pairs = zip(KEYS, attempts, strict=True)
+    return {key: parse_grid(grid, f"{where}.{key}").tolist() for key, grid in pairs}
+
+
+def _parse(document: object, expected: Mapping[str, int], name: str) -> dict[str, list[Attempts]]:
+    if not isinstance(document, dict):
+        raise fault(name, "an object {task id: [attempts, ...]}", document)
+    missing = [task_id for task_id in expected if task_id not in document]
+    if missing:
+        counts = f"{len(missing)} of {len(expected)} are missing, for example {shown(missing[0])}"
+        raise InputError(f"{name}: expected every task, got fewer: {counts}")
+    surplus = [task_id for task_id in document if task_id not in expected]
+    if surplus:
+        counts = f"{len(surplus)} others as well, for example {shown(surplus[0])}"
+        raise InputError(f"{name}: expected the {len(expected)} tasks of the challenges alone, got {counts}")
+    return {
+        task_id: _parse_entries(document[task_id], count, f"{name}: task {shown(task_id)}")
+        for task_id, count in expected.items()
+    }
+
+
+def _parse_entries(entries: object, count: int, where: str) -> list[Attempts]:
+    if not isinstance(entries, list):
+        raise fault(where, f"a list of {count} entries, one per test input", entries)
+    if len(entries) != count:
+        raise InputError(f"{where}: expected {count} entries, one per test input, got {len(entries)}")
+    return [_parse_attempts(entry, f"{where}: [{index}]") for index, entry in enumerate(entries)]
+
+
+def _parse_attempts(entry: object, where: str) -> Attempts:
+    if not isinstance(entry, dict):
+        raise fault(where, f"an object with {KEYS[0]} and {KEYS[1]}", entry)
+    for key in KEYS:
+        if key not in entry:
+            raise InputError(f"{where}.{key}: expected a grid, got none")
+    surplus = [key for key in entry if key not in KEYS]
+    if surplus:
+        raise fault(where, f"{KEYS[0]} and {KEYS[1]} alone", surplus[0])
+    return parse_grid(entry[KEYS[0]], f"{where}.{KEYS[0]}"), parse_grid(entry[KEYS[1]], f"{where}.{KEYS[1]}")

@@ -1,0 +1,78 @@
+"""The loss of one supervision step: cross-entropy over the labelled tokens + halting.
+
+Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, section 4 and the published code; the
+Q-learning of when to continue: arXiv 2506.21734, section 2.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.canvas import IGNORE
+from solver.settings.config import LossKind
+
+HALTING_WEIGHT = 0.5
+
+
+class Losses(NamedTuple):
+    """Losses and marks of each slot; (B,) each."""
+
+    tokens: Tensor  # mean cross-entropy over the labelled tokens
+    halting: Tensor  # binary cross-entropy of "halt" against "the whole sequence is right"
+    continuing: Tensor  # binary cross-entropy of "continue" against what the next step promises; 0 without Q-learning
+    right: Tensor  # bool: every labelled token is right
+    predicted: Tensor  # (B, S) best tokens
+
+    def total(self) -> Tensor:
+        """Loss of each slot, (B,); the caller sums and divides by the global batch size."""
+        return self.tokens + HALTING_WEIGHT * (self.halting + self.continuing)
+
+
+def stablemax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """-log p[target] with p = s / sum s, s(a) = a + 1 for a >= 0 and 1 / (1 - a) below, in float64.
+
+    logits (…, V), target (…, 1) -> (…,).
+    """
+    logits = logits.double()
+    s = (1 + logits.clamp(min=0)) / (1 - logits.clamp(max=0))
+    return (s.sum(dim=-1) / s.gather(-1, target)[..., 0]).log()
+
+
+def softmax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """The usual -log p[target], in float32; logits (…, V), target (…, 1) -> (…,)."""
+    return -F.log_softmax(logits.float(), dim=-1).gather(-1, target)[..., 0]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
+    """Mean over the labelled tokens of each slot, (B,); logits (B, S, V), labels (B, S) with IGNORE = -100."""
+    labelled = labels != IGNORE
+    target = labels.where(labelled, 0)[..., None]
+    of_token = stablemax_cross_entropy if kind == "stablemax" else softmax_cross_entropy
+    losses = of_token(logits, target).where(labelled, 0.0)
+    return losses.sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+
+
+def step_losses(
+    logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind, continue_target: Tensor | None = None
+) -> Losses:
+    """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64, continue_target (B,)."""
+    predicted = logits.argmax(dim=-1)
+    right = ((predicted == labels) | (labels == IGNORE)).all(dim=1)
+    to_halt, to_continue = halting.float().unbind(dim=1)
+    halting_loss = F.binary_cross_entropy_with_logits(to_halt, right.float(), reduction="none")
+    if continue_target is None:
+        continuing = torch.zeros_like(halting_loss)
+    else:
+        continuing = F.binary_cross_entropy_with_logits(to_continue, continue_target, reduction="none")
+    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right, predicted.detach())
+
+
+def continue_target(next_halting: Tensor, last: Tensor) -> Tensor:
+    """What continuing is worth (B,): the better choice of the next step, or to halt there if it is the last.
+
+    next_halting (B, 2): halting logits one supervision step later; last (B,) bool: whether that step is the last.
+    """
+    to_halt, to_continue = next_halting.float().unbind(dim=1)
+    return to_halt.where(last, to_halt.maximum(to_continue)).sigmoid()

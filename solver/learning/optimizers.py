@@ -1,0 +1,102 @@
+"""What moves weights: Adam-atan2 or Muon for the trunk, row-wise sign-SGD for puzzle embeddings."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solver.settings.config import Method
+
+MOMENTS: dict[Method, tuple[str, ...]] = {"adam_atan2": ("m", "v"), "muon": ("m",)}
+"""What each method keeps of every parameter between steps."""
+
+MUON_MOMENTUM = 0.95
+MUON_RMS = 0.2  # root mean square of a step at lr 1: about that of Adam's, so that both do with the same lr
+# Five iterations bring singular values of 0.001 to 1 near enough to 1 (K. Jordan's quintic, 2024)
+_QUINTIC, _ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+
+
+class TrunkOptimizer(torch.optim.Optimizer):
+    """Adam-atan2, and Muon for the groups with `method="muon"`, whose parameters are matrices.
+
+    Adam-atan2 is Adam whose division is an arctangent, so that there is no epsilon and no step exceeds lr * pi/2:
+    p *= 1 - lr*wd;  m, v as in Adam;  p -= lr/(1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t)),
+    exactly as the published runs. All tensors of a group are moved by a handful of `torch._foreach_*` calls.
+
+    Muon moves a matrix by the nearest orthogonal one to its averaged gradient, scaled to Adam's size of steps (the
+    update of URM's ARC-AGI-2 runs, arXiv 2512.14693, with the scale of arXiv 2502.16982 section 2.2).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.1,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "step": 0, "method": "adam_atan2"}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            group["step"] += 1
+            for p in parameters:
+                if self.state[p].keys() != set(MOMENTS[group["method"]]):  # at first, or resumed with another method
+                    self.state[p] = {moment: torch.zeros_like(p) for moment in MOMENTS[group["method"]]}
+            gradients = [p.grad for p in parameters]
+            means = [self.state[p]["m"] for p in parameters]
+            if group["method"] == "muon":
+                _muon_update(parameters, gradients, means, group)
+            else:
+                _atan2_update(parameters, gradients, means, [self.state[p]["v"] for p in parameters], group)
+
+
+def _atan2_update(
+    parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor], group: dict[str, Any]
+) -> None:
+    lr, (beta1, beta2), step = group["lr"], group["betas"], group["step"]
+    torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+    torch._foreach_lerp_(means, gradients, 1 - beta1)
+    torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - beta2)
+    scales = torch._foreach_sqrt(squares)
+    torch._foreach_div_(scales, (1 - beta2**step) ** 0.5)
+    steps = [mean.atan2(scale) for mean, scale in zip(means, scales, strict=True)]  # torch has no foreach atan2
+    torch._foreach_add_(parameters, steps, alpha=-lr / (1 - beta1**step))
+
+
+def _muon_update(parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], group: dict[str, Any]) -> None:
+    torch._foreach_lerp_(means, gradients, 1 - MUON_MOMENTUM)
+    ahead = torch._foreach_lerp(gradients, means, MUON_MOMENTUM)  # Nesterov's
+    steps = [orthogonal(matrix) * (MUON_RMS * max(matrix.shape) ** 0.5) for matrix in ahead]
+    torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+    torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix (M, N) with singular values of about 1 (0.7 to 1.2) in place of its own, by Newton-Schulz iterations."""
+    a, b, c = _QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_ITERATIONS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
+
+@torch.no_grad()
+def sign_sgd_(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float) -> None:
+    """Move only the rows that the batch used: row *= 1 - lr*wd; row -= lr * sign(sum of its gradients).
+
+    table (rows, W), changed in place; ids (B,), may repeat; gradients (B, W).
+    """
+    unique, place = ids.unique(return_inverse=True)
+    summed = torch.zeros(len(unique), table.shape[1], dtype=gradients.dtype, device=gradients.device)
+    summed.index_add_(0, place, gradients)
+    table[unique] = table[unique] * (1 - lr * weight_decay) - lr * summed.sign().to(table.dtype)

@@ -1,0 +1,204 @@
+"""The layer of the recursive network: attention (or a token MLP) and SwiGLU, post-norm, no gain, no bias.
+
+Letters: B batch, N tokens, D width, I inner width of a SwiGLU, K size of one attention head, k kernel of a convolution.
+Source: arXiv 2510.04871 and its published code; the convolution is the URM's (arXiv 2512.14693).
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from solver.model.linear import Linear
+from solver.model.rotary import rotate
+
+NORM_EPSILON = 1e-5
+
+Rotary = tuple[Tensor, Tensor] | None
+
+
+class _RMSNorm(torch.autograd.Function):
+    """The norm with its derivative in closed form: the traced one's arithmetic, in a third of its passes."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        inverse = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + NORM_EPSILON)
+        ctx.save_for_backward(x, inverse)
+        return x * inverse
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        x, inverse = ctx.saved_tensors  # type: ignore[attr-defined]
+        along = (grad * x).sum(dim=-1, keepdim=True) * inverse.pow(3) / x.shape[-1]
+        return grad * inverse - x * along
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """x (…, D) divided by its root mean square over D, without gain; in float32 or wider, returned in x's type."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    if torch.compiler.is_compiling():  # which derives and fuses it as well by itself
+        return (wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + NORM_EPSILON)).to(x.dtype)
+    return _RMSNorm.apply(wide).to(x.dtype)
+
+
+def swiglu_width(width: int, expansion: float) -> int:
+    """Inner width of a SwiGLU: round(expansion * width * 2/3), rounded up to a multiple of 256."""
+    return -(-round(expansion * width * 2 / 3) // 256) * 256
+
+
+def _taps(kernel: int, before: int, tokens: int) -> Iterator[tuple[int, slice, slice]]:
+    """For each place of a kernel: the tokens that receive through it, and those that they receive from."""
+    for place in range(kernel):
+        back, ahead = (min(max(distance, 0), tokens) for distance in (before - place, place - before))
+        yield place, slice(back, tokens - ahead), slice(ahead, tokens - back)
+
+
+class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution as shifted products: on a CPU 3 to 6 times as fast as conv1d, there and back."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, before: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.before = before  # type: ignore[attr-defined]
+        mixed = torch.addcmul(bias, x, weight[before])
+        for place, to, of in _taps(len(weight), before, x.shape[1]):
+            if place != before:
+                mixed[:, to].addcmul_(x[:, of], weight[place])
+        return mixed
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        before = ctx.before  # type: ignore[attr-defined]
+        grad_x, grad_weight = grad * weight[before], torch.empty_like(weight)
+        for place, to, of in _taps(len(weight), before, x.shape[1]):
+            if place != before:
+                grad_x[:, of].addcmul_(grad[:, to], weight[place])
+            grad_weight[place] = (grad[:, to] * x[:, of]).sum(dim=(0, 1))
+        return grad_x, grad_weight, grad.sum(dim=(0, 1)), None
+
+
+class DepthwiseConvolution(nn.Module):
+    """Each channel convolved along the tokens as they are numbered, by itself; zeros beyond both ends.
+
+    A token receives from `before` tokens before it, itself, and the rest of the kernel after it. Its start is torch's
+    for a conv1d: uniform within 1/sqrt(k).
+    """
+
+    def __init__(self, channels: int, kernel: int, before: int) -> None:
+        super().__init__()
+        self.before = before
+        bound = kernel**-0.5
+        self.weight = nn.Parameter(torch.empty(kernel, channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, N, channels) -> (B, N, channels), in x's type."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        if not torch.compiler.is_compiling():
+            return _Depthwise.apply(x, weight, bias, self.before)
+        padded = F.pad(x, (0, 0, self.before, len(weight) - 1 - self.before))
+        for place in range(len(weight)):  # the compiler derives and fuses this by itself
+            bias = bias + padded[:, place : place + x.shape[1]] * weight[place]
+        return bias
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate) * up) over the last axis, gate and up in one product.
+
+    With a `convolution` down(silu(convolution(silu(gate) * up))), along the tokens: the URM's ConvSwiGLU (arXiv
+    2512.14693). As in its published code the convolution has a bias and its kernel starts k // 2 tokens back, so that
+    k = 2 takes each token and the one before it: puzzle tokens come first, then the cells row by row.
+    """
+
+    def __init__(self, width: int, expansion: float, convolution: int = 0) -> None:
+        super().__init__()
+        inner = swiglu_width(width, expansion)
+        self.gate_up = Linear(width, 2 * inner)
+        self.down = Linear(inner, width)
+        self.convolution = DepthwiseConvolution(inner, convolution, convolution // 2) if convolution else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (…, width) -> (…, width); with a convolution x (B, N, width)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        activated = F.silu(gate)
+        activated = activated * up if activated.requires_grad else activated.mul_(up)
+        if self.convolution is not None:
+            mixed = self.convolution(activated)
+            activated = F.silu(mixed, inplace=not mixed.requires_grad)
+        return self.down(activated)
+
+
+class Attention(nn.Module):
+    """h = rms(h + attention(h)): full (not causal, unmasked), multi-head, with rotary positions."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.head_size = width // heads
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+
+    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+        """h (B, N, D) -> (B, N, D); `rotary` as from `positions.rotary_tables`, None for no positions."""
+        batch, tokens, width = h.shape
+        queries_keys, values = self.qkv(h).split([2 * width, width], dim=-1)
+        queries_keys = queries_keys.reshape(batch, tokens, -1, self.head_size)  # (B, N, 2 heads, K)
+        if rotary is not None:
+            queries_keys = rotate(queries_keys, rotary).to(values.dtype)
+        queries, keys = queries_keys.transpose(1, 2).chunk(2, dim=1)  # each (B, heads, N, K)
+        values = values.reshape(batch, tokens, -1, self.head_size).transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        return rms_norm(h + self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)))
+
+
+class TokenMLP(nn.Module):
+    """h = rms(h + SwiGLU(h)) over the token axis, in place of attention ("mlp_t"); the number of tokens is fixed.
+
+    The published norm runs over the tokens as well, not over the width as everywhere else.
+    """
+
+    def __init__(self, tokens: int, expansion: float) -> None:
+        super().__init__()
+        self.swiglu = SwiGLU(tokens, expansion)
+
+    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+        """h (B, N, D) -> (B, N, D). Positions are in the weights: `rotary` is not used."""
+        across = h.transpose(1, 2)  # (B, D, N)
+        return rms_norm(across + self.swiglu(across)).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """A mixer over the tokens (residual and norm included), then h = rms(h + SwiGLU(h)) for each token."""
+
+    def __init__(self, make_mixer: Callable[[], nn.Module], width: int, expansion: float, convolution: int = 0) -> None:
+        super().__init__()
+        self.mixer = make_mixer()
+        self.swiglu = SwiGLU(width, expansion, convolution)
+
+    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+        """h (B, N, D) -> (B, N, D)."""
+        h = self.mixer(h, rotary)
+        return rms_norm(h + self.swiglu(h))
+
+
+class Network(nn.Module):
+    """f(h, injection) = layers(h + injection), the one network that every update shares."""
+
+    def __init__(self, make_layer: Callable[[], Layer], layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(make_layer() for _ in range(layers))
+
+    def forward(self, h: Tensor, injection: Tensor, rotary: Rotary) -> Tensor:
+        """h and injection (B, N, D) -> (B, N, D)."""
+        h = h + injection
+        for layer in self.layers:
+            h = layer(h, rotary)
+        return h
+
+
+def scaled(x: Tensor, width: int) -> Tensor:
+    """Embeddings times sqrt(D), so that their entries are of the size of the normalised state's."""
+    return x * torch.tensor(width, dtype=x.dtype, device=x.device).sqrt()

@@ -1,0 +1,227 @@
+"""Weights travel as a folder: model.safetensors, config.json, puzzles.json, manifest.json (what they were trained on).
+
+Data only, nothing is ever unpickled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
+
+import numpy as np
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kernels.canvas import VOCABULARY
+from kernels.symmetry import MAX_SIDE
+from solver.common.checks import InputError, fault, shown
+from solver.common.files import read_json, write_atomically, write_atomically_with
+from solver.model.trm import TRM
+from solver.settings.config import CanvasMode, TRMConfig
+from solver.tokens.variants import Variants, variant_name
+
+WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzles.json", "manifest.json"
+TABLE = "puzzle_embedding"
+TRUNK = "trunk."
+
+PUZZLES_BYTES = 2**28  # largest puzzles.json that is read: several million rows
+
+
+@dataclass
+class Knowledge:
+    """A trunk and a puzzle embedding table with its names: what a checkpoint holds and what fitting starts from."""
+
+    model: TRM
+    table: Tensor  # (rows, W)
+    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (variant name, task digest) -> row
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty where that is not known
+
+    @property
+    def saw_test_outputs(self) -> bool:
+        """Whether it was trained with the leak guard off, so that its scores are not those of unseen outputs."""
+        return bool(self.manifest.get("leaks_allowed"))
+
+    @property
+    def canvas_mode(self) -> CanvasMode:
+        """The canvases that it was trained on, useless on others (RESULTS.md): as the manifest says.
+
+        Where that says nothing: full for weights with a row a variant, as published ones have, and tight for others.
+        """
+        told, config = self.manifest.get("canvas_mode"), self.model.config
+        if told in get_args(CanvasMode):
+            return cast(CanvasMode, told)
+        return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
+
+
+@dataclass
+class Fitted:
+    """A trunk that has seen the tasks' demonstrations, and where each variant's puzzle embedding is."""
+
+    model: TRM  # in evaluation, the moving average
+    table: Tensor  # (rows, W)
+    variants: list[Variants]  # of each task
+    rows: list[np.ndarray]  # of each task: (K,) rows of its variants
+
+
+def name_rows(
+    tasks: Sequence[tuple[str, str]], variants: Sequence[Variants], shared: bool
+) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
+    """What each row of a puzzle embedding table is called, and the rows (K,) of each task's variants.
+
+    `tasks` are ids and digests. A shared row serves all variants of a task; otherwise each has its own.
+    """
+    names: list[tuple[str, str]] = []
+    rows = []
+    for (task_id, digest), of_task in zip(tasks, variants, strict=True):
+        first = len(names)
+        if shared:
+            names.append((task_id, digest))
+            rows.append(np.full(len(of_task), first))
+        else:
+            pairs = zip(of_task.symmetry, of_task.permutation, strict=True)
+            names.extend((variant_name(task_id, s, p), digest) for s, p in pairs)
+            rows.append(np.arange(first, len(names)))
+    return names, rows
+
+
+def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
+    """An untrained trunk and an empty table."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TRM(config)
+    return Knowledge(model.to(device).eval(), torch.zeros(0, config.row_width, device=device))
+
+
+def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
+    """Write the three files, each atomically; the weights last, so that they are never newer than their description."""
+    folder = Path(folder)
+    tensors = {TRUNK + name: tensor.contiguous() for name, tensor in knowledge.model.state_dict().items()}
+    tensors[TABLE] = knowledge.table.contiguous()
+    names = sorted(knowledge.rows, key=lambda name: knowledge.rows[name])
+    write_atomically(folder / CONFIG, orjson.dumps(asdict(knowledge.model.config), option=orjson.OPT_INDENT_2))
+    write_atomically(folder / PUZZLES, orjson.dumps(_runs(names)))
+    write_atomically(folder / MANIFEST, orjson.dumps(knowledge.manifest, option=orjson.OPT_INDENT_2))
+    write_tensors(folder / WEIGHTS, tensors)
+
+
+def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
+    """The trunk, table and names in a folder. Raises InputError: which file or tensor, expected, got."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
+    if not (folder / CONFIG).exists() and (folder / "checkpoints").is_dir():
+        raise InputError(f"weights {folder}: expected a weights folder, got a run: give one of its checkpoints/step-…")
+    model = TRM(_config(folder / CONFIG))
+    tensors = read_tensors(folder / WEIGHTS)
+    table = tensors.pop(TABLE, None)
+    expected = {TRUNK + name: tensor for name, tensor in model.state_dict().items()}
+    for name in sorted(expected.keys() | tensors.keys()):
+        wanted, got = (_shape(found.get(name)) for found in (expected, tensors))
+        if wanted != got:
+            raise InputError(f"{folder / WEIGHTS}: tensor {shown(name)}: expected {wanted}, got {got}")
+    rows = _rows(folder / PUZZLES)
+    width = model.config.row_width
+    if table is None or table.shape[1:] != (width,) or len(table) != len(rows):
+        raise InputError(f"{folder / WEIGHTS}: tensor {TABLE!r}: expected ({len(rows)}, {width}), got {_shape(table)}")
+    model.load_state_dict({name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()})
+    return Knowledge(model.to(device).eval(), table.to(device), rows, _manifest(folder / MANIFEST))
+
+
+def load_arc_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
+    """As `load_knowledge`; raises InputError as well for a model that is not one of ARC's grids."""
+    knowledge = load_knowledge(folder, device)
+    config = knowledge.model.config
+    if config.vocabulary != VOCABULARY:
+        raise InputError(f"weights {folder}: expected a model of ARC's {VOCABULARY} tokens, got {config.vocabulary}")
+    if config.canvas != (MAX_SIDE, MAX_SIDE):
+        raise InputError(f"weights {folder}: expected a model of the canvas {MAX_SIDE}x{MAX_SIDE}, got {config.canvas}")
+    return knowledge
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "none" if tensor is None else str(tuple(tensor.shape))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, mapped and not read: a page is in memory only once it is touched.
+
+    Writing to them changes neither the file nor what others see. Raises InputError for no file or a broken one.
+    """
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise InputError(f"{path}: expected the weights, got {error.strerror or error}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: expected a whole safetensors file, got {shown(str(error))}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write contiguous tensors as a safetensors file, atomically and without a copy in memory."""
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_atomically_with(path, write, f"{len(tensors)} tensors")
+
+
+def _config(path: Path) -> TRMConfig:
+    """The settings in a file; those that it lacks have come since it was written, and are what they were before."""
+    document, default = read_json(path), TRMConfig()
+    if not isinstance(document, dict):
+        raise fault(str(path), "an object with the model's settings", document)
+    unknown = sorted(document.keys() - {field.name for field in fields(TRMConfig)})
+    if unknown:
+        names = ", ".join(field.name for field in fields(TRMConfig))
+        raise InputError(f"{path}: expected an object with {names}, got {shown(unknown[0])}")
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
+    hints = get_type_hints(TRMConfig)
+    for name, value in values.items():
+        wanted, of = type(getattr(default, name)), f"{path}: {name}"
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise InputError(f"{of}: expected a {wanted.__name__}, got {shown(value)}")
+        if wanted is str and value not in get_args(hints[name]):
+            raise fault(of, f"one of {', '.join(get_args(hints[name]))}", value)
+        if wanted is tuple and [type(side) for side in value] != [int, int]:
+            raise fault(of, "a height and a width", value)
+    return TRMConfig(**values)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("leaks_allowed", False), bool):
+        raise InputError(f"{path}: expected what the weights were trained on, got {shown(document)}")
+    return document
+
+
+def _runs(names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The puzzles as the file lists them: a million rows are small where neighbours share their digest."""
+    runs: list[dict[str, Any]] = []
+    for digest, run in groupby(names, key=lambda name: name[1]):
+        of_run = [name for name, _ in run]
+        runs.append({"name": of_run[0], "digest": digest} if len(of_run) == 1 else {"names": of_run, "digest": digest})
+    return runs
+
+
+def _rows(path: Path) -> dict[tuple[str, str], int]:
+    document = read_json(path, PUZZLES_BYTES)
+    if not isinstance(document, list):
+        raise InputError(f"{path}: expected a list of puzzles, got {shown(document)}")
+    rows: dict[tuple[str, str], int] = {}
+    for index, item in enumerate(document):
+        names = item.get("names", [item.get("name")]) if isinstance(item, dict) else None
+        if not isinstance(names, list) or not all(isinstance(text, str) for text in (*names, item.get("digest"))):
+            raise InputError(f"{path}: [{index}]: expected a name and a digest, got {shown(item)}")
+        for name in names:
+            if (name, item["digest"]) in rows:
+                raise InputError(f"{path}: [{index}]: expected every puzzle once, got {shown(name)} twice")
+            rows[name, item["digest"]] = len(rows)
+    return rows

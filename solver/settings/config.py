@@ -1,0 +1,226 @@
+"""Everything that decides a run but its tasks, weights, seed and clock."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from kernels.canvas import VOCABULARY, Canvas, Decoder
+from kernels.symmetry import MAX_SIDE
+from solver.common.checks import InputError, at_least, within
+
+CanvasMode = Literal["full", "tight"]
+LossKind = Literal["stablemax", "softmax"]
+Method = Literal["adam_atan2", "muon"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+FitMode = Literal["embeddings", "full", "staged", "none"]
+
+Size = tuple[int, int]  # (height, width) of a grid
+AUGMENTATION_TOKENS = 2  # puzzle tokens that describe a variant: its symmetry, its colours
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class TRMConfig:
+    """Shape of a TRM. The defaults are the published ARC model (6.83 M parameters)."""
+
+    vocabulary: int = VOCABULARY  # V
+    width: int = 512  # D
+    heads: int = 8
+    layers: int = 2  # L, of each network
+    expansion: float = 4.0
+    cycles: int = 3  # T in the paper; all but the last run without gradient
+    latent_updates: int = 4  # n in the paper
+    networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
+    answer_layers: int = 0  # of the answer's own network; 0: as many as the latent's
+    latents: int = 2  # 1: no latent z beside the answer, which takes n + 1 updates itself (section 4.2)
+    gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
+    halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
+    mixer: Literal["attention", "mlp", "mamba2_hybrid"] = "attention"
+    convolution: int = 0  # kernel of the URM's depthwise convolution in the SwiGLU; 0: none
+    positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
+    rope_theta: float = 10000.0
+    canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are parts of it
+    embedding: Literal["variant", "shared"] = "variant"  # one row a variant, or one row a task + augmentation tokens
+    row_tokens: int = 16  # puzzle tokens that the row of the embedding table fills
+    row_width: int = 512  # W, zero-padded to row_tokens * width
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a shape that cannot be built."""
+        if self.heads < 1 or self.width % self.heads or (self.width // self.heads) % 2:
+            raise InputError(f"model: width {self.width} must be an even multiple of its {self.heads} heads")
+        if self.row_width > self.row_tokens * self.width:
+            room = self.row_tokens * self.width
+            raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
+        updates = self.latent_updates + (self.latents == 1)  # a single latent may do with the update of the answer
+        if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
+            counts = {
+                name: getattr(self, name) for name in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")
+            }
+            raise InputError(f"model: every count must be at least 1, got {counts}")
+        if not (self.expansion > 0 and self.rope_theta > 0):
+            got = f"{self.expansion:g} and {self.rope_theta:g}"
+            raise InputError(f"model: expansion and rope_theta: expected positive numbers, got {got}")
+        if self.convolution < 0:
+            raise InputError(
+                f"model: convolution: expected a kernel of at least 1, or 0 for none, got {self.convolution}"
+            )
+        if self.answer_layers < 0 or (self.answer_layers and self.networks == 1):
+            raise InputError(f"model: answer_layers: expected 0 without a network of its own, got {self.answer_layers}")
+        if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
+            got = f"{self.networks} networks and {self.latents} latents"
+            raise InputError(f"model: expected 1 or 2 latents and no more networks than latents, got {got}")
+
+    @property
+    def puzzle_tokens(self) -> int:
+        """P: the row's tokens and, for a shared embedding, those that describe the augmentation."""
+        return self.row_tokens + (AUGMENTATION_TOKENS if self.embedding == "shared" else 0)
+
+    @property
+    def updates(self) -> int:
+        """Passes of a network in one cycle: n of the latent and one of the answer."""
+        return self.latent_updates + 1
+
+    @property
+    def answer_depth(self) -> int:
+        """Layers of the network that updates the answer."""
+        return self.answer_layers if self.networks == 2 and self.answer_layers else self.layers
+
+    @property
+    def layer_passes(self) -> int:
+        """Layers that one supervision step goes through."""
+        return self.cycles * (self.latent_updates * self.layers + self.answer_depth)
+
+    @property
+    def graded_layer_passes(self) -> int:
+        """Those of them that carry gradient: the last ones, one pass for the answer among them."""
+        return (self.graded_updates - 1) * self.layers + self.answer_depth
+
+    @property
+    def graded_updates(self) -> int:
+        """Passes of a network in one supervision step that carry gradient."""
+        return min(self.latents, self.updates) if self.gradient == "one_step" else self.updates
+
+    @property
+    def any_canvas(self) -> bool:
+        """Whether the weights serve canvases smaller than the full one."""
+        return self.mixer != "mlp"
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How weights move. The defaults are the published ARC run."""
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    trunk_optimizer: Method = "adam_atan2"  # muon: of the layers' matrices; Adam-atan2 of all else in any case
+    row_optimizer: Literal["sign_sgd", "adam_atan2"] = "sign_sgd"  # of the puzzle embedding table
+    row_lr: float = 1e-2
+    row_weight_decay: float = 0.1
+    warmup_steps: int = 2000
+    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up, over the run's progress
+    lr_min_ratio: float = 0.0  # where the cosine ends, as a share of lr
+    ema_decay: float = 0.999
+    loss: LossKind = "stablemax"
+    supervision_steps: int = 16
+    exploration: float = 0.1  # how often a slot is kept for a random number of steps
+    clip_norm: float | None = None  # of the trunk's gradient
+    accumulation: int = 1  # steps whose gradients are summed before the weights move
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a setting with which nothing can be learned."""
+        for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
+            within(f"learner.{name}", getattr(self, name), 0)
+        for name in ("lr_min_ratio", "ema_decay", "exploration"):
+            within(f"learner.{name}", getattr(self, name), 0, 1)
+        for name in ("supervision_steps", "accumulation"):
+            within(f"learner.{name}", getattr(self, name), 1)
+        for beta in self.betas:
+            within("learner.betas", beta, 0, 0.999999)
+
+
+@dataclass(frozen=True)
+class CanvasConfig:
+    """How canvases are chosen."""
+
+    mode: CanvasMode = "full"
+    sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # buckets of each side, ascending
+    fit_margin: int = 1  # room beside a pair in fitting: with 0 a pair that fills its canvas shows no end of grid
+
+    def __post_init__(self) -> None:
+        """Raise InputError for sides that are no list of sides."""
+        within("canvases.fit_margin", self.fit_margin, 0, MAX_SIDE)
+        if not self.sides or list(self.sides) != sorted(set(self.sides)) or not 1 <= self.sides[0] <= MAX_SIDE:
+            raise InputError(f"canvases.sides: expected ascending sides of 1 to {MAX_SIDE}, got {self.sides}")
+        within("canvases.sides", self.sides[-1], 1, MAX_SIDE)
+
+    def bucket(self, size: Size, margin: int) -> Canvas:
+        """The smallest canvas that holds a grid and `margin` cells more on each side, cut off at the full canvas."""
+        if self.mode == "full":
+            return (MAX_SIDE, MAX_SIDE)
+        return (self._side(size[0] + margin), self._side(size[1] + margin))
+
+    def _side(self, length: int) -> int:
+        place = bisect_left(self.sides, length)
+        return self.sides[place] if place < len(self.sides) else MAX_SIDE
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How tasks are fitted."""
+
+    mode: FitMode = "staged"
+    together: int | None = None  # about so many tasks jointly, each group from the same start; None: all
+    steps: int | None = None  # None: as many as the time allows
+    augmentations: int = 256  # variants of each task, the identity included
+    symmetries: bool = True
+    colours: bool = True
+    step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no fit."""
+        at_least("fit_steps", self.steps, 0)
+        at_least("together", self.together, 1)
+        at_least("augmentations", self.augmentations, 1)
+        at_least("step_tokens", self.step_tokens, 1)
+
+    def groups(self, tasks: Sequence[Item]) -> list[Sequence[Item]]:
+        """The tasks that are fitted jointly, in groups of nearly the same size; neighbours, often akin, part."""
+        count = 1 if self.together is None else max(1, round(len(tasks) / self.together))
+        return [tasks[first::count] for first in range(count)]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How far each sample is refined. `supervision_steps=16, early_stop=False` is the published behaviour."""
+
+    supervision_steps: int = 16
+    early_stop: bool = True
+    stable_steps: int = 2  # a sample is done when its tokens have not changed for so many steps …
+    halting_threshold: float = 0.95  # … or when its halting probability passes this
+    batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
+    augmentations: int | None = None  # votes a test input; None: every variant that was fitted
+
+    def __post_init__(self) -> None:
+        """Raise InputError for counts that make no prediction."""
+        at_least("supervision_steps", self.supervision_steps, 1)
+        at_least("stable_steps", self.stable_steps, 1)
+        at_least("augmentations", self.augmentations, 1)
+        at_least("batch_tokens", self.batch_tokens, 1)
+
+
+@dataclass(frozen=True)
+class SolveConfig:
+    """How tasks are solved."""
+
+    name: str = "published"
+    model: TRMConfig = field(default_factory=TRMConfig)  # of a fresh trunk; a checkpoint brings its own
+    fit: FitConfig = field(default_factory=FitConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    canvases: CanvasConfig = field(default_factory=CanvasConfig)
+    decoder: Decoder = "robust"
+    fit_share: float = 0.8  # of the time, as long as the pace of votes is unknown; the rest is for predicting
+    least_steps: int = 400  # training steps a pair without which a task is not worth beginning, when time is short

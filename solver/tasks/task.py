@@ -1,0 +1,131 @@
+"""What a task is: demonstrations, test inputs and, where they are known, test outputs."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
+
+DIGEST_LENGTH = 16  # hexadecimal characters: 64 bits, and the tasks to tell apart are thousands
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An input grid and its output grid, or None where the output is unknown. Both are made read-only copies."""
+
+    input: Grid  # (height, width)
+    output: Grid | None  # (height, width), often of another size than the input
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input", _frozen(self.input))
+        if self.output is not None:
+            object.__setattr__(self, "output", _frozen(self.output))
+
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, Pair) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[bytes, ...]:
+        return tuple(_content(grid) for grid in (self.input, self.output) if grid is not None)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One puzzle. Equal tasks have equal ids and equal grids."""
+
+    id: str
+    train: tuple[Pair, ...]  # the demonstrations, at least one; their outputs are always present
+    test: tuple[Pair, ...]  # at least one; output None when unknown
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.test or any(pair.output is None for pair in self.train):
+            raise ValueError(f"task {self.id!r}: expected a demonstration with its output and a test input")
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the content of the demonstrations, shapes and cells in order, whatever the task's id is.
+
+        Embeddings are looked up with it, so that those of another task are never reused silently.
+        """
+        content = b"".join(part for pair in self.train for part in pair._content())
+        return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
+
+
+def without_test_outputs(task: Task) -> Task:
+    """The task as a solver may see it."""
+    return replace(task, test=tuple(Pair(pair.input, None) for pair in task.test))
+
+
+def largest_side(content: Task | Sequence[Pair]) -> int:
+    """Height or width of the largest grid of a task or of some pairs, outputs included where they are known."""
+    pairs = (*content.train, *content.test) if isinstance(content, Task) else content
+    return max(max(grid.shape) for pair in pairs for grid in (pair.input, pair.output) if grid is not None)
+
+
+def to_challenge(task: Task) -> dict[str, Any]:
+    """The task as a challenges file holds it: demonstrations whole, of the test pairs the inputs alone."""
+    pairs = [(pair.input.tolist(), pair.output.tolist()) for pair in task.train if pair.output is not None]
+    train = [{"input": source, "output": output} for source, output in pairs]
+    return {"train": train, "test": [{"input": pair.input.tolist()} for pair in task.test]}
+
+
+def parse_task(task_id: object, document: object, where: str) -> Task:
+    """The task in `document`: {"train": [{"input", "output"}, ...], "test": [{"input"} or with "output", ...]}.
+
+    Other keys are left alone: data sets add names and authors. An output of null is an unknown output.
+    Raises InputError that begins with `where`, names the task, and then the pair.
+    """
+    name = check_id(task_id, where)
+    where = f"{where}: task {shown(name)}"
+    if not isinstance(document, dict):
+        raise fault(where, 'an object with "train" and "test"', document)
+    train = tuple(_parse_pair(item, place) for item, place in _items(document, "train", where))
+    for index, pair in enumerate(train):
+        if pair.output is None:
+            raise InputError(f"{where}: train[{index}].output: expected a grid, got none")
+    test = tuple(_parse_pair(item, place) for item, place in _items(document, "test", where))
+    return Task(name, train, test)
+
+
+def _items(document: dict[str, object], key: str, where: str) -> Iterator[tuple[object, str]]:
+    """The pairs under `key`, each with the words for its place, made one by one: there may be millions."""
+    if key not in document:
+        raise InputError(f"{where}: {key}: expected a list of pairs, got none")
+    items = document[key]
+    if not isinstance(items, list) or not items:
+        raise fault(f"{where}: {key}", "a list of at least one pair", items)
+    for index, item in enumerate(items):
+        yield item, f"{where}: {key}[{index}]"
+
+
+def _parse_pair(item: object, where: str) -> Pair:
+    if not isinstance(item, dict):
+        raise fault(where, 'a pair (an object with "input" and "output")', item)
+    if "input" not in item:
+        raise InputError(f"{where}.input: expected a grid, got none")
+    output = item.get("output")
+    return Pair(
+        parse_grid(item["input"], f"{where}.input"),
+        None if output is None else parse_grid(output, f"{where}.output"),
+    )
+
+
+def _frozen(grid: Grid) -> Grid:
+    """A read-only copy, so that no view of the caller's array can change a task."""
+    if grid.dtype != np.uint8 or grid.ndim != 2:  # a fault of our own code; strangers' grids pass `parse_grid`
+        raise ValueError(f"grid: expected uint8 (height, width), got {grid.dtype} {grid.shape}")
+    copy = grid.copy(order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def _content(grid: Grid) -> bytes:
+    """Shape and cells: 2x3 and 3x2 grids of the same cells differ."""
+    height, width = grid.shape
+    return b"%dx%d:" % (height, width) + grid.tobytes()

@@ -1,0 +1,59 @@
+"""Which canvas a pair is computed on: the full one as published, or the smallest bucket that holds it.
+
+Work is in proportion to the canvas, and ARC pairs fill a sixth to a third of the published 30x30 cells.
+"""
+
+import math
+from fractions import Fraction
+
+from kernels.canvas import Canvas
+from kernels.symmetry import MAX_SIDE
+from solver.settings.config import CanvasConfig, Size
+from solver.tasks.task import Pair, Task
+
+
+def larger(a: Size, b: Size) -> Size:
+    """The smallest size that holds both."""
+    return max(a[0], b[0]), max(a[1], b[1])
+
+
+def pair_size(pair: Pair) -> Size:
+    """The smallest size that holds both grids of a demonstration."""
+    assert pair.output is not None, "a demonstration has an output"
+    return larger(pair.input.shape, pair.output.shape)
+
+
+def fit_canvas(pair: Pair, config: CanvasConfig) -> Canvas:
+    """The canvas of a demonstration pair, upright."""
+    return config.bucket(pair_size(pair), config.fit_margin)
+
+
+def predict_canvas(task: Task, test_index: int, config: CanvasConfig) -> Canvas:
+    """The canvas of a test input, upright: room for it, its largest possible output and its end-of-grid row."""
+    size = task.test[test_index].input.shape
+    return config.bucket(larger(size, output_bound(task, size)), 1)
+
+
+def output_bound(task: Task, size: Size) -> Size:
+    """The largest output that the demonstrations allow for an input of a size.
+
+    A rule allows a size if it holds for every demonstration: same size as the input, constant, a fixed ratio to the
+    input, a fixed ratio to the transposed input. Several may hold: the bound is the largest height and the largest
+    width among them. When none does, it is the full canvas.
+    """
+    pairs = [(pair.input.shape, pair.output.shape) for pair in task.train if pair.output is not None]
+    bounds = []
+    if len({output for _, output in pairs}) == 1:
+        bounds.append(pairs[0][1])
+    for transposed in (False, True):
+        ratios = {_ratio(source[::-1] if transposed else source, output) for source, output in pairs}
+        if len(ratios) == 1:  # same size is the ratio 1
+            ratio, source = ratios.pop(), size[::-1] if transposed else size
+            bounds.append((math.ceil(ratio[0] * source[0]), math.ceil(ratio[1] * source[1])))
+    if not bounds:
+        return (MAX_SIDE, MAX_SIDE)
+    return min(MAX_SIDE, max(b[0] for b in bounds)), min(MAX_SIDE, max(b[1] for b in bounds))
+
+
+def _ratio(source: Size, output: Size) -> tuple[Fraction, Fraction]:
+    return Fraction(output[0], source[0]), Fraction(output[1], source[1])

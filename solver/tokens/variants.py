@@ -1,0 +1,75 @@
+"""Variants of a task: the task seen through a symmetry and a colour permutation.
+
+A variant is a value (task, symmetry, permutation), made from (seed, task id) alone, so that every run and every
+rank names the same ones. Letters: K variants.
+"""
+
+import hashlib
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.symmetry import SYMMETRIES, TRANSPOSES
+
+PERMUTED = 9  # colours 1…9; black is never permuted
+PERMUTATIONS = math.factorial(PERMUTED)
+
+
+class Variants(NamedTuple):
+    """K variants of one task, the identity first."""
+
+    symmetry: np.ndarray  # (K,) uint8
+    permutation: np.ndarray  # (K, 10) uint8: colour c becomes permutation[c]
+
+    def __len__(self) -> int:  # the number of variants, not of fields
+        return len(self.symmetry)
+
+    @property
+    def transposes(self) -> np.ndarray:
+        """(K,) bool: whether the variant swaps height and width."""
+        return TRANSPOSES[self.symmetry]
+
+
+def task_generator(seed: int, task_id: str) -> np.random.Generator:
+    """The random numbers that belong to one task, the same on every machine (Python's `hash` is not)."""
+    digest = hashlib.sha256(f"{seed}|{task_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, colours: bool = True) -> Variants:
+    """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
+
+    `count` in all, or as many as exist. The plain symmetries come first because they are the variants that change a
+    task least: the first to fit, and the first to vote.
+    """
+    permutations = PERMUTATIONS if colours else 1
+    plain = np.arange(SYMMETRIES if symmetries else 1) * permutations
+    total = permutations * len(plain)
+    count = min(count, total)
+    ranks = plain[:count]
+    if count > len(plain):
+        chosen = task_generator(seed, task_id).choice(total - len(plain), count - len(plain), replace=False)
+        symmetry, permutation = np.divmod(chosen, permutations - 1)  # a pair that does permute
+        ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
+    return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))
+
+
+def permutation_of_rank(ranks: np.ndarray) -> np.ndarray:
+    """The colour permutations (K, 10) with these lexicographic ranks (K,); rank 0 is the identity, black stays."""
+    remaining = np.tile(np.arange(1, PERMUTED + 1, dtype=np.uint8), (len(ranks), 1))
+    permutation = np.zeros((len(ranks), PERMUTED + 1), np.uint8)
+    for place in range(PERMUTED):
+        digit, ranks = np.divmod(ranks, math.factorial(PERMUTED - 1 - place))
+        permutation[:, place + 1] = np.take_along_axis(remaining, digit[:, None], axis=1)[:, 0]
+        keep = np.arange(remaining.shape[1]) != digit[:, None]
+        remaining = remaining[keep].reshape(len(ranks), -1)
+    return permutation
+
+
+def variant_name(task_id: str, symmetry: int, permutation: np.ndarray) -> str:
+    """The published name: the bare task id for the identity, else like `id|||t3|||0213456789`."""
+    digits = "".join(str(colour) for colour in permutation)
+    if symmetry == 0 and digits == "0123456789":
+        return task_id
+    return f"{task_id}|||t{symmetry}|||{digits}"

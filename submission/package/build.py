@@ -1,0 +1,296 @@
+"""`arc-trm package`: everything a Kaggle submission needs, as folders that the `kaggle` command uploads.
+
+Datasets are code/ (the sources), weights/ (a weights folder) and wheels/ (pinned, of what the image lacks); notebook/
+has the notebook and its settings; package.json says what it is, with a digest of every file: a folder is replaced only
+if it is as we left it.
+"""
+
+import hashlib
+import os
+import platform as machine
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import torch
+
+import solver
+from solver.common.checks import InputError, one_line
+from solver.common.files import read_json, write_atomically
+from solver.model.weights import CONFIG, MANIFEST, PUZZLES, WEIGHTS, load_knowledge
+from solver.settings.options import WeightsFolder
+from submission.notebook import LOCK
+from submission.package import wheels
+
+ROOT = Path(solver.__file__).parent.parent
+SOURCES = ("kernels", "solver", "submission", "train_offline", "benchmarks")  # the command line imports all of them
+SUFFIXES = (".py", ".css", ".html", ".js")  # of sources: Python's, and those that a report is made of
+NOTEBOOK = "submission.ipynb"
+PACKAGE, FORMAT, MADE_BY = "package.json", 1, "arc-trm package"
+NOBODY = "your-kaggle-name"
+LONGEST, SHORTEST = 50, 6  # characters of a title on Kaggle
+LICENCE = [{"name": "other"}]  # Kaggle's list lacks MIT-0; then the description is to say which
+NO_GPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a package."""
+
+    weights: Path | None = None
+    user: str = NOBODY
+    title: str = "arc-trm"
+    competition: str = "arc-prize-2025"
+    machine_shape: str = "NvidiaL4"
+    image: Literal["kaggle", "bare"] = "kaggle"
+    lacks: tuple[str, ...] | None = None
+    python_version: str | None = None
+    platform: tuple[str, ...] = ()
+    wheels: bool = True
+
+    def name(self, part: str) -> str:
+        """The title of a part; what Kaggle calls its slug is made of it."""
+        return f"{self.title} {part}"
+
+    def id(self, part: str) -> str:
+        """user/slug, where the slug is the title in lower case with dashes."""
+        return f"{self.user}/{slug(self.name(part))}"
+
+
+def slug(title: str) -> str:
+    """The last part of the address that Kaggle gives to what has this title."""
+    return title.lower().replace(" ", "-")
+
+
+def make_package(out: Path, settings: Settings) -> list[str]:
+    """Make the package and put it at `out`, whole or not at all; the names of its parts, in the order of uploading.
+
+    Raises InputError for settings that Kaggle would refuse, sources that are not there, a wheel that cannot be had,
+    and where `out` holds anything but a package as we left it.
+    """
+    _check(settings)
+    out = Path(os.path.realpath(out))
+    refuse_to_replace(out)
+    temporary = out.with_name(f".{out.name[:32]}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        parts = _fill(temporary, settings)
+        _take_place(temporary, out)
+    except OSError as error:
+        raise InputError(f"{out}: expected to write a package, got: {one_line(error.strerror or str(error))}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return parts
+
+
+def _check(settings: Settings) -> None:
+    for option, value, pattern, wanted in (
+        ("--user", settings.user, r"[A-Za-z0-9][A-Za-z0-9-]*", "letters, digits and dashes"),
+        ("--competition", settings.competition, r"[a-z0-9][a-z0-9-]*", "its slug, as arc-prize-2025"),
+        ("--title", settings.title, r"[A-Za-z0-9]+([ -][A-Za-z0-9]+)*", "words joined by single spaces or dashes"),
+        ("--machine-shape", settings.machine_shape, r"[A-Za-z0-9]+", f"a word as NvidiaL4, or {NO_GPU}"),
+        ("--python-version", settings.python_version or "3.11", r"3\.\d+", "a version as 3.11"),
+    ):
+        if not re.fullmatch(pattern, value):
+            raise InputError(f"{option}: expected {wanted}, got {one_line(value)!r}")
+    if not SHORTEST <= len(settings.name("code")) <= len(settings.name("submission")) <= LONGEST:
+        raise InputError(
+            f"--title: expected titles of {SHORTEST} to {LONGEST} characters, got {settings.name('submission')!r}"
+        )
+
+
+def refuse_to_replace(out: Path) -> None:
+    """Raise InputError if there is anything at `out` but an empty folder or a package as we left it."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: expected a folder, or nothing, got a file")
+    recorded = read_package(out)["files"]
+    present = {str(path.relative_to(out)): path for path in out.rglob("*") if not path.is_dir()}
+    for name, path in sorted(present.items()):
+        if name != PACKAGE and (name not in recorded or digest(path) != recorded[name]):
+            raise InputError(
+                f"{out}: expected a package as it was made, got a {'changed' if name in recorded else 'new'} "
+                f"{one_line(name)}: choose another folder"
+            )
+
+
+def read_package(folder: Path) -> dict[str, Any]:
+    """What package.json says. Raises InputError for a folder that is no package."""
+    if not (folder / PACKAGE).is_file():
+        raise InputError(f"{folder}: expected a folder that {MADE_BY} made, got one without {PACKAGE}")
+    document = read_json(folder / PACKAGE)
+    if (
+        not isinstance(document, dict)
+        or document.get("made_by") != MADE_BY
+        or document.get("format") != FORMAT
+        or not isinstance(document.get("files"), dict)
+    ):
+        raise InputError(f"{folder / PACKAGE}: expected what {MADE_BY} wrote, got something else")
+    return document
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; wheels are large, so not read at once. A link, which no package holds, has none."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        state = hashlib.sha256()
+        while block := file.read(2**20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _fill(folder: Path, settings: Settings) -> list[str]:
+    parts = ["code"]
+    _copy_code(folder / "code")
+    _dataset(folder / "code", "code", "Sources of arc-trm. Licence: MIT-0, see LICENSE.", settings)
+    if settings.weights is not None:
+        _copy_weights(settings.weights, folder / "weights")
+        _dataset(folder / "weights", "weights", "Weights for arc-trm. Licence: MIT-0.", settings)
+        parts.append("weights")
+    pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
+    if pinned:
+        write_atomically(folder / "wheels" / LOCK, wheels.lock_text(pinned).encode())
+        wheels.download(folder / "wheels", settings.python_version, settings.platform)
+        words = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
+        _dataset(folder / "wheels", "wheels", words, settings)
+        parts.append("wheels")
+    _notebook(folder / "notebook", parts, settings)
+    files = {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    about = {
+        "format": FORMAT,
+        "made_by": MADE_BY,
+        "image": settings.image,
+        "python": settings.python_version or ".".join(machine.python_version_tuple()[:2]),
+        "competition": settings.competition,
+        "datasets": {part: settings.id(part) for part in parts},
+        "files": files,
+    }
+    _write_json(folder / PACKAGE, about)
+    return [*parts, "notebook"]
+
+
+def _copy_code(folder: Path) -> None:
+    for name in SOURCES:
+        if not (ROOT / name).is_dir():
+            raise InputError(f"package: expected the sources of {name} in {ROOT}, got none")
+        shutil.copytree(ROOT / name, folder / name, ignore=_no_sources)
+    if not (ROOT / "LICENSE").is_file():
+        raise InputError(f"package: expected LICENSE in {ROOT}, got none: package from a checkout")
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+
+
+def _no_sources(folder: str, names: list[str]) -> list[str]:
+    """What of a folder is left behind: all but sources and folders; no caches, nothing hidden."""
+    return [
+        name
+        for name in names
+        if name.startswith((".", "__pycache__")) or not (name.endswith(SUFFIXES) or Path(folder, name).is_dir())
+    ]
+
+
+def _copy_weights(weights: Path, folder: Path) -> None:
+    """The files of a weights folder alone: a checkpoint has gigabytes beside them that only resuming needs."""
+    load_knowledge(weights, torch.device("cpu"))  # refuses a broken one, here and not in twelve hours
+    folder.mkdir()
+    for name in (WEIGHTS, CONFIG, PUZZLES, MANIFEST):
+        if (weights / name).exists():
+            shutil.copyfile(weights / name, folder / name)
+
+
+def _dataset(folder: Path, part: str, description: str, settings: Settings) -> None:
+    about = {"title": settings.name(part), "id": settings.id(part), "licenses": LICENCE, "description": description}
+    _write_json(folder / "dataset-metadata.json", about)
+
+
+def _notebook(folder: Path, datasets: list[str], settings: Settings) -> None:
+    source = ROOT / "notebooks" / NOTEBOOK
+    if not source.is_file():
+        raise InputError(f"package: expected {NOTEBOOK} in {source.parent}, got none: package from a checkout")
+    folder.mkdir()
+    shutil.copyfile(source, folder / NOTEBOOK)
+    gpu = settings.machine_shape != NO_GPU
+    about = {
+        "id": settings.id("submission"),
+        "title": settings.name("submission"),
+        "code_file": NOTEBOOK,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": gpu,
+        "enable_internet": False,
+        **({"machine_shape": settings.machine_shape} if gpu else {}),
+        "dataset_sources": [settings.id(part) for part in datasets],
+        "competition_sources": [settings.competition],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+    _write_json(folder / "kernel-metadata.json", about)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomically(path, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def _take_place(new: Path, out: Path) -> None:
+    """Rename `new` to `out`; a package that was there is removed only once the new one has its name."""
+    refuse_to_replace(out)  # again: downloading took a while
+    old = new.with_suffix(".old")
+    if out.exists():
+        out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def command(
+    out: Path,
+    weights: WeightsFolder | None = None,
+    user: str = NOBODY,
+    title: str = "arc-trm",
+    competition: str = "arc-prize-2025",
+    machine_shape: str = "NvidiaL4",
+    image: Literal["kaggle", "bare"] = "kaggle",
+    lacks: tuple[str, ...] | None = None,
+    python_version: str | None = None,
+    platform: tuple[str, ...] = (),
+    wheels: bool = True,
+) -> int:
+    """Make the folders that the `kaggle` command uploads: code, weights and wheels as datasets, and the notebook.
+
+    Nothing is uploaded. A folder is replaced only if it is a package as this command left it.
+
+    Args:
+        out: Folder of the package.
+        weights: Folder of a trained model, or shipped; without one the notebook fits a small network from scratch.
+        user: Your name on Kaggle, part of every id.
+        title: What the titles of the datasets and of the notebook begin with.
+        competition: The competition's slug; it changes with the season.
+        machine_shape: Kaggle's name of the machine: NvidiaL4, NvidiaTeslaT4, NvidiaTeslaP100, or cpu.
+        image: What the machine has installed: kaggle has torch, numba, numpy, tqdm and what they need; bare has
+            nothing, which is for `python -m submission.package.check`.
+        lacks: Exactly the packages to pack, in place of what --image says.
+        python_version: Python of the image, as 3.11; by default this one.
+        platform: Platforms that wheels may be for, as manylinux_2_28_x86_64; by default this machine's.
+        wheels: Whether to pack wheels at all.
+    """
+    given = {name: value for name, value in locals().items() if name != "out"}
+    settings = Settings(**given)
+    parts = make_package(out, settings)
+    print(f"{out}: {', '.join(parts)}\nnext:")
+    for part in parts[:-1]:
+        print(f"  kaggle datasets create -p {out / part}{' --dir-mode zip' if part == 'code' else ''}")
+    print(f"  kaggle kernels push -p {out / 'notebook'}")
+    print("a dataset that is there already: kaggle datasets version -m MESSAGE -p … in place of create")
+    if user == NOBODY:
+        print(f"the ids say {NOBODY}: package again with --user and your name on Kaggle before uploading")
+    return 0

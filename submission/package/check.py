@@ -1,0 +1,252 @@
+"""`python -m submission.package.check DIR --challenges FILE`: does a package do, on a machine that has nothing else?
+
+The notebook is run as Kaggle runs it: in a fresh virtual environment, without network, in a simulated Kaggle tree whose
+input cannot be written. Once as the scored run in the newer layout of input, once as a rehearsal in the older.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import tyro
+
+from solver.answers.run_json import FILE_NAME, read_run
+from solver.answers.submission_json import check, expected_counts
+from solver.common.checks import InputError, one_line
+from solver.common.clock import format_duration
+from solver.common.files import write_atomically
+from solver.settings.options import Duration
+from solver.tasks.load import load_tasks
+from submission.logs import run_command
+from submission.notebook import LOCK
+from submission.package.build import NOTEBOOK, digest, read_package
+from submission.package.simulated_kaggle import Layout, SimulatedKaggle, isolation
+
+# The notebook's kernel needs ipykernel, which Kaggle's image has and no wheel of ours brings. Its interpreter is the
+# fresh one; the checking environment's packages come last in the path of this one process, and nothing that the
+# notebook starts (pip, the run) inherits them: what the package lacks is missed.
+KERNEL = "import sys; sys.path += {tools!r}; from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+GRACE = 600.0  # seconds for a cell, over the budgets: installing, importing
+SHOWN_LINES = 20  # of what a cell prints
+GOOD = "submission.json is valid, a model has voted, input is as it was"
+REHEARSAL = ("submission.json", "report.html")
+
+
+class _Steps:
+    """Says each thing that was done, with the seconds it took."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    def done(self, what: str) -> None:
+        now = time.monotonic()
+        print(f"[{now - self._begun:6.1f} s] {what}", flush=True)
+        self._begun = now
+
+
+def check_package(
+    package: Path, challenges: Path, solutions: Path | None, budget: float, rehearsal_budget: float, more: str = ""
+) -> list[str]:
+    """Run the package as described above; what is wrong with it, nothing if it does. `more` are options of the run.
+
+    Raises InputError for what is no package, or one that this machine cannot check.
+    """
+    steps, about = _Steps(), read_package(package)
+    refuse_unfit(package, about)
+    expected = expected_counts(load_tasks(str(challenges)))
+    steps.done(f"{package}: {len(about['files'])} files, as they were packed; {len(expected)} tasks to solve")
+    faults = []
+    with tempfile.TemporaryDirectory(prefix="kaggle-") as folder:
+        kaggle = SimulatedKaggle(Path(folder) / "kaggle", package, about, challenges, solutions)
+        python = _fresh_environment(Path(folder) / "venv")
+        steps.done(f"made a fresh environment, {python}")
+        options = f"--budget {format_duration(budget)} --rehearsal-budget {format_duration(rehearsal_budget)} {more}"
+        timeout = budget + rehearsal_budget + GRACE
+        runs: tuple[tuple[Layout, bool], ...] = (("newer", True), ("older", False))
+        for layout, scored in runs:
+            name = f"{'scored run' if scored else 'rehearsal'}, {layout} layout"
+            steps.done(f"{name}: a tree of {kaggle.arrange(layout)} files in {kaggle.root}")
+            environment = _environment(Path(folder), kaggle.root, options, scored)
+            error = _run_notebook(package, kaggle, python, environment, timeout, steps)
+            found = [error] if error else what_is_wrong(kaggle, expected, scored)
+            faults += [f"{name}: {fault}" for fault in found]
+            steps.done(f"{name}: {found[0] if found else GOOD}")
+    return faults
+
+
+def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
+    """Raise InputError unless the files are those that were packed, and a fresh environment can be made of them."""
+    for name, recorded in about["files"].items():
+        if digest(package / name) != recorded:
+            raise InputError(f"{package / name}: expected the file that was packed, got another or none: package again")
+    if about["image"] != "bare" or f"wheels/{LOCK}" not in about["files"]:
+        got = f"one for the image {about['image']!r}" if about["image"] != "bare" else "one without wheels"
+        raise InputError(
+            f"{package}: expected a package that brings everything, got {got}: make one to check with --image bare"
+        )
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if about["python"] != here:
+        raise InputError(f"{package}: expected wheels for Python {here}, which runs the check, got {about['python']}")
+
+
+def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: bool) -> list[str]:
+    """The faults of what a run left in the tree."""
+    faults = []
+    try:
+        check(kaggle.working / "submission.json", expected)
+    except InputError as error:
+        faults.append(str(error))
+    if changes := kaggle.changes():
+        faults.append(f"input: expected it as it was, got {len(changes)} changes, for example {changes[0]}")
+    if unpacked := sorted(kaggle.working.rglob("*.dist-info")):
+        faults.append(f"working: expected no unpacked wheels, got {unpacked[0].name}")
+    rehearsal = kaggle.working / "rehearsal"
+    if scored and rehearsal.exists():
+        faults.append("working: expected no rehearsal in the scored run, got one")
+    if not scored:
+        missing = [name for name in REHEARSAL if not (rehearsal / name).is_file()]
+        faults += [f"working/rehearsal: expected {name}, got none" for name in missing]
+    return faults + _unvoted(kaggle.working if scored else rehearsal)
+
+
+def _unvoted(folder: Path) -> list[str]:
+    """A fault unless a model has voted: without torch, too, a run leaves a valid submission, of fallbacks."""
+    try:
+        run = read_run(folder)
+    except InputError as error:
+        return [str(error)]
+    if any(test["votes"] for task in run["tasks"] for test in task["test"]):
+        return []
+    return [f"{folder / FILE_NAME}: expected votes, got fallbacks alone: see what it printed, or give more --budget"]
+
+
+def _fresh_environment(folder: Path) -> Path:
+    """The interpreter of a virtual environment with pip and nothing else."""
+    done = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"{folder}: expected a virtual environment, got: {_last_line(done.stdout + done.stderr)}")
+    return folder / "bin" / "python"
+
+
+def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[str, str]:
+    """What the notebook sees of this machine's environment: none of its pip's settings, no caches, no PYTHONPATH."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "OMP_NUM_THREADS") if name in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "KAGGLE_ROOT": str(root),
+        "KAGGLE_OPTIONS": options,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        **({"KAGGLE_IS_COMPETITION_RERUN": "1"} if scored else {}),
+    }
+
+
+def _run_notebook(
+    package: Path, kaggle: SimulatedKaggle, python: Path, environment: dict[str, str], timeout: float, steps: _Steps
+) -> str:
+    """Execute the notebook's cells in a kernel of the fresh environment; why it failed, empty if it did not."""
+    try:  # here, since only the check needs them
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    except ImportError as error:
+        raise InputError(f"check: expected the package {error.name}, got none: pip install {error.name}") from None
+    how = isolation(kaggle.input)
+    steps.done(how.words)
+
+    def told(cell: Any, **_: Any) -> None:
+        steps.done(f"cell: {one_line(cell.source.splitlines()[-1])}")
+        for line in cell_lines(cell)[-SHOWN_LINES:]:
+            print(f"             | {line}")
+
+    client = NotebookClient(
+        nbformat.read(package / "notebook" / NOTEBOOK, as_version=4),
+        km=_kernel(kaggle.root.parent / "kernels", [*how.prefix, str(python)]),
+        timeout=int(timeout),
+        on_cell_executed=told,
+    )
+    try:
+        client.execute(cwd=str(kaggle.working), env={**environment, **how.environment}, cleanup_kc=True)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return f"notebook: expected every cell to run, got {_last_line(str(error))}"
+    return ""
+
+
+def _kernel(folder: Path, python: list[str]) -> Any:
+    """What starts the kernel with the interpreter `python`; its files are in `folder`."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    tools = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    start = [*python, "-c", KERNEL.format(tools=tools), "-f", "{connection_file}"]
+    spec = {"argv": start, "display_name": "fresh", "language": "python"}
+    write_atomically(folder / "fresh" / "kernel.json", orjson.dumps(spec))
+    return AsyncKernelManager(
+        kernel_name="fresh",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(folder)]),
+        transport="ipc",  # files: a kernel without network does not reach our 127.0.0.1 either
+        connection_file=str(folder / f"{time.monotonic_ns()}.json"),
+    )
+
+
+def cell_lines(cell: Mapping[str, Any]) -> list[str]:
+    """What a cell put out, as lines of text."""
+    lines: list[str] = []
+    for output in cell.get("outputs", ()):
+        if output["output_type"] == "stream":
+            lines += output["text"].splitlines()
+        elif output["output_type"] == "error":
+            lines += [f"{output['ename']}: {output['evalue']}"]
+        elif "text/html" in output["data"]:
+            lines.append(f"a page of {len(output['data']['text/html'])} characters")
+        else:
+            lines += str(output["data"].get("text/plain", "")).splitlines()
+    return lines
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return one_line(lines[-1]) if lines else "no word"
+
+
+def command(
+    package: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
+    challenges: Path,
+    solutions: Path | None = None,
+    budget: Duration = 60.0,
+    rehearsal_budget: Duration = 60.0,
+    options: str = "",
+) -> int:
+    """Run a package's notebook in a fresh environment without network, in a simulated Kaggle; 0 if it does, else 1.
+
+    Args:
+        package: What `arc-trm package --image bare --out DIR` made.
+        challenges: A Kaggle challenges file; it plays the hidden tasks, and those of the other splits.
+        solutions: Their solutions, for the score of the rehearsal.
+        budget: Wall clock of the scored run.
+        rehearsal_budget: Wall clock of the rehearsal.
+        options: More options of `python -m submission.kaggle`, as one word: --options="--fit-steps 4".
+    """
+    faults = check_package(package, challenges, solutions, budget, rehearsal_budget, options)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    print(f"{package}: {'it does not do' if faults else 'it does'}")
+    return 1 if faults else 0
+
+
+def main() -> int:
+    """`python -m submission.package.check DIR …`; a mistake of the user is one line."""
+    return run_command(command, "submission.package.check")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

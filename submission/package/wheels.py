@@ -1,0 +1,86 @@
+"""Which packages an image lacks, pinned as they are installed here, and their wheels."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from solver.common.checks import InputError, one_line
+from submission.notebook import LOCK
+
+NEEDED = ("numba", "numpy", "orjson", "safetensors", "torch", "tqdm", "tyro")
+"""What the solver imports: setup.cfg's install_requires, which is not there in an installed copy. A test compares."""
+
+IMAGES: Mapping[str, Sequence[str]] = {"kaggle": ("numba", "numpy", "torch", "tqdm"), "bare": ()}
+"""What an image has already, with all that it needs."""
+
+
+def lock(image: str, lacks: Sequence[str] | None = None, python_version: str | None = None) -> dict[str, str]:
+    """Name -> version, as installed here, of every package that the image lacks.
+
+    `lacks` names them in place of what is known of the image. Markers are taken for `python_version`, by default this
+    interpreter's. Raises InputError for a package that is not installed here.
+    """
+    if lacks is None:
+        everything, present = closure(NEEDED, python_version), closure(IMAGES[image], python_version)
+        return {name: everything[name] for name in sorted(everything.keys() - present.keys())}
+    return {name: _version(name, "--lacks") for name in sorted(set(lacks))}
+
+
+def closure(roots: Sequence[str], python_version: str | None = None) -> dict[str, str]:
+    """Name -> version, as installed here, of packages and of all that they need, transitively."""
+    try:
+        from packaging.requirements import Requirement  # here, since only packaging needs it
+        from packaging.utils import canonicalize_name
+    except ImportError:
+        raise InputError("package: expected the package packaging, got none: pip install packaging") from None
+    target: dict[str, str] = {}
+    if python_version:
+        target = {"python_version": python_version, "python_full_version": f"{python_version}.0"}
+    found: dict[str, str] = {}
+    seen: set[tuple[str, str]] = set()
+    waiting = [(canonicalize_name(root), "", "this project") for root in roots]
+    while waiting:
+        name, extra, wanted_by = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        found[name] = _version(name, wanted_by)
+        for text in metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({**target, "extra": extra}):
+                child = canonicalize_name(requirement.name)
+                waiting += [(child, wanted, name) for wanted in ("", *requirement.extras)]
+    return found
+
+
+def _version(name: str, wanted_by: str) -> str:
+    try:
+        return metadata.version(name)
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
+        raise InputError(
+            f"{wanted_by}: expected the package {one_line(name)!r} to be installed here, to pin it, got none"
+        ) from None
+
+
+def lock_text(pinned: Mapping[str, str]) -> str:
+    """The lock file: `name==version` lines, which pip takes with -r."""
+    return "".join(f"{name}=={version}\n" for name, version in pinned.items())
+
+
+def download(folder: Path, python_version: str | None = None, platforms: Sequence[str] = ()) -> None:
+    """Put a wheel of every line of the lock file in `folder` beside it, with pip as this machine has it configured.
+
+    Raises InputError for a wheel that cannot be had.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), "--requirement", str(folder / LOCK)]
+    command += ["--python-version", python_version] if python_version else []
+    for platform in platforms:
+        command += ["--platform", platform]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        errors = [line for line in lines if "ERROR" in line] or lines or ["no word from pip"]
+        raise InputError(f"wheels: expected a wheel of every package in {LOCK}, got: {one_line(errors[-1])}")

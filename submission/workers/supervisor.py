@@ -1,0 +1,232 @@
+"""A run over all devices of a machine: workers are started, watched and replaced; their votes become the submission.
+
+The supervisor computes nothing itself and imports no torch, so that what can fail fails in a worker. Whatever happens,
+the submission on the disk is valid, and at the deadline it is the best that has been voted.
+"""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from solver.answers import candidates_json
+from solver.answers.attempts import answers_of
+from solver.answers.journal import JournalReader, clear_journal, own_folder
+from solver.answers.outcome import LEAK_WARNING, STOPPED, Outcome
+from solver.answers.run_json import FILE_NAME, write_record
+from solver.answers.votes import Votes
+from solver.common.checks import InputError
+from solver.common.clock import Clock, format_duration, stop_signals
+from solver.common.files import write_atomically
+from solver.tasks.task import to_challenge
+from submission.challenges import Challenges
+from submission.workers.handle import COMMAND, Worker
+from submission.workers.job import Job, share_tasks
+
+LOOK = 0.1  # seconds between looks at the workers
+WRITE_EVERY = 2.0  # seconds between writes of the submission, while votes come in
+LEAST_SILENCE = 120.0  # seconds: the first import of torch from a cold disk takes more than a minute
+
+log = logging.getLogger("arc_trm")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a supervised run is given."""
+
+    challenges: Challenges
+    source: str  # as the record names it
+    out: Path  # the submission; the journal and the logs go beside it
+    options: dict[str, Any]  # SolveOptions
+    devices: Sequence[str]  # a worker each
+    weights: Path | None = None
+    forgiving: bool = False  # go on without weights or a card that are no good, rather than end
+    candidates: int | None = None  # of each test output, in candidates.json; None: no such file
+    silence: float | None = None  # seconds without a word after which a worker is taken to hang; None: from the budget
+    command: Sequence[str] = COMMAND  # that starts a worker
+    anew: bool = False  # forget the votes of earlier runs in the folder
+    rank: int = 0  # among machines or processes that share the tasks; rank 0 writes the files
+    ranks: int = 1
+
+    @property
+    def journal(self) -> Path:
+        """Where votes are kept."""
+        return self.out.parent / "journal"
+
+
+@dataclass
+class Supervisor:
+    """Runs a plan within a clock. Raises InputError if the disk cannot be written, or the weights are refused."""
+
+    plan: Plan
+    clock: Clock
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._tasks = self.plan.challenges.tasks
+        self._votes = Votes(self._tasks)
+        self._reader = JournalReader(self.plan.journal, self._tasks)
+        self._reserve = reserve(self.clock.limit)
+        self._deadline = time.monotonic() + self.clock.left() - self._reserve
+        self._written = self._reported = time.monotonic()
+        self._unwritten = False
+
+    def run(self) -> Outcome:
+        """Solve until the workers are done, the clock runs out or somebody stops it; the files are written."""
+        with own_folder(self.plan.journal, f"lock-{self.plan.rank}"):
+            self._mark(self.plan.rank).unlink(missing_ok=True)  # of an earlier run
+            if self.plan.rank == 0:
+                self._forget()
+            for fault in self.plan.challenges.faults:
+                log.error("%s", fault)
+            self._read()
+            if self._votes.total:
+                log.info("going on from %d votes of an earlier run", self._votes.total)
+            self._write()
+            with stop_signals(self._stop):
+                self._start()
+                try:
+                    self._watch()
+                finally:
+                    for worker in self.workers:
+                        worker.stop()
+                return self._finish()
+
+    def _forget(self) -> None:
+        """Remove what would be of another run: the record, and with `anew` the votes and weights."""
+        (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)
+        if self.plan.anew:
+            clear_journal(self.plan.journal)
+            self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        for path in self.plan.journal.glob("fitted-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _start(self) -> None:
+        plan, count = self.plan, len(self.plan.devices)
+        shards = share_tasks(self._tasks, plan.ranks * count)[plan.rank * count : (plan.rank + 1) * count]
+        silence = min(600.0, max(LEAST_SILENCE, self.clock.limit / 10)) if plan.silence is None else plan.silence
+        weights = str(plan.weights) if plan.weights else None
+        threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
+        for place, (shard, device) in enumerate(zip(shards, plan.devices, strict=False)):
+            number = plan.rank * count + place
+            name = f"{number}-of-{plan.ranks * count}"
+            tasks = plan.journal / f"tasks-{name}.json"
+            write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
+            given = (str(tasks), str(plan.journal), f"fitted-{name}", device, self._deadline, plan.options, weights)
+            log_file = plan.journal / f"worker-{name}.log"
+            self.workers.append(Worker(number, Job(*given), log_file, silence, plan.command, threads))
+            self.workers[-1].start()
+
+    def _watch(self) -> None:
+        while time.monotonic() < self._deadline + self._reserve / 2 and not self.clock.expired():
+            if not any(worker.working for worker in self.workers) and self._others_are_done():
+                return
+            time.sleep(LOOK)
+            self._read()
+            now = time.monotonic()
+            if self._unwritten and now - self._written > WRITE_EVERY:
+                self._write()
+            for worker in self.workers:
+                worker.look(self._deadline)
+                if worker.refused is not None:
+                    self._refused(worker, *next(iter(worker.refused.items())))
+            if now - self._reported > max(10.0, self.clock.limit / 60):
+                self._report()
+
+    def _refused(self, worker: Worker, what: str, reason: str) -> None:
+        """What a worker was given is no good: its weights, or its device."""
+        instead = {"weights": None, "device": "cpu"}[what]
+        if not self.plan.forgiving or getattr(worker.job, what) == instead:
+            raise InputError(reason)
+        log.error("%s; %s goes on with %s instead", reason, worker.name, instead or "a fresh model")
+        worker.start_over(**{what: instead})
+
+    def _read(self) -> None:
+        try:
+            for block in self._reader.new_blocks():
+                self._votes.add(block)
+                self._unwritten = True
+        except OSError as error:  # a network disk's hiccup; the next look reads on
+            log.error("journal: expected to read votes, got: %s; trying again", error.strerror)
+
+    def _write(self) -> None:
+        """Put the best known answers into the submission; a full disk must not end the run."""
+        if self.plan.rank > 0:
+            return
+        try:
+            self.plan.challenges.write(self.plan.out, answers_of(self._tasks, self._votes.ranked()))
+            self._unwritten = False
+        except InputError as error:
+            log.error("%s; the submission of before stays, and is tried again", error)
+        self._written = time.monotonic()
+
+    def _report(self) -> None:
+        self._reported = time.monotonic()
+        beats = [worker.progress for worker in self.workers if worker.progress]
+        steps, agreed = (sum(beat[key] for beat in beats) for key in ("steps", "agreed"))
+        losses = [f"{beat['loss']:.3f} (exact {beat['exact']:.0%})" for beat in beats if beat["loss"] is not None]
+        voted = sum(any(of_test) for of_test in self._votes.ranked().values())
+        log.info(
+            "%s of %s: %d fitting steps, loss %s; %d votes, %d of %d tasks voted on, %d test outputs agree",
+            *(format_duration(seconds) for seconds in (self.clock.elapsed(), self.clock.limit)),
+            *(steps, ", ".join(losses) or "not known yet", self._votes.total, voted, len(self._tasks), agreed),
+        )
+
+    def _stop(self, number: int) -> None:
+        log.warning("signal %d: ending; what has been voted is written", number)
+        self.clock.stop()
+
+    def _finish(self) -> Outcome:
+        """The last count, and the files."""
+        self._read()
+        outcome = Outcome(self._votes)
+        for worker in self.workers:
+            _add(outcome, worker)
+        if self.clock.stopped.is_set():
+            outcome.notes.append(STOPPED)
+        if self._reader.leaks and LEAK_WARNING not in outcome.notes:
+            outcome.notes.append(LEAK_WARNING)
+        if self.plan.rank > 0:
+            write_atomically(self._mark(self.plan.rank), b"done")
+            return outcome
+        plan, folder = self.plan, self.plan.out.parent
+        plan.challenges.write(plan.out, outcome.answers(self._tasks))
+        if plan.candidates is not None:
+            candidates_json.write(folder / candidates_json.FILE_NAME, self._votes.ranked(), plan.candidates)
+        preset = next((worker.done["preset"] for worker in self.workers if worker.done), plan.options["preset"])
+        write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
+        if not self.clock.stopped.is_set():
+            self._forget_weights()
+        return outcome
+
+    def _others_are_done(self) -> bool:
+        """Whether rank 0 has to wait for no other rank."""
+        return self.plan.rank > 0 or all(self._mark(rank).exists() for rank in range(1, self.plan.ranks))
+
+    def _mark(self, rank: int) -> Path:
+        """The file that says that a rank is done with this run, under what torchrun calls it."""
+        names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
+        return self.plan.journal / "-".join(["done", str(rank), *(os.environ.get(name, "") for name in names)])
+
+
+def _add(outcome: Outcome, worker: Worker) -> None:
+    """What a worker took; of one that did not end by itself, what is known."""
+    took = worker.done or {"steps": worker.progress.get("steps", 0)}
+    outcome.fit_steps += took["steps"]
+    outcome.notes += [note for note in (*worker.notes, *took.get("notes", [])) if note not in outcome.notes]
+    for sums, name in ((outcome.seconds, "seconds"), (outcome.rates, "rates")):
+        for key, value in took.get(name, {}).items():
+            sums[key] = sums.get(key, 0.0) + value
+
+
+def reserve(budget: float) -> float:
+    """Seconds of a budget that are kept for the last count and the files."""
+    return min(60.0, max(1.0, budget / 100))

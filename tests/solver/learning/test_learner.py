@@ -1,0 +1,248 @@
+"""The objective, the optimizers and the learner against plain formulas."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kernels.canvas import IGNORE
+from solver.learning.learner import Learner
+from solver.learning.loss import cross_entropy, step_losses
+from solver.learning.optimizers import TrunkOptimizer, orthogonal, sign_sgd_
+from solver.model.trm import TRM
+from solver.settings.config import LearnerConfig, TRMConfig
+from solver.tokens.encode import Batch
+
+CANVAS = (2, 3)
+MODEL = TRMConfig(width=16, heads=2, cycles=1, latent_updates=1, canvas=(3, 3), row_tokens=1, row_width=16)
+
+
+def make_learner(device: torch.device | str = "cpu", **settings: object) -> Learner:
+    torch.manual_seed(0)
+    model = TRM(MODEL).to(device)
+    table = nn.Parameter(torch.zeros(5, 16, device=device))
+    config = LearnerConfig(**{"lr": 1e-2, "warmup_steps": 0, **settings})
+    return Learner(model, table, config, torch.Generator().manual_seed(0))
+
+
+def make_batch(count: int, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(2, 12, (2, count, 6), generator=generator)
+    tokens[1, :, 0] = IGNORE
+    ids = torch.arange(count) % 5
+    return Batch(*(t.to(device) for t in (*tokens, ids, torch.zeros_like(ids), torch.arange(10).repeat(count, 1))))
+
+
+def test_stablemax_is_its_formula() -> None:
+    logits = torch.tensor([[[3.0, -2.0, 0.5]]])
+    s = [3.0 + 1, 1 / (1 + 2.0), 0.5 + 1]
+    expected = -math.log(s[1] / sum(s))
+    assert cross_entropy(logits, torch.tensor([[1]]), "stablemax").item() == pytest.approx(expected)
+    softmax = -math.log(math.exp(-2) / sum(math.exp(a) for a in (3.0, -2.0, 0.5)))
+    assert cross_entropy(logits, torch.tensor([[1]]), "softmax").item() == pytest.approx(softmax, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["stablemax", "softmax"])
+def test_loss_is_a_mean_over_labelled_tokens_only(kind: str) -> None:
+    logits, labels = torch.randn(2, 4, 12), torch.tensor([[3, IGNORE, 5, IGNORE], [IGNORE] * 4])
+    losses = cross_entropy(logits, labels, kind)
+    parts = [cross_entropy(logits[:1, [k]], labels[:1, [k]], kind).item() for k in (0, 2)]
+    assert losses.tolist() == pytest.approx([sum(parts) / 2, 0.0])
+
+
+def test_a_sequence_is_right_when_every_labelled_token_is() -> None:
+    logits = torch.zeros(2, 2, 12)
+    logits[:, 0, 4] = 1
+    losses = step_losses(logits, torch.zeros(2, 2), torch.tensor([[4, IGNORE], [4, 7]]), "stablemax")
+    assert losses.right.tolist() == [True, False]
+    assert losses.halting.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_adam_atan2_is_its_formula() -> None:
+    p = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = TrunkOptimizer([p], lr=0.1, betas=(0.9, 0.95), weight_decay=0.2)
+    expected, m, v = p.detach().clone(), torch.zeros(2), torch.zeros(2)
+    for step, grad in enumerate((torch.tensor([0.5, -1.0]), torch.tensor([-0.1, 3.0])), start=1):
+        p.grad = grad.clone()
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * grad, 0.95 * v + 0.05 * grad**2
+        expected = expected * (1 - 0.1 * 0.2)
+        expected -= 0.1 / (1 - 0.9**step) * torch.atan2(m, v.sqrt() / math.sqrt(1 - 0.95**step))
+        torch.testing.assert_close(p.detach(), expected)
+
+
+def test_adam_leaves_parameters_without_gradient_alone() -> None:
+    frozen, moving = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    moving.grad = torch.ones(2)
+    TrunkOptimizer([frozen, moving], lr=0.1).step()
+    assert torch.equal(frozen, torch.ones(2))
+    assert not torch.equal(moving, torch.ones(2))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 10), (10, 4)])
+def test_orthogonal_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 5
+    left, before, right = torch.linalg.svd(matrix, full_matrices=False)
+    made = orthogonal(matrix)
+    assert before.max() / before.min() > 1.8
+    inner = left.T @ made @ right.T  # of the same singular vectors, so diagonal
+    assert inner.diagonal().min() > 0.6
+    assert inner.diagonal().max() < 1.3
+    torch.testing.assert_close(inner, torch.diag(inner.diagonal()), atol=1e-4, rtol=0)
+
+
+def test_muon_moves_matrices_by_its_formula() -> None:
+    p = nn.Parameter(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
+    optimizer = TrunkOptimizer([{"params": [p], "method": "muon"}], lr=0.1, weight_decay=0.2)
+    expected, m = p.detach().clone(), torch.zeros(3, 5)
+    for scale in (1.0, -3.0):
+        p.grad = scale * torch.arange(15.0).reshape(3, 5).cos()
+        optimizer.step()
+        m = 0.95 * m + 0.05 * p.grad
+        step = orthogonal(0.05 * p.grad + 0.95 * m) * 0.2 * 5**0.5
+        expected = expected * (1 - 0.1 * 0.2) - 0.1 * step
+        torch.testing.assert_close(p.detach(), expected)
+
+
+def test_muon_of_the_trunk_is_for_the_layers_matrices_alone() -> None:
+    learner = make_learner(trunk_optimizer="muon")
+    matrices, others, *_ = learner.optimizer.param_groups
+    names = {id(p): name for name, p in learner.model.named_parameters()}
+    moved = {names[id(p)] for p in matrices["params"]}
+    assert moved == {name for name in names.values() if name.startswith("network.")}
+    assert (matrices["method"], others["method"]) == ("muon", "adam_atan2")
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    assert {part for p in matrices["params"] for part in learner.optimizer.state[p]} == {"m"}
+    assert {part for p in others["params"] for part in learner.optimizer.state[p]} == {"m", "v"}
+
+
+def test_sign_sgd_sums_equal_ids_and_moves_only_their_rows() -> None:
+    table = torch.ones(4, 2)
+    gradients = torch.tensor([[1.0, 1.0], [-3.0, 0.5], [2.0, -2.0]])
+    sign_sgd_(table, torch.tensor([2, 2, 0]), gradients, lr=0.1, weight_decay=0.5)
+    kept = 1 - 0.1 * 0.5
+    torch.testing.assert_close(
+        table, torch.tensor([[kept - 0.1, kept + 0.1], [1, 1], [kept + 0.1, kept - 0.1], [1, 1]])
+    )
+
+
+def test_slots_keep_their_example_until_they_halt(device: torch.device) -> None:
+    learner = make_learner(device, supervision_steps=3, exploration=0.0)
+    drawn: list[int] = []
+
+    def draw(free: torch.Tensor, mine: slice) -> Batch:
+        drawn.append(len(free))
+        return make_batch(len(free), seed=len(drawn), device=device)
+
+    for expected in ([1, 1], [2, 2], [3, 3], [1, 1]):
+        learner.train_step(CANVAS, 2, draw)
+        assert learner.slots[CANVAS].steps.tolist() == expected
+    assert drawn == [2, 2]
+
+
+def test_a_confident_slot_halts_early_unless_it_explores() -> None:
+    for exploration, halts in ((0.0, True), (1.0, False)):
+        learner = make_learner(supervision_steps=16, exploration=exploration, lr=0.0)
+        with torch.no_grad():
+            learner.model.halting_bias.fill_(5.0)
+        learner.train_step(CANVAS, 4, lambda free, mine: make_batch(len(free)))
+        assert learner.slots[CANVAS].halted.tolist() == [halts] * 4  # an explorer stays at least 2 steps
+
+
+def test_partial_refill_replaces_the_halted_slots_alone() -> None:
+    learner = make_learner(supervision_steps=9, exploration=0.0)
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    slots = learner.slots[CANVAS]
+    before = slots.batch.inputs.clone()
+    slots.halted = torch.tensor([False, True, False])
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free), seed=9))
+    assert torch.equal(slots.batch.inputs[[0, 2]], before[[0, 2]])
+    assert torch.equal(slots.batch.inputs[1], make_batch(1, seed=9).inputs[0])
+    assert slots.steps.tolist() == [2, 1, 2]
+
+
+def test_every_canvas_keeps_its_own_slots() -> None:
+    learner = make_learner()
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    learner.train_step((3, 2), 1, lambda free, mine: make_batch(len(free)))
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    assert {canvas: len(slots.steps) for canvas, slots in learner.slots.items()} == {CANVAS: 2, (3, 2): 1}
+    assert learner.slots[CANVAS].steps.tolist() == [2, 2]
+
+
+def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
+    whole, parts = make_learner(accumulation=1), make_learner(accumulation=2)
+    batch = make_batch(4)
+    whole.train_step(CANVAS, 4, lambda free, mine: batch)
+    for half in (torch.tensor([0, 1]), torch.tensor([2, 3])):
+        parts.slots.clear()
+        parts.train_step(CANVAS, 2, lambda free, mine, half=half: batch.at(half))
+    assert (whole.step_count, parts.step_count) == (1, 1)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(whole.table, parts.table)
+
+
+def test_clipping_bounds_the_gradient_it_measures() -> None:
+    for clip_norm in (None, 1e-3):
+        learner = make_learner(clip_norm=clip_norm)
+        learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+        assert (learner.gradient_norm is None) == (clip_norm is None)
+    assert learner.gradient_norm is not None
+    assert learner.gradient_norm > 1e-3  # before clipping
+
+
+@pytest.mark.parametrize("row_optimizer", ["sign_sgd", "adam_atan2"])
+def test_frozen_trunk_stays_while_rows_move(row_optimizer: str) -> None:
+    learner = make_learner(row_optimizer=row_optimizer)
+    with torch.no_grad():
+        learner.model.halting_weight.normal_()
+    before = [p.clone() for p in learner.model.parameters()]
+    learner.freeze_trunk(True)
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
+    assert learner.table[:3].abs().min() > 0
+    assert torch.equal(learner.table[3:], torch.zeros(2, 16))
+    learner.freeze_trunk(False)
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert not torch.equal(before[0], next(learner.model.parameters()))
+
+
+def test_average_starts_before_the_first_step() -> None:
+    learner = make_learner(ema_decay=0.9)
+    start = learner.model.output_head.weight.detach().clone()
+    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    expected = 0.9 * start + 0.1 * learner.model.output_head.weight.detach()
+    torch.testing.assert_close(learner.averaged()[0].output_head.weight.detach(), expected)
+
+
+@pytest.mark.parametrize("row_optimizer", ["sign_sgd", "adam_atan2"])
+def test_float16_is_scaled_and_an_overflow_moves_nothing(row_optimizer: str) -> None:
+    learner = make_learner(row_optimizer=row_optimizer)
+    learner = Learner(learner.model, learner.table, learner.config, learner.generator, torch.float16)
+    before, table = learner.model.token_embedding.detach().clone(), learner.table.detach().clone()
+    learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 1e30})
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert torch.equal(learner.model.token_embedding, before)
+    assert torch.equal(learner.table, table)
+    learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 2.0**10})
+    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    assert not torch.equal(learner.model.token_embedding, before)
+    assert learner.model.token_embedding.isfinite().all()
+
+
+def test_rate_warms_up_and_then_follows_its_schedule() -> None:
+    learner = make_learner(warmup_steps=4, schedule="cosine", lr_min_ratio=0.5)
+    assert learner.lr_factor(0.0) == pytest.approx(0.25)
+    learner.step_count = 3
+    assert [learner.lr_factor(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.75, 0.5])
+    assert make_learner().lr_factor(1.0) == 1.0
+
+
+def test_learner_learns_what_can_be_learned() -> None:
+    """A fixed batch is soon known by heart."""
+    learner = make_learner(lr=3e-3, weight_decay=0.0, loss="softmax")
+    batch = make_batch(4)
+    losses = [learner.train_step(CANVAS, 4, lambda free, mine: batch.at(free)).token_loss.item() for _ in range(250)]
+    assert losses[-1] < 0.3 * losses[0]

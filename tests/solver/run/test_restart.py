@@ -1,0 +1,283 @@
+"""Runs that are stopped or killed: what is on the disk is valid, and a resumed run goes on with all of its votes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from solver.__main__ import main
+from solver.answers import submission_json
+from solver.answers.journal import Journal, JournalReader
+from solver.answers.outcome import LEAK_WARNING, Outcome
+from solver.answers.run_json import read_run
+from solver.answers.submission_json import expected_counts
+from solver.answers.votes import Block, Candidate
+from solver.common.clock import Clock
+from solver.fit import Fitting
+from solver.model.weights import WEIGHTS, Knowledge, fresh_knowledge, load_knowledge, save_knowledge
+from solver.run import solve
+from solver.run.console import Console, solve_to_files
+from solver.run.restart import Keeper
+from solver.settings import presets
+from solver.tasks.task import Task
+from tests.solver.run.simulated import square_task
+from tests.solver.samples import MIRROR, TALL, TASKS, config, save_challenges
+
+ROOT = Path(__file__).parents[3]
+CPU = torch.device("cpu")
+STOPPED = "stopped before its time"
+
+
+def run(folder: Path, clock: Clock | None = None, tasks: list[Task] = TASKS, **fit: Any) -> Outcome:
+    settings = config(**fit)
+    name = "fitted" if len(settings.fit.groups(tasks)) == 1 else None
+    start, keeper = fresh_knowledge(settings.model, 0, CPU), Keeper(folder / "journal", tasks, name)
+    files = (folder / "submission.json", clock or Clock(), "hand-made", 0, None, keeper)
+    return solve_to_files(tasks, start, settings, *files, show=False)[0]
+
+
+def counted(folder: Path, tasks: list[Task] = TASKS) -> Counter[Any]:
+    """The votes in the journal of each grid of each test input in each round."""
+    votes: Counter[Any] = Counter()
+    for block in JournalReader(folder / "journal", tasks).new_blocks():
+        for candidate in block.candidates:
+            votes[block.test, block.round, candidate.grid.shape, candidate.grid.tobytes()] += candidate.votes
+    return votes
+
+
+def stop_after(patch: pytest.MonkeyPatch, rounds: int, clock: Clock) -> None:
+    real, done = Console.round_done, []
+
+    def round_done(*given: Any) -> None:
+        real(*given)
+        done.append(1)
+        if len(done) == rounds:
+            clock.stop()
+
+    patch.setattr(Console, "round_done", round_done)
+
+
+def stopped(folder: Path, patch: pytest.MonkeyPatch, rounds: int = 2, **fit: Any) -> Counter[Any]:
+    """The journal of a run that was stopped after some rounds."""
+    clock = Clock(20)
+    with patch.context() as here:
+        here.setattr("solver.run.schedule.ROUND_ENDS", (0.005, 0.01, 0.5, 1.0))
+        stop_after(here, rounds, clock)
+        outcome = run(folder, clock, steps=None, **fit)
+    assert STOPPED in outcome.notes
+    assert STOPPED in read_run(folder)["notes"]
+    submission_json.check(folder / "submission.json", expected_counts(TASKS))
+    votes = counted(folder)
+    assert {key[1] for key in votes} == set(range(rounds))
+    return votes
+
+
+def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stopped(tmp_path, monkeypatch)
+    fitted = load_knowledge(tmp_path / "journal" / "fitted", CPU)
+    starts, real = [], solve.Fitting
+
+    def see(tasks: Any, start: Knowledge, *rest: Any) -> Any:
+        starts.append(start)
+        return real(tasks, start, *rest)
+
+    monkeypatch.setattr("solver.run.solve.Fitting", see)
+    outcome = run(tmp_path)
+    after = counted(tmp_path)
+    assert all(after[key] == votes for key, votes in before.items())
+    assert sum(after.values()) > sum(before.values())
+    assert {key[1] for key in after} == {0, 1, 2}
+    assert outcome.votes.total == sum(after.values())
+    votes = [test["votes"] for task in read_run(tmp_path)["tasks"] for test in task["test"]]
+    assert sum(votes) == sum(after.values())
+    assert torch.equal(starts[0].table, fitted.table)
+    assert starts[0].rows == fitted.rows
+    assert STOPPED not in outcome.notes
+    assert not (tmp_path / "journal" / "fitted").exists()  # the run is over
+
+
+def test_the_first_submission_of_a_resumed_run_has_its_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path, monkeypatch)
+    expected = (tmp_path / "submission.json").read_bytes()
+    (tmp_path / "submission.json").unlink()
+    run(tmp_path, Clock(0))
+    assert (tmp_path / "submission.json").read_bytes() == expected
+
+
+def test_votes_of_other_tasks_in_the_folder_are_ignored(tmp_path: Path) -> None:
+    other = Task(MIRROR.id, TALL.train, MIRROR.test)
+    run(tmp_path / "other", tasks=[other, square_task("more", 3)])
+    (tmp_path / "other" / "journal").rename(tmp_path / "journal")
+    outcome = run(tmp_path)
+    run(tmp_path / "alone")
+    assert outcome.votes.total == 24
+    assert (tmp_path / "submission.json").read_bytes() == (tmp_path / "alone" / "submission.json").read_bytes()
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, "config.json", "puzzles.json"])
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_truncated_weights_cost_one_warning(file: str, share: float, tmp_path: Path, caplog) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "journal" / "fitted"
+    save_knowledge(folder, fresh_knowledge(config().model, 0, CPU))
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[: int(share * len(data))])
+    outcome = run(tmp_path)
+    (record,) = caplog.records
+    assert "fitting begins again" in record.message
+    assert file in record.message
+    assert outcome.votes.total == 24
+
+
+def test_a_disk_that_takes_no_votes_costs_warnings_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "journal").write_text("a file where the folder should be")
+    outcome = run(tmp_path)
+    assert "journal: expected to write votes" in caplog.text
+    assert "fitted" in caplog.text
+    assert outcome.votes.total == 24
+    submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
+
+
+def test_votes_wait_until_the_journal_can_be_made(tmp_path: Path) -> None:
+    keeper, blocker = Keeper(tmp_path / "journal", TASKS, "fitted"), tmp_path / "journal"
+    run(tmp_path / "source")
+    blocks = list(JournalReader(tmp_path / "source" / "journal", TASKS).new_blocks())
+    blocker.write_text("")
+    keeper.voted(blocks[:1])
+    blocker.unlink()
+    keeper.voted(blocks[1:])
+    assert counted(tmp_path) == counted(tmp_path / "source")
+
+
+def test_tasks_that_are_fitted_on_their_own_resume_on_their_own(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    settings = config()
+    last = Fitting([TALL], fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+    Keeper(tmp_path / "journal", TASKS, "fitted").fitted(last)
+    starts, real = [], solve.Fitting
+
+    def see(tasks: Any, start: Knowledge, *rest: Any) -> Any:
+        starts.append((tasks[0].id, {name for name, _ in start.rows}))
+        return real(tasks, start, *rest)
+
+    monkeypatch.setattr("solver.run.solve.Fitting", see)
+    run(tmp_path, together=1)
+    assert all(names <= {task_id} for task_id, names in starts)
+
+
+def test_weights_of_other_tasks_in_the_folder_are_ignored(tmp_path: Path) -> None:
+    other = fresh_knowledge(config().model, seed=9, device=CPU)
+    other = Knowledge(other.model, torch.ones(1, 16), {("another", "digest"): 0})
+    save_knowledge(tmp_path / "journal" / "fitted", other)
+    run(tmp_path)
+    run(tmp_path / "alone")
+    assert (tmp_path / "submission.json").read_bytes() == (tmp_path / "alone" / "submission.json").read_bytes()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_command_forgets_votes_unless_it_resumes(resume: bool, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(presets, "PRESETS", {"tiny": config})
+    challenges, out = save_challenges(tmp_path / "challenges.json"), tmp_path / "out" / "submission.json"
+    before = stopped(out.parent, monkeypatch)
+    given = ["solve", str(challenges), "--out", str(out), "--fit-steps", "2", "--preset", "tiny"]
+    assert main([*given, "--resume" if resume else "--no-resume"]) == 0
+    after = counted(out.parent)
+    assert (before - after == Counter()) == resume
+    assert sum(after.values()) == 24 + resume * sum(before.values())
+    assert not (out.parent / "journal" / "fitted").exists()
+
+
+def start_child(folder: Path) -> subprocess.Popen[str]:
+    challenges = save_challenges(folder / "challenges.json")
+    out, short = folder / "submission.json", ["--budget", "40s", "--augmentations", "8", "--device", "cpu"]
+    command = [sys.executable, "-m", "solver", "solve", str(challenges), "--out", str(out), "--preset", "tiny", *short]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_rounds(child: subprocess.Popen[str], folder: Path, rounds: int) -> Counter[Any]:
+    """The votes on the disk once so many rounds have some."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and child.poll() is None:
+        votes = counted(folder)
+        if len({key[1] for key in votes}) >= rounds:
+            return votes
+        time.sleep(0.02)
+    child.kill()
+    raise AssertionError(f"no votes in time: {child.communicate()}")
+
+
+def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -> None:
+    child = start_child(tmp_path)
+    seen = wait_for_rounds(child, tmp_path, 1)
+    child.terminate()
+    began = time.monotonic()
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == 130, err
+    assert time.monotonic() - began < 12  # of more than twenty that it had left
+    assert STOPPED in err
+    assert "2 tasks" in out
+    record, answers = read_run(tmp_path), submission_json.read(tmp_path / "submission.json", expected_counts(TASKS))
+    assert STOPPED in record["notes"]
+    for task in record["tasks"]:
+        for test, kept in zip(task["test"], answers[task["id"]], strict=True):
+            assert test["attempts"] == [grid.tolist() for grid in kept]
+            assert not test["candidates"] or test["candidates"][0]["grid"] == kept[0].tolist()  # empty grids: no votes
+    after = counted(tmp_path)
+    assert seen - after == Counter()
+    assert sum(after.values()) == sum(test["votes"] for task in record["tasks"] for test in task["test"])
+
+
+def test_a_kill_leaves_a_submission_and_all_votes_to_resume_with(tmp_path: Path) -> None:
+    child = start_child(tmp_path)
+    seen = wait_for_rounds(child, tmp_path, 1)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate(timeout=30)
+    assert child.returncode == -signal.SIGKILL
+    submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
+    assert not (tmp_path / "run.json").exists()
+    before = counted(tmp_path)
+    assert seen - before == Counter()
+    given = ["solve", str(tmp_path / "challenges.json"), "--out", str(tmp_path / "submission.json")]
+    more = ["--preset", "tiny", "--augmentations", "8", "--fit-steps", "2", "--resume"]
+    assert main([*given, *more]) == 0
+    after = counted(tmp_path)
+    assert before - after == Counter()
+    assert sum(after.values()) >= sum(before.values())  # empty grids are no votes
+    record = read_run(tmp_path)
+    assert sum(test["votes"] for task in record["tasks"] for test in task["test"]) == sum(after.values())
+
+
+def test_two_processes_share_a_journal_and_keep_weights_of_their_own(tmp_path: Path) -> None:
+    for name, task in (("one", MIRROR), ("two", TALL)):
+        keeper = Keeper(tmp_path / "journal", [task], name)
+        settings = config()
+        start = fresh_knowledge(settings.model, 0, CPU)
+        solve_to_files([task], start, settings, tmp_path / name, Clock(), "hand-made", keeper=keeper, show=False)
+    votes = Keeper(tmp_path / "journal", TASKS, "fitted").votes()
+    assert votes.total == 24
+    ranked = votes.ranked()
+    assert all(ranked[task.id][index] for task in TASKS for index in range(len(task.test)))
+    assert np.all([path.suffix == ".jsonl" for path in (tmp_path / "journal").iterdir()])
+
+
+def test_a_journal_of_nothing_has_no_votes(tmp_path: Path) -> None:
+    Journal(tmp_path / "journal", TASKS)
+    assert Keeper(tmp_path / "journal", TASKS, "fitted").votes().total == 0
+    assert Keeper(tmp_path / "nowhere", TASKS, "fitted").votes().total == 0
+    assert Keeper(tmp_path / "nowhere", TASKS, "fitted").knowledge(fresh_knowledge(config().model, 0, CPU)) is None
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_votes_of_weights_that_saw_the_outputs_stay_marked(leaks: bool, tmp_path: Path) -> None:
+    block = Block((MIRROR.id, 0), 0, [Candidate(np.ones((1, 1), np.uint8), 1, 0.5)])
+    Journal(tmp_path / "journal", TASKS, leaks).append([block])
+    Journal(tmp_path / "journal", TASKS).append([block])
+    outcome = run(tmp_path)
+    assert outcome.votes.total > 2
+    assert (LEAK_WARNING in outcome.notes) == leaks

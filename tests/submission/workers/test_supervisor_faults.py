@@ -1,0 +1,214 @@
+"""Each fault is provoked; after it there is a valid submission, votes are kept, and one line tells what happened."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from solver.answers import submission_json
+from solver.answers.journal import JournalReader
+from solver.answers.outcome import LEAK_WARNING
+from solver.answers.run_json import read_run
+from solver.answers.submission_json import expected_counts
+from solver.answers.votes import Votes
+from solver.common import files
+from solver.common.checks import InputError
+from solver.model.weights import fresh_knowledge, save_knowledge
+from solver.settings.config import TRMConfig
+from submission.workers import handle
+from tests.solver.samples import TASKS
+from tests.submission.runs import options, supervised
+
+CPU = torch.device("cpu")
+VOTES = 3 * 8  # three test outputs, eight variants
+
+
+def journal_votes(folder: Path) -> Votes:
+    votes = Votes(TASKS)
+    for block in JournalReader(folder, TASKS).new_blocks():
+        votes.add(block)
+    return votes
+
+
+@pytest.fixture
+def out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    caplog.set_level(logging.INFO, "arc_trm")
+    return tmp_path / "submission.json"
+
+
+def test_a_run_without_faults_votes_on_everything(out: Path) -> None:
+    supervisor, outcome = supervised(out, devices=("cpu", "cpu"))
+    assert len(supervisor.workers) == 2
+    assert all(worker.done and worker.starts == 1 for worker in supervisor.workers)
+    assert outcome.votes.total == VOTES
+    record = read_run(out.parent)
+    assert [test["votes"] for task in record["tasks"] for test in task["test"]] == [8, 8, 8]
+    assert record["preset"] == "tiny"
+    assert not list((out.parent / "journal").glob("fitted-*"))
+
+
+def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert "OMP_NUM_THREADS" not in handle._environment(None)
+    assert handle._environment(3)["OMP_NUM_THREADS"] == handle._environment(3)["NUMBA_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert handle._environment(3)["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("dies after its first votes", "was killed by signal 9"), ("crashes", "ended with exit code 1")],
+)
+def test_a_worker_that_dies_is_started_again_and_its_votes_are_kept(
+    out: Path, fault: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor, outcome = supervised(out, fault)
+    assert supervisor.workers[0].starts == 2
+    assert outcome.votes.total == (2 * VOTES if "votes" in fault else VOTES)
+    (line,) = [record.getMessage() for record in caplog.records if words in record.getMessage()]
+    assert "starting it again" in line
+    assert ("ZeroDivisionError" in line) == (fault == "crashes")
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 3)
+    supervisor, outcome = supervised(out, "dies always")
+    assert supervisor.workers[0].given_up
+    assert supervisor.workers[0].starts == 3
+    assert outcome.votes.total == 0
+    assert "its tasks keep the votes they have" in caplog.records[-1].getMessage()
+
+
+def test_a_worker_that_hangs_is_killed_and_started_again(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    supervisor, outcome = supervised(out, "hangs", silence=15)
+    assert supervisor.workers[0].starts == 2
+    assert outcome.votes.total == VOTES
+    assert "said nothing for 15 s and was killed" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["out of memory in fit", "out of memory in predict", "no memory at all"])
+def test_out_of_memory_costs_a_batch_not_the_run(out: Path, fault: str) -> None:
+    supervisor, outcome = supervised(out, fault)
+    assert supervisor.workers[0].starts == 1
+    assert outcome.votes.total == (0 if fault == "no memory at all" else VOTES)
+    log = next((out.parent / "journal").glob("worker-*.log")).read_text()
+    assert ("fit: out of memory" in log) == (fault != "out of memory in predict")
+    assert ("predict: out of memory with one sample" in log) == (fault == "no memory at all")
+
+
+def test_a_full_disk_delays_the_journal(out: Path) -> None:
+    more = options(augmentations=32, fit_steps=100)  # a network that knows a little does not agree after 8 votes
+    _, outcome = supervised(out, "disk full", settings=more)
+    assert outcome.votes.total == journal_votes(out.parent / "journal").total > VOTES  # though two writes failed
+    assert next((out.parent / "journal").glob("worker-*.log")).read_text().count("No space left") == 2
+
+
+def test_a_full_disk_leaves_the_submission_of_before(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, calls = os.replace, []
+
+    def full(*paths: object) -> None:
+        calls.append(paths)
+        if 1 < len(calls) < 4 and str(paths[1]).endswith("submission.json"):
+            raise OSError(28, "No space left on device")
+        real(*paths)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files.os, "replace", full)
+    _, outcome = supervised(out)
+    assert "No space left" in caplog.text
+    assert outcome.votes.total == VOTES
+
+
+def small_weights(folder: Path, **config: Any) -> Path:
+    model = TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared", **config)
+    save_knowledge(folder, fresh_knowledge(model, 0, CPU))
+    return folder
+
+
+@pytest.mark.parametrize("fault", ["truncated", "another vocabulary", "another canvas", "none there"])
+def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = out.parent / "weights"
+    if fault != "none there":
+        config = {"another vocabulary": {"vocabulary": 6}, "another canvas": {"canvas": (9, 9)}}
+        small_weights(folder, **config.get(fault, {}))
+    if fault == "truncated":
+        os.truncate(folder / "model.safetensors", 1000)
+    _, outcome = supervised(out, weights=folder, forgiving=True)
+    assert outcome.votes.total == VOTES
+    (line,) = [record.getMessage() for record in caplog.records if "goes on with a fresh model" in record.getMessage()]
+    assert str(folder) in line
+
+
+def test_a_score_of_weights_that_saw_the_outputs_says_so_even_if_its_worker_dies(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 1)
+    knowledge = fresh_knowledge(TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared"), 0, CPU)
+    knowledge.manifest = {"leaks_allowed": True}
+    save_knowledge(out.parent / "weights", knowledge)
+    _, outcome = supervised(out, "dies always", weights=out.parent / "weights", settings=options(canvas="full"))
+    assert outcome.notes == [LEAK_WARNING]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        supervised(tmp_path / "file" / "submission.json")
+
+
+def test_weights_that_are_no_good_end_a_run_that_does_not_forgive(out: Path) -> None:
+    with pytest.raises(InputError, match="weights"):
+        supervised(out, weights=out.parent / "nowhere")
+    submission_json.check(out, expected_counts(TASKS))
+
+
+def test_a_card_that_is_not_there_is_replaced_by_the_cpu(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = small_weights(out.parent / "weights", positions="rope2d")
+    supervisor, outcome = supervised(out, devices=("cuda:99",), forgiving=True, weights=weights)
+    assert (supervisor.workers[0].job.device, supervisor.workers[0].job.weights) == ("cpu", str(weights))
+    assert outcome.votes.total == VOTES
+    assert "(cuda:99) goes on with cpu instead" in caplog.text
+
+
+def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 8)
+    before = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        _, outcome = supervised(out, settings=options(fit_steps=None), seconds=300)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "signal 15: ending" in caplog.text
+    assert read_run(out.parent)["source"] == "hand-made"
+    assert outcome.votes.total == journal_votes(out.parent / "journal").total
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_works(out: Path) -> None:
+    from solver.answers.journal import own_folder
+
+    with own_folder(out.parent / "journal", "lock-0"), pytest.raises(InputError, match="a run is at work"):
+        supervised(out)
+    _, first = supervised(out)
+    _, second = supervised(out)  # and afterwards it goes on from the votes of the first
+    assert second.votes.total == first.votes.total + VOTES
+
+
+def test_wall_clock_jumps_do_not_matter(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("time.time", lambda: next(jumps))
+    supervisor, outcome = supervised(out, "clock jumps")
+    assert supervisor.workers[0].starts == 1
+    assert outcome.votes.total == VOTES
+
+
+def test_a_numba_cache_that_cannot_be_written_is_done_without(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
+    _, outcome = supervised(out)
+    assert outcome.votes.total == VOTES

@@ -1,0 +1,34 @@
+"""`arc-trm analyze ANALYSIS WEIGHTS --tasks CHALLENGES --out DIR`: what a checkpoint can do, and why."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Union
+
+import tyro
+
+from train_offline.analysis import efficiency, identity, recursion, vote_curve
+
+ANALYSES: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "votes": (vote_curve.VotesOptions, vote_curve.command),
+    "identity": (identity.IdentityOptions, identity.command),
+    "recursion": (recursion.RecursionOptions, recursion.command),
+    "efficiency": (efficiency.EfficiencyOptions, efficiency.command),
+}
+"""Name -> its options, a dataclass of its own, and what is done with them."""
+
+_Analysis: Any = Union[  # noqa: UP007 (built from the table)
+    tuple(
+        Annotated[options, tyro.conf.subcommand(name, description=inspect.getdoc(run))]
+        for name, (options, run) in ANALYSES.items()
+    )
+]
+
+
+@tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes)
+def command(analysis: Annotated[_Analysis, tyro.conf.arg(name="")]) -> int:
+    """Look into a checkpoint; every analysis leaves its figures as JSON, a picture, and a row for a table of results.
+
+    Args:
+        analysis: What to look into.
+    """
+    return dict(ANALYSES.values())[type(analysis)](analysis)

@@ -1,0 +1,149 @@
+"""What predictions cost, by canvas mode: time, memory, FLOPs, and FLOPs for each solved task (arXiv 2512.11847)."""
+
+import dataclasses
+import resource
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kernels.yardstick import gemm_gflops
+from solver.settings.config import CanvasConfig, CanvasMode
+from train_offline.analysis.findings import Findings, carry_out, number, percent
+from train_offline.analysis.forward import Bench, answer
+from train_offline.analysis.inputs import StoppingOptions, Subject
+from train_offline.analysis.plots import draw_efficiency
+from train_offline.analysis.vote_statistics import estimate, vote_hits
+
+WARM_UP = 4  # examples, predicted before the time counts
+
+
+@dataclass(frozen=True)
+class EfficiencyOptions(StoppingOptions):
+    """What `efficiency` is asked."""
+
+    augmentations: int = 8
+    """Votes of a test input: variants, the canonical one included."""
+
+
+def modes(subject: Subject, options: EfficiencyOptions) -> list[CanvasMode]:
+    """The canvas modes that the weights serve, small canvases first, since memory once taken may stay taken."""
+    if options.canvas is not None:
+        return [options.canvas]
+    return ["tight", "full"] if subject.knowledge.model.config.any_canvas else ["full"]
+
+
+def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
+    """Time, memory and FLOPs of the same votes on each kind of canvas."""
+    benches = {
+        mode: Bench(subject, options.batch_tokens, options.decoder, CanvasConfig(mode))
+        for mode in modes(subject, options)
+    }
+    figures = {mode: measure(bench, options) for mode, bench in benches.items()}
+    own = subject.knowledge.canvas_mode
+    rows = [_row(mode, part, mode == own) for mode, part in figures.items()]
+    return Findings({"modes": figures, "default_mode": own}, rows)
+
+
+def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
+    """Predict every example once, and count."""
+    examples, subject = bench.examples(), bench.subject
+    config, count = bench.model.config, len(examples.test)
+    answer(bench, examples.at(slice(WARM_UP)), dataclasses.replace(options.predict, supervision_steps=1))
+    memory = PeakMemory(subject.device)
+    with bench.progress("efficiency", bench.flops(examples, config, options.supervision_steps)):
+        found, spent = answer(bench, examples, options.predict)
+    peak = memory.peak()
+    rate = (subject.gemm_gflops + gemm_gflops(subject.device)) / 2  # before and after: shared machines drift
+    hits = vote_hits(found.key, found.halting, bench.starts, bench.truths)[:, 1]
+    solved = int(np.minimum.reduceat(hits, np.unique(bench.task, return_index=True)[1]).sum())
+    judge = partial(estimate, task=bench.task, generator=np.random.default_rng(options.seed))
+    canvases = bench.canvases_of(examples)
+    return {
+        "examples": count,
+        "seconds": spent.seconds,
+        "cpu_seconds": spent.cpu_seconds,
+        "gemm_gflops": rate,
+        "examples_per_second": count / spent.seconds,
+        "supervision_steps_per_example": spent.steps / count,
+        "cells_per_canvas": float(canvases.prod(axis=1).mean()),
+        "peak_memory_bytes": peak,
+        "peak_memory_above_start_bytes": max(0, peak - memory.at_first),
+        "memory_is": memory.how,
+        "gemm_gflop_per_example": spent.seconds * rate / count,
+        "gflop_per_example": spent.flops / count / 1e9,
+        "share_of_gemm_rate": spent.flops / 1e9 / spent.seconds / rate,
+        "canonical": judge(found.right[bench.starts[:-1]].astype(float)),
+        "pass@2": judge(hits),
+        "outputs_solved": int(hits.sum()),
+        "tasks_solved": solved,
+        "flop_in_all": spent.flops,
+        "flop_per_solved_task": spent.flops / solved if solved else None,
+        "flop_per_solved_output": spent.flops / float(hits.sum()) if hits.any() else None,
+        "gemm_gflop_per_solved_task": spent.seconds * rate / solved if solved else None,
+    }
+
+
+def _row(mode: CanvasMode, part: dict[str, Any], own: bool) -> dict[str, str]:
+    return {
+        "canvas": f"`{mode}`" + (" (default)" if own else ""),
+        "examples/s": f"{part['examples_per_second']:.3g}",
+        "steps an example": f"{part['supervision_steps_per_example']:.1f}",
+        "peak memory": number(part["peak_memory_bytes"], "B"),
+        "GEMM-GFLOP an example": f"{part['gemm_gflop_per_example']:.3g}",
+        "GFLOP an example": f"{part['gflop_per_example']:.3g}",
+        "tasks solved": str(part["tasks_solved"]),
+        "FLOP a solved task": number(part["flop_per_solved_task"], "FLOP"),
+        "pass@2": percent(part["pass@2"]),
+    }
+
+
+def command(options: EfficiencyOptions) -> int:
+    """Examples a second, peak memory, GEMM-GFLOP and FLOPs of predictions, and FLOPs a solved task, by canvas mode.
+
+    An example is one variant of a test input through all its supervision steps, decoding included; a task is solved
+    when pass@2 of the votes has all its outputs. FLOPs are those of matrix products, 2 a multiply-add, of prediction
+    alone. GEMM-GFLOP are seconds times this machine's own matrix-product rate.
+    """
+    return carry_out("efficiency", options, efficiency, draw_efficiency)
+
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class PeakMemory:
+    """Begins when it is made. Bytes; on a CPU the whole process counts, on a card what torch has allocated there."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self.how = device, "torch.cuda.max_memory_allocated"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.at_first = torch.cuda.memory_allocated(device)
+            return
+        try:
+            _CLEAR.write_text("5")  # Linux: the high-water mark begins anew
+            self.at_first, self.how = _status("VmRSS"), "resident memory of the process, high-water mark of this part"
+        except (OSError, ValueError):
+            self.at_first, self.how = _most_ever(), "resident memory of the process, the most since it began"
+
+    def peak(self) -> int:
+        """The most bytes since the beginning."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return _status("VmHWM") if self.how.endswith("part") else _most_ever()
+
+
+def _status(name: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(name)
+
+
+def _most_ever() -> int:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB

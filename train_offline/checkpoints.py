@@ -1,0 +1,233 @@
+"""Checkpoints of a training run: everything needed to go on as if nothing had happened, and weights ready to use.
+
+A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights as `--weights` takes them
+(`solver/checkpoint.py`), and beside them `training.json` (counts, the position in the stream, settings),
+`training.safetensors` (raw weights, optimizer) and `slots-RANK.safetensors` (the examples in work). It is written under
+another name and renamed when it is whole, so a kill at any moment leaves the one before.
+"""
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from torch import Tensor
+
+from solver.common.checks import InputError, shown
+from solver.common.files import read_json, write_atomically
+from solver.learning.learner import Learner, Slots
+from solver.learning.optimizers import MOMENTS
+from solver.model.trm import State
+from solver.model.weights import MANIFEST, Knowledge, load_knowledge, read_tensors, save_knowledge, write_tensors
+from solver.tokens.encode import Batch
+from train_offline.problems.problem import Stream
+from train_offline.settings.config import TrainConfig
+
+FOLDER = "checkpoints"
+LAUNCH, RUN_ID = "launch", "TORCHELASTIC_RUN_ID"
+COUNTS, TENSORS = "training.json", "training.safetensors"
+log = logging.getLogger("arc_trm")
+
+_SLOT_PARTS = (*Batch._fields, *State._fields, "steps", "halted")
+
+
+@dataclass
+class Progress:
+    """How far a run is, and what it is a run of."""
+
+    seed: int
+    data: str  # digest of what is trained on
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training, over all its runs
+    first_loss: float | None = None  # of the first window, which an explosion is measured against
+    restarts: int = 0  # times it was resumed
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(p for p in (out / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
+
+
+def begin(out: Path) -> None:
+    """Make a run's folder and note which torchrun it is of. Raises InputError at once where nothing can be written."""
+    try:
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out / FOLDER).close()
+    except OSError as error:
+        raise InputError(f"--out {out}: expected a folder to write to, got: {error.strerror}") from None
+    write_atomically(out / LAUNCH, os.environ.get(RUN_ID, "").encode())  # another rank may be reading it
+
+
+def is_restart(out: Path) -> bool:
+    """Whether torchrun started this process again after a rank of the run in `out` died, and not after a refusal."""
+    again, mine = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0, out / LAUNCH
+    return again and mine.exists() and mine.read_text() == os.environ.get(RUN_ID)
+
+
+def save_training(
+    out: Path,
+    learner: Learner,
+    progress: Progress,
+    config: TrainConfig,
+    position: dict[str, Any],
+    knowledge: Knowledge,
+    keep: int,
+) -> Path:
+    """Write a checkpoint, all ranks together, and remove all but the last `keep`; returns its folder.
+
+    `position` is the stream's and `knowledge` the moving average. Raises InputError if it cannot be written.
+    """
+    ranks, final = learner.ranks, out / FOLDER / f"step-{progress.step:08d}"
+    partial = final.with_name(final.name + ".partial")
+    if ranks.rank == 0:
+        for left in final.parent.glob("*.partial"):  # by a kill
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{partial}: expected to write a checkpoint, got: {error.strerror}") from None
+    ranks.wait()
+    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
+    if ranks.rank == 0:
+        save_knowledge(partial, knowledge)
+        write_tensors(partial / TENSORS, _learner_tensors(learner))
+        counts = {
+            "progress": asdict(progress),
+            "stream": position,
+            "config": asdict(config),
+            "optimizer_steps": [learner.step_count, *(group["step"] for group in learner.optimizer.param_groups)],
+            "scaler": learner.scaler.state_dict(),
+        }
+        write_atomically(partial / COUNTS, orjson.dumps(counts, default=str, option=orjson.OPT_INDENT_2))
+    ranks.wait()
+    if ranks.rank == 0:
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+        for old in checkpoints(out)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    ranks.wait()
+    return final
+
+
+def load_training(folder: Path, learner: Learner, stream: Stream, progress: Progress, config: TrainConfig) -> Progress:
+    """Put a checkpoint into a learner and a stream, whatever number of ranks wrote it; returns its progress.
+
+    Settings that have changed since are logged. Raises InputError if the folder is not whole or belongs to another run:
+    another model, data or seed.
+    """
+    counts = _counts(folder / COUNTS)
+    try:
+        return _restored(folder, counts, learner, stream, progress, config)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        hint = "remove the folder to go on from the one before, or start in another --out"
+        raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
+
+
+def _restored(
+    folder: Path, counts: dict[str, Any], learner: Learner, stream: Stream, progress: Progress, config: TrainConfig
+) -> Progress:
+    saved = Progress(**counts["progress"])
+    _tell_changes(counts["config"], orjson.loads(orjson.dumps(asdict(config), default=str)), folder)
+    for what in ("data", "seed"):
+        mine, theirs = getattr(progress, what), getattr(saved, what)
+        if mine != theirs:
+            hint = f"resume with the same --data and settings ({MANIFEST} tells them), or choose another --out"
+            raise InputError(f"{folder}: {what}: expected {theirs}, with which the run began, got {mine}: {hint}")
+    average = load_knowledge(folder, learner.table.device)
+    ours, other = asdict(learner.model.config), asdict(average.model.config)
+    if ours != other:
+        differing = [name for name in ours if ours[name] != other[name]]
+        words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
+        raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
+    tensors = read_tensors(folder / TENSORS)
+    _restore_learner(learner, average, tensors)
+    learner.step_count, *adam_steps = counts["optimizer_steps"]
+    for group, steps in zip(learner.optimizer.param_groups, adam_steps, strict=True):
+        group["step"] = steps
+    if counts["scaler"]:
+        learner.scaler.load_state_dict(counts["scaler"])
+    _restore_slots(folder, learner)
+    stream.seek(counts["stream"])
+    saved.restarts += 1
+    return saved
+
+
+def _tell_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefix: str = "") -> None:
+    """Log every setting that is not what it was: from here on the run is another one."""
+    for name, value in now.items():
+        old = before.get(name, value)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _tell_changes(old, value, where, f"{prefix}{name}.")
+        elif old != value and prefix + name != "steps":
+            log.warning("%s was written with %s%s %s, now %s", where, prefix, name, old, value)
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    document = read_json(path)
+    names = {field.name for field in fields(Progress)}
+    progress = document.get("progress") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(progress, dict) or progress.keys() != names:
+        raise InputError(f"{path}: expected the progress of a run ({', '.join(sorted(names))}), got {shown(document)}")
+    return document
+
+
+def _parameters(learner: Learner) -> dict[str, torch.nn.Parameter]:
+    """Everything that Adam moves, by name."""
+    rows = {"table": learner.table} if learner.config.row_optimizer == "adam_atan2" else {}
+    return {**dict(learner.model.named_parameters()), **rows}
+
+
+def _learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {"generator": learner.generator.get_state()}
+    for name, parameter in _parameters(learner).items():
+        tensors["raw." + name] = parameter.detach().contiguous()
+        for part, moment in learner.optimizer.state[parameter].items():
+            tensors[f"{part}.{name}"] = moment
+    return tensors
+
+
+@torch.no_grad()
+def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Tensor]) -> None:
+    learner.generator.set_state(tensors["generator"])
+    trunk, table = learner.averaged()
+    trunk.load_state_dict(average.model.state_dict())
+    table.copy_(average.table)
+    learner.model.load_state_dict(average.model.state_dict())  # for the buffers; parameters follow
+    for name, parameter in _parameters(learner).items():
+        parameter.copy_(tensors["raw." + name])
+        if "m." + name in tensors:
+            kept = [part for part in MOMENTS["adam_atan2"] if f"{part}.{name}" in tensors]
+            moments = {part: tensors[f"{part}.{name}"].clone().to(parameter.device) for part in kept}
+            learner.optimizer.state[parameter] = moments
+
+
+def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {}
+    for (height, width), slots in learner.slots.items():
+        parts = (*slots.batch, *slots.state, slots.steps, slots.halted)
+        named = zip(_SLOT_PARTS, parts, strict=True)
+        tensors.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
+    return tensors
+
+
+def _restore_slots(folder: Path, learner: Learner) -> None:
+    """Take this rank's share of the slots of all ranks that wrote."""
+    paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+    files = [read_tensors(path) for path in paths]
+    learner.slots.clear()
+    for name in files[0]:
+        canvas, _, part = name.partition(".")
+        if part != _SLOT_PARTS[0]:
+            continue
+        parts = [torch.cat([file[f"{canvas}.{part}"] for file in files]) for part in _SLOT_PARTS]
+        mine = learner.ranks.share(len(parts[0]))
+        *columns, steps, halted = (part[mine].clone().to(learner.table.device) for part in parts)
+        batch, state = Batch(*columns[: len(Batch._fields)]), State(*columns[len(Batch._fields) :])
+        height, width = (int(side) for side in canvas.split("x"))
+        learner.slots[height, width] = Slots(batch, state, steps, halted)

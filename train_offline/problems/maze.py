@@ -1,0 +1,256 @@
+"""Mazes on a square grid: the published file, mazes of our own with one shortest path, the eight symmetries.
+
+Tokens: 0 padding, then as published '#' wall, ' ' open, 'S' start, 'G' goal, 'o' the path between them. A step goes to
+one of the four neighbours. Letters: K mazes, S the side.
+
+Ours: rooms on every second row and column, joined to a tree by a depth-first walk; then some more walls between rooms
+open, those that leave the shortest path the only one.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from kernels.jit import jit
+from kernels.symmetry import BITS, SYMMETRIES, walk
+from solver.common.checks import InputError, at_least
+from train_offline.problems.puzzles import Notation, Puzzles, Rule, draw_distinct, read_csv, row_keys, split_families
+
+WALL = 1
+OPEN = 2
+START = 3
+GOAL = 4
+PATH = 5
+VOCABULARY = 6
+MIN_SIDE = 5  # of mazes that are generated: below it, there may be no two rooms
+
+_QUESTION = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
+_STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])  # to the four neighbours
+
+
+def read_mazes(path: str | Path, limit: int | None = None, minimum_rating: float | None = None) -> Puzzles:
+    """The mazes of a CSV file as Maze-Hard is published, of any side, that of the first maze.
+
+    See puzzles.read_csv; every answer must be its question with a path of 'o' that joins S and G. That it is a
+    shortest one is not checked.
+    """
+    rules = (
+        Rule("question", "one S and one G", lambda q, a: _has_ends(q)),
+        Rule("answer", "the question's, or 'o' for a space", lambda q, a: (q == a) | ((q == OPEN) & (a == PATH))),
+        Rule("answer", "a path of 'o' from S to G", lambda q, a: count_shortest_paths(_without_open(a), 1) > 0),
+    )
+    notation = Notation(_QUESTION, {**_QUESTION, "o": PATH}, VOCABULARY, None, rules)
+    return read_csv(path, notation, limit, minimum_rating)
+
+
+def count_shortest_paths(grids: np.ndarray, limit: int = 2) -> np.ndarray:
+    """(K,) int64: how many shortest paths from START to GOAL mazes (K, S, S) of tokens have, counted up to `limit`.
+
+    0 where none joins them. Raises InputError unless each maze has one START and one GOAL.
+    """
+    at_least("limit", limit, 1)
+    cells = _checked(grids).reshape(-1, grids.shape[1] ** 2)
+    if not _has_ends(grids).all():
+        raise InputError(f"maze {_has_ends(grids).argmin()}: expected one start and one goal, got others")
+    found = np.empty(len(cells), dtype=np.int64)
+    _count_all(cells, (cells == START).argmax(axis=1), (cells == GOAL).argmax(axis=1), _STEPS, limit, found)
+    return found
+
+
+def generate_mazes(side: int, count: int, generator: np.random.Generator, minimum_path: int | None = None) -> Puzzles:
+    """`count` mazes, no two the same, whose only shortest path is marked in the label.
+
+    The path has at least `minimum_path` steps, by default two sides; published mazes of side 30 have over 110.
+    Raises InputError where 2000 mazes in a row have no such path, or all came before.
+    """
+    at_least("maze-side", side, MIN_SIDE)
+    minimum = 2 * side if minimum_path is None else minimum_path
+    at_least("minimum-path", minimum, 1)
+
+    def what(slots: np.ndarray) -> str:
+        return f"{side}x{side} mazes with a path of {minimum} steps or more"
+
+    inputs, labels = draw_distinct(count, side, partial(_attempt, side, minimum, generator), what)
+    return Puzzles(inputs, labels, VOCABULARY)
+
+
+def augment_maze(
+    inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each sample (S, S), input and label alike, after one of the eight symmetries drawn evenly; see Augment."""
+    symmetry = generator.integers(0, SYMMETRIES, len(inputs))
+    return _turned(inputs, symmetry), _turned(labels, symmetry)
+
+
+def _turned(grids: np.ndarray, symmetry: np.ndarray) -> np.ndarray:
+    """Grids (K, S, S), each after its symmetry (K,)."""
+    count, side = _checked(grids).shape[:2]
+    origin, down, right = (part[:, None, None] for part in walk(BITS[:, symmetry], side, side, side))
+    line = np.arange(side)
+    source = (origin + line[:, None] * down + line * right).reshape(count, side * side)
+    return np.take_along_axis(grids.reshape(count, side * side), source, axis=1).reshape(grids.shape)
+
+
+def canonical(puzzles: Puzzles) -> np.ndarray:
+    """(K,) byte strings, equal exactly for questions that a symmetry turns into one another."""
+    turned = (_turned(puzzles.inputs, np.full(len(puzzles), symmetry)) for symmetry in range(SYMMETRIES))
+    return np.sort(np.stack([row_keys(grids) for grids in turned]), axis=0)[0]
+
+
+def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
+    """(train, test): `test_count` mazes for the test, and those that are none of them turned or mirrored.
+
+    See puzzles.split_families.
+    """
+    return split_families(puzzles, canonical(puzzles), test_count, generator)
+
+
+def _attempt(
+    side: int, minimum: int, generator: np.random.Generator, slots: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See puzzles.Attempt; a maze where no two rooms are `minimum` steps apart is not usable."""
+    questions, answers = np.full((2, len(slots), side, side), WALL, dtype=np.uint8)
+    rooms = ((side + 1) // 2) ** 2
+    corner = generator.integers(0, 2, (len(slots), 2))  # the first room: a side of walls lies before it or behind
+    draws = generator.random((len(slots), 2 * rooms))
+    usable = np.zeros(len(slots), dtype=bool)
+    _build_all(corner, draws, minimum, _STEPS, questions, answers, usable)
+    return questions, answers, usable
+
+
+def _has_ends(grids: np.ndarray) -> np.ndarray:
+    return ((grids == START).sum(axis=(1, 2)) == 1) & ((grids == GOAL).sum(axis=(1, 2)) == 1)
+
+
+def _without_open(grids: np.ndarray) -> np.ndarray:
+    return np.where(grids == OPEN, np.uint8(WALL), grids)
+
+
+def _checked(grids: np.ndarray) -> np.ndarray:
+    if grids.ndim != 3 or grids.shape[1] != grids.shape[2] or grids.dtype != np.uint8:
+        got = f"{grids.dtype} of shape {grids.shape}"
+        raise InputError(f"mazes: expected uint8 tokens of shape (K, side, side), got {got}")
+    return grids
+
+
+# Below, a grid is flat, (S * S,), and a cell is its index there.
+
+
+@jit()
+def _flood(grid, side, start, steps, limit, distance, ways, queue):  # type: ignore[no-untyped-def]
+    """Steps from start to each cell (-1: none) and the number of shortest paths, up to limit; breadth first."""
+    for cell in range(len(grid)):
+        distance[cell] = -1
+    distance[start], ways[start], queue[0] = 0, 1, start
+    head, tail = 0, 1
+    while head < tail:
+        cell = queue[head]
+        head += 1
+        for k in range(4):
+            row, column = cell // side + steps[k, 0], cell % side + steps[k, 1]
+            if not (0 <= row < side and 0 <= column < side):
+                continue
+            near = row * side + column
+            if grid[near] <= WALL:
+                continue
+            if distance[near] < 0:
+                distance[near], ways[near], queue[tail] = distance[cell] + 1, ways[cell], near
+                tail += 1
+            elif distance[near] == distance[cell] + 1:
+                ways[near] = min(limit, ways[near] + ways[cell])
+
+
+@jit()
+def _count_all(grids, starts, goals, steps, limit, found):  # type: ignore[no-untyped-def]
+    cells = grids.shape[1]
+    side = int(np.sqrt(cells))
+    distance, ways, queue = np.empty((3, cells), dtype=np.int64)
+    for k in range(len(grids)):
+        _flood(grids[k], side, starts[k], steps, limit, distance, ways, queue)
+        found[k] = ways[goals[k]] if distance[goals[k]] >= 0 else 0
+
+
+@jit()
+def _carve(grid, side, first, corner, steps, draws, stack):  # type: ignore[no-untyped-def]
+    """Join all rooms to a tree by a depth-first walk from room `first`; draws (rooms,) in [0, 1) choose the ways."""
+    grid[first], stack[0] = OPEN, first
+    depth, used = 1, 0
+    near = np.empty(4, dtype=np.int64)
+    while depth:
+        room, choices = stack[depth - 1], 0
+        for k in range(4):
+            row, column = room // side + 2 * steps[k, 0], room % side + 2 * steps[k, 1]
+            if corner[0] <= row < side and corner[1] <= column < side and grid[row * side + column] == WALL:
+                near[choices] = row * side + column
+                choices += 1
+        if choices == 0:
+            depth -= 1
+            continue
+        following = near[int(draws[used] * choices)]
+        used += 1
+        grid[following] = grid[(room + following) // 2] = OPEN
+        stack[depth] = following
+        depth += 1
+
+
+@jit()
+def _loosen(grid, side, start, goal, rooms, minimum, steps, draws, distance, ways, queue):  # type: ignore[no-untyped-def]
+    """Open walls drawn at random that leave a shortest path of `minimum` steps the only one. Its distances stay."""
+    for draw in draws:
+        pick = int(draw * 2 * len(rooms))
+        room, turn = rooms[pick // 2], 1 + 2 * (pick % 2)  # the wall below it, or to its right
+        row, column = room // side + 2 * steps[turn, 0], room % side + 2 * steps[turn, 1]
+        wall = room + steps[turn, 0] * side + steps[turn, 1]
+        if row < side and column < side and grid[wall] == WALL:
+            grid[wall] = OPEN
+            _flood(grid, side, start, steps, 2, distance, ways, queue)
+            if ways[goal] > 1 or distance[goal] < minimum:
+                grid[wall] = WALL
+    _flood(grid, side, start, steps, 2, distance, ways, queue)
+
+
+@jit()
+def _build(grid, label, side, corner, draws, minimum, steps, scratch):  # type: ignore[no-untyped-def]
+    """One maze from draws (2 R,) in [0, 1), R at least the number of rooms and 9; False if no path is long enough."""
+    distance, ways, queue = scratch
+    width, most = (side - corner[1] + 1) // 2, len(draws) // 2
+    rooms = np.empty((side - corner[0] + 1) // 2 * width, dtype=np.int64)
+    for k in range(len(rooms)):
+        rooms[k] = (corner[0] + k // width * 2) * side + corner[1] + k % width * 2
+    _carve(grid, side, rooms[int(draws[-1] * len(rooms))], corner, steps, draws[:most], queue)
+    start = rooms[int(draws[-2] * len(rooms))]
+    _flood(grid, side, start, steps, 2, distance, ways, queue)
+    far, goals = np.empty_like(rooms), 0
+    for room in rooms:
+        if distance[room] >= minimum:
+            far[goals], goals = room, goals + 1
+    if goals == 0:
+        return False
+    goal = far[int(draws[-3] * goals)]
+    # Openings shorten paths; were the minimum their only bound, hardly any path would be longer.
+    floor = minimum + int(draws[-4] * (distance[goal] - minimum + 1))
+    tries = draws[most : most + most // 4]
+    _loosen(grid, side, start, goal, rooms, floor, steps, tries, distance, ways, queue)
+    grid[start], grid[goal] = START, GOAL
+    for k in range(len(grid)):  # by hand: numba takes seconds to compile an assigned slice
+        label[k] = grid[k]
+    cell = goal
+    while distance[cell] > 1:  # back along the only path
+        for k in range(4):
+            row, column = cell // side + steps[k, 0], cell % side + steps[k, 1]
+            near = row * side + column
+            if 0 <= row < side and 0 <= column < side and distance[near] == distance[cell] - 1:
+                cell = near
+                break
+        label[cell] = PATH
+    return True
+
+
+@jit()
+def _build_all(corner, draws, minimum, steps, questions, answers, usable):  # type: ignore[no-untyped-def]
+    count, side = questions.shape[:2]
+    scratch = np.empty((3, side * side), dtype=np.int64)
+    for k in range(count):
+        grid, label = questions[k].reshape(-1), answers[k].reshape(-1)
+        usable[k] = _build(grid, label, side, corner[k], draws[k], minimum, steps, scratch)

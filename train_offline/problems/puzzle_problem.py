@@ -1,0 +1,178 @@
+"""Sudoku and Maze as training problems: puzzles on one canvas, scored by the share solved exactly.
+
+Letters: K puzzles, (H, W) their canvas.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.canvas import Canvas
+from kernels.symmetry import COLOURS
+from solver.common.checks import InputError
+from solver.common.clock import Clock
+from solver.learning.ranks import Ranks
+from solver.model.trm import TRM, Condition
+from solver.predict import refine
+from solver.tokens.encode import Batch, Draw
+from train_offline.problems import maze, sudoku
+from train_offline.problems.problem import Problem
+from train_offline.problems.puzzles import Augment, Puzzles, row_keys
+from train_offline.settings.config import EvaluationConfig, PuzzleConfig, TrainConfig
+
+ROW = ("<blank>", "")  # puzzles have no identity: one row of the table serves all, as published
+
+
+def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
+    """Puzzles from a file or a generator. Raises InputError where they do not fit the model's vocabulary or canvas."""
+    load = load_sudoku if config.problem == "sudoku" else load_maze
+    train, test, augment = load(config.puzzle, np.random.default_rng([seed, 0]))
+    leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
+    train = train.at(~leaked)
+    canvas = train.inputs.shape[1:]
+    if train.vocabulary != config.model.vocabulary or canvas != config.model.canvas:
+        wanted = f"a model of vocabulary {train.vocabulary} and canvas {canvas}, as the puzzles"
+        raise InputError(
+            f"{config.problem}: expected {wanted}, got {config.model.vocabulary} and {config.model.canvas}: "
+            "see --model.vocabulary, --model.canvas and --puzzle.side, or take the preset of that size"
+        )
+    tokens = config.model.puzzle_tokens + canvas[0] * canvas[1]
+    stream = PuzzleStream(train, augment, max(1, config.step_tokens // tokens), seed, device)
+    score = PuzzleScore(test, config.evaluation, stream.slot_count(canvas))
+    manifest = {
+        "corpora": [{"name": str(config.puzzle.train or f"generated {config.problem}"), "puzzles": len(train)}],
+        "held_out_puzzles": len(test),
+        "digest": _digest(train, test),
+        "leaks_allowed": False,
+        "seed": seed,
+    }
+    if not len(train):
+        raise InputError(f"{config.problem}: expected puzzles to train on, got none that is not held out")
+    lines = [f"{leaked.sum()} training puzzles dropped: they are held out"] if leaked.any() else []
+    lines += [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
+    return Problem(stream, {ROW: 0}, 1, score, manifest, lines)
+
+
+def load_sudoku(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
+    """Training and held-out Sudoku; generated ones are not equivalent to each other across the two."""
+    if config.train and config.test:
+        train = sudoku.read_sudokus(config.train, config.count, side=config.side)
+        test = sudoku.read_sudokus(config.test, config.test_count, side=config.side)
+    else:
+        _both_or_none(config)
+        puzzles = sudoku.generate_sudokus(config.side, config.clues, config.count + config.test_count, generator)
+        train, test = sudoku.split(puzzles, config.test_count, generator)
+    return train, test, sudoku.augment_sudoku(config.side)
+
+
+def load_maze(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
+    """Training and held-out mazes; generated ones are not each other's mirror images across the two."""
+    if config.train and config.test:
+        train = maze.read_mazes(config.train, config.count)
+        test = maze.read_mazes(config.test, config.test_count)
+    else:
+        _both_or_none(config)
+        puzzles = maze.generate_mazes(config.side, config.count + config.test_count, generator)
+        train, test = maze.split(puzzles, config.test_count, generator)
+    return train, test, maze.augment_maze
+
+
+def _digest(*parts: Puzzles) -> str:
+    """Names what is trained on and held out."""
+    content = hashlib.sha256()
+    for puzzles in parts:
+        content.update(repr(puzzles.inputs.shape).encode() + puzzles.inputs.tobytes() + puzzles.labels.tobytes())
+    return content.hexdigest()
+
+
+def _both_or_none(config: PuzzleConfig) -> None:
+    if config.train or config.test:
+        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
+
+
+class PuzzleStream:
+    """An endless stream of puzzles, each as a random augmentation: every puzzle once before any comes again."""
+
+    def __init__(self, puzzles: Puzzles, augment: Augment, slots: int, seed: int, device: torch.device) -> None:
+        self._puzzles, self._augment, self._slots, self._seed, self._device = puzzles, augment, slots, seed, device
+        self.canvases: list[Canvas] = [puzzles.inputs.shape[1:]]
+        self._draws, self._drawn = 0, 0  # calls and puzzles so far
+
+    def slot_count(self, canvas: Canvas) -> int:
+        """The same for every step: there is one canvas."""
+        return self._slots
+
+    def shares(self) -> dict[Canvas, float]:
+        """Every step is on the one canvas."""
+        return {self.canvases[0]: 1.0}
+
+    def next_canvas(self) -> Canvas:
+        """The one canvas."""
+        return self.canvases[0]
+
+    def on(self, canvas: Canvas) -> Draw:
+        """What a learner's step draws its examples with."""
+        return self._draw
+
+    def _draw(self, free: Tensor, mine: slice) -> Batch:
+        number, place = divmod(self._drawn, len(self._puzzles))
+        rounds = range(number, number + 2 + len(free) // len(self._puzzles))
+        orders = [np.random.default_rng([self._seed, 1, r]).permutation(len(self._puzzles)) for r in rounds]
+        chosen = self._puzzles.at(np.concatenate(orders)[place : place + len(free)])
+        generator = np.random.default_rng([self._seed, 2, self._draws])
+        pair = self._augment(chosen.inputs, chosen.labels, generator)
+        self._draws, self._drawn = self._draws + 1, self._drawn + len(free)
+        inputs, labels = (part[mine] for part in pair)
+        return as_batch(inputs, labels, self._device)
+
+    def position(self) -> dict[str, Any]:
+        """Calls and puzzles drawn so far."""
+        return {"draws": self._draws, "drawn": self._drawn}
+
+    def seek(self, position: Mapping[str, Any]) -> None:
+        """Go to a position."""
+        self._draws, self._drawn = position["draws"], position["drawn"]
+
+
+def as_batch(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
+    """Puzzles (K, H, W) as a batch whose samples all have the one row of the table."""
+    question, answer = (
+        torch.from_numpy(part.reshape(len(part), -1).astype(np.int64)).to(device) for part in (inputs, labels)
+    )
+    ids, symmetry = torch.zeros(2, len(inputs), dtype=torch.int64, device=device)
+    return Batch(question, answer, ids, symmetry, torch.arange(COLOURS, device=device).repeat(len(inputs), 1))
+
+
+@dataclass(frozen=True)
+class PuzzleScore:
+    """Scores a trunk on held-out puzzles: the share whose every cell is right."""
+
+    puzzles: Puzzles
+    config: EvaluationConfig
+    batch_size: int
+
+    def __call__(self, model: TRM, table: Tensor, ranks: Ranks, autocast: torch.dtype | None) -> dict[str, float]:
+        """Exact puzzles, right cells, and how many puzzles were asked."""
+        puzzles = self.puzzles.at(slice(self.config.samples))
+        mine = puzzles.at(slice(ranks.rank, None, ranks.count))
+        right = np.zeros(3)
+        size = max(1, self.batch_size)
+        for start in range(0, len(mine), size):
+            right += self._count(mine.at(slice(start, start + size)), model, table, autocast)
+        exact, cells, count = ranks.total(right.tolist())
+        return {"exact": exact / max(1, count), "cells": cells / max(1, count), "puzzles": int(count)}
+
+    @torch.inference_mode()
+    def _count(self, puzzles: Puzzles, model: TRM, table: Tensor, autocast: torch.dtype | None) -> np.ndarray:
+        batch = as_batch(puzzles.inputs, puzzles.labels, table.device)
+        canvas = puzzles.inputs.shape[1:]
+        condition = Condition(table[batch.ids], batch.symmetry, batch.permutation)
+        with torch.autocast(table.device.type, dtype=autocast, enabled=autocast is not None):
+            tokens = refine(model, batch.inputs, condition, canvas, self.config.predict, Clock())[0]
+        right = (tokens == batch.labels).float().mean(dim=1)
+        return np.array([(right == 1).sum().item(), right.sum().item(), len(puzzles)])

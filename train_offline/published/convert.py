@@ -1,0 +1,312 @@
+"""Published checkpoints become our folder and our folder becomes one: `arc-trm import-published`, `export-published`.
+
+A published checkpoint is a state dict that torch.save wrote, beside an identifiers.json that names the rows of its
+puzzle embedding table. The table can be gigabytes: it is mapped, never held twice.
+"""
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import torch
+import tyro
+from torch import Tensor
+
+from solver.common.checks import VARIANT_SEPARATOR, InputError, fault, one_line, shown
+from solver.common.files import file_name, read_json, write_atomically, write_atomically_with
+from solver.model.trm import TRM
+from solver.model.weights import CONFIG, WEIGHTS, Knowledge, load_knowledge, read_tensors, save_knowledge, write_tensors
+from solver.tasks.load import load_tasks
+from train_offline.published.names import (
+    PREFIX,
+    TABLE,
+    bare_name,
+    check_settings,
+    model_of,
+    our_config,
+    our_state,
+    published_config,
+    published_name,
+    published_settings,
+)
+
+IDENTIFIERS, SETTINGS = "identifiers.json", "all_config.json"
+SAFETENSORS = ".safetensors"
+UNKNOWN = ""  # the digest of a name whose task was not given: no task has it, so such a row is never looked up
+
+_IDENTIFIERS_BYTES = 2**28
+_NAME_SHOWN = 120  # characters of a tensor's name in a message; the longest published one has 72
+_TOLD = ("heads", "cycles", "latent_updates", "row_tokens", "canvas", "positions")
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def import_published(
+    checkpoint: Path,
+    identifiers: Path,
+    given: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> Knowledge:
+    """The trunk, table and names of a published checkpoint, in float32.
+
+    `given` holds published settings that shapes cannot tell, `digests` those of tasks by id (`digests_of`). A float32
+    table stays in the file and is mapped. Raises InputError: which file or tensor, expected, got.
+    """
+    names = read_identifiers(identifiers)
+    tensors = _read_checkpoint(checkpoint)
+    bare = _by_bare_name(tensors, checkpoint)
+    shapes = {name: tensor.shape for name, (_, tensor) in bare.items()}
+    settings = published_settings(shapes, given or {})
+    with torch.device("meta"):  # shapes only
+        model = TRM(our_config(settings, model_of(shapes)))
+    expected = {published_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if model.config.row_width:
+        expected[TABLE] = (len(names), model.config.row_width)
+    _compare(expected, bare, checkpoint)
+    rows = settings.get("num_puzzle_identifiers", len(names))
+    if rows != len(names):
+        raise InputError(f"{file_name(identifiers)}: expected {rows} names (num_puzzle_identifiers), got {len(names)}")
+    state, table = our_state(tensors)
+    model.to_empty(device="cpu").load_state_dict(state)
+    table = torch.zeros(len(names), 0) if table is None else table.float()  # float() of float32 copies nothing
+    known = digests or {}
+    keys = ((name, known.get(task_of(name), UNKNOWN)) for name in names)
+    return Knowledge(model.eval(), table, {key: row for row, key in enumerate(keys)})
+
+
+def task_of(name: str) -> str:
+    """The task id in the name of a variant, `id` or `id|||t3|||0213456789`."""
+    return name.partition(VARIANT_SEPARATOR)[0]
+
+
+def digests_of(sources: Iterable[str]) -> dict[str, str]:
+    """Digests of the demonstrations by task id, from anything that `load_tasks` takes.
+
+    Raises InputError when two sources have other demonstrations under one id: only one of them was trained on.
+    """
+    digests: dict[str, str] = {}
+    for source in sources:
+        for task in load_tasks(source):
+            if digests.setdefault(task.id, task.digest) != task.digest:
+                where = f"{file_name(source)}: task {shown(task.id)}"
+                raise InputError(
+                    f"{where}: expected the demonstrations of the source before, got others: give only one"
+                )
+    return digests
+
+
+def read_identifiers(path: Path) -> list[str]:
+    """The names of the table's rows, in order. Raises InputError unless they are printable and each there once."""
+    names, where = read_json(path, _IDENTIFIERS_BYTES), file_name(path)
+    if not isinstance(names, list):
+        raise fault(where, "a list of puzzle names", names)
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.isprintable() or not name:
+            raise fault(f"{where}: [{index}]", "a puzzle's name (a non-empty string of printable characters)", name)
+    _refuse_twice(names, where)
+    return names
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Published settings from JSON: the object itself, or the one under "arch" or "config". Raises InputError."""
+    document = read_json(path)
+    if isinstance(document, dict):
+        document = next((document[key] for key in ("arch", "config") if key in document), document)
+    if not isinstance(document, dict):
+        raise fault(file_name(path), "an object with the published settings, such as hidden_size", document)
+    check_settings(document, file_name(path))
+    return document
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names):
+        first = {name: index for index, name in reversed(list(enumerate(names)))}
+        index = next(index for index, name in enumerate(names) if first[name] != index)
+        raise InputError(f"{where}: [{index}]: expected every name once, got {shown(names[index])} twice")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, mapped. Nothing in it is run: `weights_only` refuses what is not plain data."""
+    where = file_name(path)
+    if not path.is_file():
+        raise InputError(f"{where}: expected a checkpoint file, got {'a folder' if path.is_dir() else 'none'}")
+    if path.suffix == SAFETENSORS:
+        return read_tensors(path)
+    try:
+        state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"one that asks for {asked[1]}" if asked else "another pickle"
+        raise InputError(
+            f"{where}: expected a state dict of tensors only, got {what}: refused, nothing was run"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{where}: expected a readable checkpoint, got: {error.strerror or error}") from None
+    except Exception as error:  # torch raises almost anything for a file of other bytes
+        if isinstance(error, RuntimeError) and "mmap can only be used" in str(error):
+            got = "a file of another format"
+        else:
+            got = one_line(str(error).partition("\n")[0])[:_NAME_SHOWN]
+        raise InputError(f"{where}: expected a whole file of torch.save (its zip format), got {got}") from None
+    if not isinstance(state, dict):
+        raise fault(where, "a state dict (tensors by name)", state)
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            got = f"{_called(name)}: {type(tensor).__name__}"
+            raise InputError(f"{where}: expected a state dict (tensors by name), got {got}")
+    return state
+
+
+def _by_bare_name(tensors: Mapping[str, Tensor], path: Path) -> dict[str, tuple[str, Tensor]]:
+    """The tensors by name without prefix, each with its name in the file. Raises InputError for types and doubles."""
+    bare: dict[str, tuple[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        where = f"{file_name(path)}: tensor {_called(name)}"
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            wanted = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+            raise InputError(f"{where}: expected one of {wanted}, got {tensor.dtype} ({tensor.layout})")
+        first, _ = bare.setdefault(bare_name(name), (name, tensor))
+        if first != name:
+            raise InputError(f"{where}: expected every tensor once, got it as {_called(first)} as well")
+    return bare
+
+
+def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
+    """Raise InputError for the first tensor that is missing, of another shape, or more than expected."""
+    longest = max((name for name, _ in got.values()), key=len, default=PREFIX)
+    prefix = longest.removesuffix(bare_name(longest))  # as the file writes names, for the ones it lacks
+    for bare in (*expected, *sorted(got.keys() - expected.keys())):
+        name, tensor = got.get(bare, (prefix + bare, None))
+        wanted, shape = expected.get(bare), None if tensor is None else tuple(tensor.shape)
+        if wanted != shape:
+            why = f" ({wanted[0]} names in the identifiers)" if bare == TABLE and wanted else ""
+            words = f"expected {'none' if wanted is None else wanted}{why}, got {'none' if shape is None else shape}"
+            raise InputError(f"{file_name(path)}: tensor {_called(name)}: {words}")
+
+
+def _called(name: object) -> str:
+    """A tensor's name as messages write it: whole, where shown() would leave out the middle."""
+    return repr(one_line(name)[:_NAME_SHOWN]) if isinstance(name, str) else shown(name)
+
+
+def export_published(knowledge: Knowledge, out: Path) -> None:
+    """Write a model as a published checkpoint, with identifiers.json and all_config.json beside it.
+
+    `out` is a file of torch.save, or of safetensors if it is called so. Raises InputError, before anything is written,
+    for a model that the published code cannot build.
+    """
+    settings = published_config(knowledge.model.config)
+    names = [name for name, _ in sorted(knowledge.rows, key=lambda key: knowledge.rows[key])]
+    _refuse_twice(names, "puzzles")
+    state = {PREFIX + published_name(name): tensor.cpu() for name, tensor in knowledge.model.state_dict().items()}
+    if knowledge.model.config.row_width:
+        state[PREFIX + TABLE] = knowledge.table.cpu().contiguous()
+    write_atomically(out.parent / IDENTIFIERS, orjson.dumps(names))
+    write_atomically(out.parent / SETTINGS, orjson.dumps({"arch": settings}, option=orjson.OPT_INDENT_2))
+    if out.suffix == SAFETENSORS:
+        write_tensors(out, state)
+    else:
+        write_atomically_with(out, lambda temporary: torch.save(state, temporary), f"{len(state)} tensors")
+
+
+def import_command(
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    identifiers: Path,
+    out: Path,
+    config: Path | None = None,
+    tasks: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    heads: int | None = None,
+    expansion: float | None = None,
+    cycles: int | None = None,
+    latent_updates: int | None = None,
+    row_tokens: int | None = None,
+    cells: int | None = None,
+    positions: Literal["rope", "learned", "none"] | None = None,
+    rope_theta: float | None = None,
+    halting: Literal["binary", "q_learning"] | None = None,
+) -> int:
+    """Turn a published checkpoint (TRM or HRM) into a folder for --weights. Nothing in it is unpickled but tensors.
+
+    Most settings are read off the shapes of the tensors. What shapes cannot tell comes from --config, then from the
+    options, and is else that of the published ARC models; where a shape disagrees, the tensor is named.
+
+    Args:
+        checkpoint: A state dict of torch.save, names with or without _orig_mod., or the same as .safetensors.
+        identifiers: The list of puzzle names beside it, one a row of the puzzle embedding table.
+        out: The folder that is written; not the checkpoint's own.
+        config: Published settings as JSON: the "arch" section of all_config.yaml.
+        tasks: The tasks it was trained on, to be given as often as need be; a source as `arc-trm solve` takes them. A
+            name whose task is not among them is kept and exported again, but `solve` does not take its embedding over.
+        heads: Attention heads.
+        expansion: Of the SwiGLU.
+        cycles: T in the paper, H_cycles in the published settings.
+        latent_updates: n in the paper, L_cycles in the published settings.
+        row_tokens: Puzzle tokens, puzzle_emb_len in the published settings.
+        cells: Cells of the canvas, seq_len in the published settings.
+        positions: Position encoding.
+        rope_theta: Base of the rotary positions.
+        halting: How the halting head was trained; a TRM's only, an HRM's is q_learning.
+    """
+    options: dict[str, Any] = {
+        "num_heads": heads,
+        "expansion": expansion,
+        "H_cycles": cycles,
+        "L_cycles": latent_updates,
+        "puzzle_emb_len": row_tokens,
+        "seq_len": cells,
+        "pos_encodings": positions,
+        "rope_theta": rope_theta,
+        "no_ACT_continue": None if halting is None else halting == "binary",
+    }
+    _refuse_folder(out, checkpoint, identifiers, config)
+    _refuse_existing(out / CONFIG, out / WEIGHTS)
+    given = {name: value for name, value in options.items() if value is not None}
+    digests = digests_of(tasks)
+    knowledge = import_published(
+        checkpoint, identifiers, {**(read_settings(config) if config else {}), **given}, digests
+    )
+    save_knowledge(out, knowledge)
+    print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}")
+    known = sum(digest != UNKNOWN for _, digest in knowledge.rows)
+    told = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _TOLD)
+    print(f"model: {told}; what shapes cannot tell is from --config, the options, or the published ARC model")
+    if tasks:
+        print(f"{known} names of {len(digests)} tasks from --tasks: `solve` takes their embeddings over")
+    else:
+        print("no --tasks: `solve` will take no embedding over")
+    print(f"{len(knowledge.rows) - known} other names: kept, but no task is matched to them")
+    return 0
+
+
+def export_command(weights: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="WEIGHTS")], out: Path) -> int:
+    """Turn a weights folder into a checkpoint that the published code loads.
+
+    Writes OUT, and beside it identifiers.json, the names of the table's rows, and all_config.json, whose "arch" is what
+    the published all_config.yaml calls so. Only models that the published code can build: no shared puzzle embedding.
+
+    Args:
+        weights: Folder of a trained model.
+        out: The checkpoint: a state dict of torch.save, or of safetensors if its name ends in .safetensors.
+    """
+    _refuse_folder(out.parent, weights / CONFIG)
+    _refuse_existing(out, out.parent / IDENTIFIERS, out.parent / SETTINGS)
+    knowledge = load_knowledge(weights, torch.device("cpu"))
+    export_published(knowledge, out)
+    print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}, with {IDENTIFIERS} and {SETTINGS}")
+    return 0
+
+
+def _refuse_existing(*outputs: Path) -> None:
+    """Raise InputError if something would be overwritten."""
+    for path in outputs:
+        if path.exists():
+            raise InputError(f"{file_name(path)}: expected nothing there yet, got a file: choose another --out")
+
+
+def _refuse_folder(out: Path, *inputs: Path | None) -> None:
+    """Raise InputError if one of the inputs lies in the folder that will be written."""
+    for path in inputs:
+        if path is not None and path.resolve().parent == out.resolve():
+            raise InputError(f"--out: expected another folder than that of the input {file_name(path)}, got {out}")
