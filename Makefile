@@ -1,19 +1,28 @@
-# Two commands on a fresh machine (python3 >= 3.10 and make): `make demo`, `make test`.
+# On a fresh machine (Python 3.10 or newer, and make): `make demo`, `make test`. `make help` prints the lines with ##.
+## demo           install, then solve 25 real tasks on the CPU (the default)
+## quick          install, then the fast tests: run them while editing
+## test           install, then all tests except those that need a browser
+## browser-test   the tests of the report in headless Chromium
+## lint           ruff and mypy
+## docs           regenerate docs/how-it-works.md
+## notebooks      regenerate notebooks/*.ipynb from notebooks/sources
+## package-check  build a Kaggle package and run its notebook offline
+## clean          remove .venv, out and build
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test browser-test lint notebooks package-check clean
+.PHONY: demo test browser-test lint docs notebooks package-check clean help
 
 demo: $(READY)
 	$(BIN)/arc-trm demo
 
-# A process a core, each with one thread. Without the tests that need Chromium.
+# One process per core, each with one thread. Without the tests that need Chromium.
 test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not browser"
 
-# The report's page in headless Chromium; fails where there is none.
+# Fails if Chromium is not installed.
 browser-test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/report/test_report_in_browser.py
 
@@ -22,21 +31,25 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The notebooks from their sources; a test compares them.
+# A test compares the page with the script's output.
+docs: $(READY)
+	$(BIN)/python docs/how_it_works.py
+
+# A test compares the notebooks with their sources.
 notebooks: $(READY)
 	for name in submission train explore; do \
 		$(BIN)/jupytext --quiet --update --to ipynb --output notebooks/$$name.ipynb notebooks/sources/$$name.py \
 		|| exit 1; \
 	done
 
-# A package that brings everything, and its notebook run on small tasks in a fresh environment without network.
+# Packs all wheels, then runs the notebook on small tasks in a fresh environment without network.
 package-check: $(READY)
 	$(BIN)/arc-trm package --out build/package --image bare
 	$(BIN)/python -m submission.package.check build/package --challenges tests/submission/tiny_challenges.json \
 		--solutions tests/submission/tiny_solutions.json --budget 2m --rehearsal-budget 2m \
 		--options="--fit-steps 4 --augmentations 4 --supervision-steps 4"
 
-# Installed once; again only when what to install has changed.
+# Installs once, and again when the requirements change.
 $(READY): setup.cfg pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[data,dev,train]'
@@ -44,3 +57,6 @@ $(READY): setup.cfg pyproject.toml constraints-cpu.txt
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
+
+help:
+	@sed -n 's/^## /make /p' Makefile

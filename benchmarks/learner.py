@@ -103,4 +103,4 @@ def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canv
     rows = torch.zeros(samples, model.config.row_width)
     condition = Condition(rows, nothing, torch.arange(COLOURS).repeat(samples, 1))
     config = PredictConfig(supervision_steps=1, early_stop=False)
-    return fastest(lambda: refine(model, inputs, condition, canvas, config, Clock())[3], canvas)
+    return fastest(lambda: refine(model, inputs, condition, canvas, config, Clock())[1], canvas)

@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from solver.model.weights import Fitted, Knowledge, name_rows
 from solver.settings.config import CanvasConfig, FitConfig
 from solver.tasks.task import Task
 from solver.tokens.stream import PairStream, TaskExamples
-from solver.tokens.variants import Variants, make_variants
+from solver.tokens.variants import Variants
 
 FROZEN_SHARE = 0.25  # of a staged fit during which the trunk rests
 STEP_SHARE = 0.02  # of the time left that one step may take
@@ -42,15 +42,14 @@ class Fitting:
     def __init__(
         self,
         tasks: Sequence[Task],
+        variants: list[Variants],
         start: Knowledge,
         config: FitConfig,
         canvases: CanvasConfig,
         seed: int,
         autocast: torch.dtype | None = None,
     ) -> None:
-        self.variants = [
-            make_variants(t.id, config.augmentations, seed, config.symmetries, config.colours) for t in tasks
-        ]
+        self.variants = variants  # of each task
         self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: share of sequences wholly right, lately
         self.seconds, self.tokens = 0.0, 0  # spent so far, over all steps
         self._warm_up = 0.0, 0  # of these on the first step, which compiles and allocates
@@ -96,10 +95,10 @@ class Fitting:
         seconds, tokens = self._warm_up if self.steps > 1 else (0.0, 0)
         return (self.seconds - seconds) / (self.tokens - tokens) if self.tokens else self._probed
 
-    def run(self, clock: Clock, first: float = 0.0, last: float = 1.0, beat: Callable[[], None] = lambda: None) -> None:
+    def run(self, clock: Clock, first: float = 0.0, last: float = 1.0) -> Iterator[None]:
         """Fit until the clock, the steps or the loss end it, while the schedule goes from `first` to `last` (0 to 1).
 
-        `beat` is called after every step.
+        Yields after every step.
         """
         learner, config = self._learner, self._config
         if learner is None or clock.expired() or not any(self._weights):
@@ -115,7 +114,7 @@ class Fitting:
             self.seconds = before + clock.elapsed() - began
             if self.steps == 1:
                 self._warm_up = self.seconds, self.tokens
-            beat()
+            yield
         if self._unread is not None:
             self._read(self._unread)
 

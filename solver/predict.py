@@ -1,12 +1,13 @@
 """Prediction: variants of test inputs through the network, in batches that shrink as answers settle.
 
-Letters: K samples, (H, W) a canvas, S = H*W its cells.
+Letters: K samples, A of them still in work, (H, W) a canvas, S = H*W its cells, V vocabulary.
 """
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from kernels.canvas import FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
 from solver.model.device import is_out_of_memory
-from solver.model.trm import TRM, Condition, State
+from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
 from solver.settings.config import CanvasConfig, PredictConfig
 from solver.tasks.task import Task
@@ -25,9 +26,11 @@ from solver.tokens.variants import Variants
 
 PROBE_TOKENS = 4096  # in the first batch under a deadline, before the pace is known
 STEP_SHARE = 0.05  # of the time left that one supervision step may take
-MOST_REFINEMENTS = 64  # supervision steps after which answers are told one by one
+MOST_STEPS_RECORDED = 64  # supervision steps whose answers are kept for the report
 
 log = logging.getLogger("arc_trm")
+
+Result = TypeVar("Result")
 
 
 class Samples(NamedTuple):
@@ -43,123 +46,104 @@ class Samples(NamedTuple):
         return Samples(*(part[chosen] for part in self))
 
 
-class Predictions(NamedTuple):
-    """What the network answered for some samples, still in the variant's symmetry and colours."""
-
-    samples: Samples
-    tokens: Tensor  # (K, H, W) int8, the best token of each cell
-    colours: Tensor  # (K, H, W) uint8, the best colour of each cell
-    halting: Tensor  # (K,) halting probability
-    steps: int  # supervision steps spent, summed over the samples
-
-
-class Answers(NamedTuple):
-    """What the network answers for K samples after a supervision step."""
+class Readout(NamedTuple):
+    """The best answers by the logits of one supervision step."""
 
     tokens: Tensor  # (K, …) int8, the best token of each cell
     colours: Tensor  # (K, …) uint8, the best colour of each cell
     halting: Tensor  # (K,) halting probability
 
 
-class Predictor:
-    """The test inputs of some tasks, ready to be run through a fitted model."""
+class Predictions(NamedTuple):
+    """Final answers for some samples, still in the variant's symmetry and colours."""
 
-    def __init__(self, tasks: Sequence[Task], fitted: Fitted, config: PredictConfig, canvases: CanvasConfig) -> None:
-        self._fitted, self._config = fitted, config
+    samples: Samples
+    tokens: Tensor  # (K, H, W) int8
+    colours: Tensor  # (K, H, W) uint8
+    halting: Tensor  # (K,)
+    steps: int  # supervision steps spent, summed over the samples
+
+
+class Predictor:
+    """The test inputs of some tasks, ready to run through a fitted model."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        fitted: Fitted,
+        config: PredictConfig,
+        canvases: CanvasConfig,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self._fitted, self._config, self._autocast = fitted, config, autocast
         self._device = fitted.table.device
         self._task_of_test = np.array([t for t, task in enumerate(tasks) for _ in task.test])
         self.canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
-        wanted = max(len(v) for v in fitted.variants)
-        self._most_tokens = config.batch_tokens
-        self._pace: float | None = None  # seconds a token and supervision step, measured in the last batch
-        self.votes = wanted if config.augmentations is None else min(wanted, config.augmentations)
+        self._limit = BatchLimit(config.batch_tokens)
+        self._pace: float | None = None  # seconds per token and supervision step, measured in the last batch
 
-    def run(
-        self,
-        first: int,
-        last: int,
-        clock: Clock,
-        autocast: torch.dtype | None = None,
-        tests: Collection[int] | None = None,
-    ) -> Iterator[Predictions]:
+    def run(self, first: int, last: int, clock: Clock, tests: Collection[int] | None = None) -> Iterator[Predictions]:
         """Predict variants first…last-1 of test inputs (None: of all), batch by batch, until the clock runs out."""
         wanted = range(len(self.canvases)) if tests is None else sorted(tests)
         for canvas, samples in self._by_canvas(first, last, wanted).items():
-            start = 0
-            while start < len(samples.test) and not clock.expired():
-                batch = samples.at(slice(start, start + self._batch_size(canvas, clock)))
-                began = clock.elapsed()
-                try:
-                    predictions = self._predict(batch, canvas, clock, autocast)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    self._most_tokens = len(batch.test) * self._tokens(canvas) // 2
-                    if len(batch.test) == 1:
-                        log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)
-                        start += 1
-                    continue
-                start += len(batch.test)
-                self._pace = (clock.elapsed() - began) / (predictions.steps * self._tokens(canvas))
-                yield predictions
 
-    def refinements(
-        self, tests: Collection[int], clock: Clock, autocast: torch.dtype | None = None
-    ) -> Iterator[tuple[np.ndarray, list[Answers]]]:
-        """The task as it is, after every supervision step: no sample leaves early, so that each has all its steps.
+            def predict(chosen: slice, canvas: Canvas = canvas, samples: Samples = samples) -> Predictions | None:
+                return self._predict(samples.at(chosen), canvas, clock)
 
-        Yields the numbers (K,) of some of `tests` and their answers (K, H, W) on the CPU, MOST_REFINEMENTS at the most.
-        What the clock interrupts is not told. Raises what torch raises where memory is short.
+            for predictions in self._in_batches(samples, canvas, clock, predict):
+                if predictions is not None:
+                    yield predictions
+
+    def answers_by_step(self, tests: Collection[int], clock: Clock) -> Iterator[tuple[np.ndarray, list[Readout]]]:
+        """Predict the unchanged task and keep the answers after every supervision step; no sample leaves early.
+
+        Yields the numbers (K,) of some of `tests` and their answers (K, H, W) on the CPU, MOST_STEPS_RECORDED at most.
+        A batch cut off by the clock is dropped. Raises torch's error when memory runs out.
         """
         for canvas, samples in self._by_canvas(0, 1, sorted(tests)).items():
-            start = 0
-            while start < len(samples.test) and not clock.expired():
-                batch = samples.at(slice(start, start + self._batch_size(canvas, clock)))
-                start += len(batch.test)
-                answers = self._refinements(batch, canvas, clock, autocast)
-                if not clock.expired():
-                    yield batch.test, answers
 
-    def refinement_seconds(self, tests: Collection[int]) -> float | None:
-        """What `refinements` should take by the pace of the last batch; None before one."""
+            def record(chosen: slice, canvas: Canvas = canvas, samples: Samples = samples) -> list[Readout]:
+                return self._record(samples.at(chosen), canvas, clock)
+
+            start = 0
+            for answers in self._in_batches(samples, canvas, clock, record):
+                stop = start + len(answers[0].halting)
+                if not clock.expired():
+                    yield samples.test[start:stop], answers
+                start = stop
+
+    def seconds_by_step(self, tests: Collection[int]) -> float | None:
+        """Expected seconds of `answers_by_step`, by the pace of the last batch; None before any batch."""
         tokens = sum(self._tokens(self.canvases[test]) for test in tests)
-        return None if self._pace is None else self._pace * tokens * self._refinement_steps
+        return None if self._pace is None else self._pace * tokens * self._recorded_steps
 
     @property
-    def _refinement_steps(self) -> int:
-        return min(self._config.supervision_steps, MOST_REFINEMENTS)
-
-    @torch.inference_mode()
-    def _refinements(
-        self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None
-    ) -> list[Answers]:
-        inputs, condition = self._encoded(samples, canvas)
-        model, told = self._fitted.model, []
-        with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
-            x = model.embed(inputs, condition, canvas)
-            state = model.fresh_state(len(x), canvas)
-            for _ in range(self._refinement_steps):
-                state, logits, q = model(x, state, canvas)
-                tokens, colours, halting = (part.cpu() for part in read_answers(logits, q))
-                told.append(Answers(tokens.view(-1, *canvas), colours.view(-1, *canvas), halting))
-                if clock.expired():
-                    break
-        return told
+    def _recorded_steps(self) -> int:
+        return min(self._config.supervision_steps, MOST_STEPS_RECORDED)
 
     def _tokens(self, canvas: Canvas) -> int:
         return canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens
 
-    def _batch_size(self, canvas: Canvas, clock: Clock) -> int:
-        """Samples in the next batch: what memory allows, and so few that one step cannot pass the deadline."""
-        tokens = self._most_tokens
-        if clock.limit < math.inf:
-            affordable = PROBE_TOKENS if self._pace is None else int(STEP_SHARE * max(0.0, clock.left()) / self._pace)
-            tokens = min(tokens, affordable)
-        return max(1, tokens // self._tokens(canvas))
+    def _in_batches(
+        self, samples: Samples, canvas: Canvas, clock: Clock, work: Callable[[slice], Result]
+    ) -> Iterator[Result]:
+        """`in_batches` so small that one supervision step cannot pass the deadline; ends when the clock runs out."""
+
+        def affordable() -> float:
+            if clock.limit == math.inf:
+                return math.inf
+            return PROBE_TOKENS if self._pace is None else STEP_SHARE * max(0.0, clock.left()) / self._pace
+
+        if clock.expired():
+            return
+        for result in in_batches(len(samples.test), self._tokens(canvas), self._limit, work, affordable):
+            yield result
+            if clock.expired():
+                return
 
     def _by_canvas(self, first: int, last: int, tests: Iterable[int]) -> dict[Canvas, Samples]:
-        """The samples of some variants, grouped by the canvas they are computed on."""
+        """The samples of variants first…last-1, grouped by the canvas they are computed on."""
         groups: dict[Canvas, list[Samples]] = {}
         for test in tests:
             task, upright = self._task_of_test[test], self.canvases[test]
@@ -175,67 +159,149 @@ class Predictor:
         }
         return {canvas: samples for canvas, samples in joined.items() if len(samples.test)}
 
-    def _encoded(self, samples: Samples, canvas: Canvas) -> tuple[Tensor, Condition]:
-        """Tokens (K, S) of the samples' inputs, and what the network is told of their tasks and variants."""
-        offset = np.zeros((len(samples.test), 2), np.int64)
+    def _encode(self, samples: Samples, canvas: Canvas) -> tuple[Tensor, Condition]:
+        """Tokens (K, S) of the samples' inputs, and the puzzle embedding and augmentation of each."""
+        origin = np.zeros((len(samples.test), 2), np.int64)
         variants = Variants(samples.symmetry, samples.permutation)
-        inputs = self._encoder(samples.test, variants, offset, canvas)
+        inputs = self._encoder(samples.test, variants, origin, canvas)
         row, symmetry, permutation = (
             torch.from_numpy(part.astype(np.int64)).to(self._device)
             for part in (samples.row, samples.symmetry, samples.permutation)
         )
         return inputs, Condition(self._fitted.table[row], symmetry, permutation)
 
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
+
     @torch.inference_mode()
-    def _predict(self, samples: Samples, canvas: Canvas, clock: Clock, autocast: torch.dtype | None) -> Predictions:
-        inputs, condition = self._encoded(samples, canvas)
-        with torch.autocast(self._device.type, dtype=autocast, enabled=autocast is not None):
-            answer = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
-        tokens, colours, halting, steps = answer
-        return Predictions(samples, tokens.view(-1, *canvas), colours.view(-1, *canvas), halting, steps)
+    def _predict(self, samples: Samples, canvas: Canvas, clock: Clock) -> Predictions | None:
+        """The answers for one batch; None where memory is short for a single sample, which is left out."""
+        began = clock.elapsed()
+        try:
+            inputs, condition = self._encode(samples, canvas)
+            with self._precision():
+                answers, steps = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(samples.test) > 1:
+                raise
+            log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)
+            return None
+        self._pace = (clock.elapsed() - began) / (steps * self._tokens(canvas))
+        tokens, colours = answers.tokens.view(-1, *canvas), answers.colours.view(-1, *canvas)
+        return Predictions(samples, tokens, colours, answers.halting, steps)
+
+    @torch.inference_mode()
+    def _record(self, samples: Samples, canvas: Canvas, clock: Clock) -> list[Readout]:
+        """The answers for one batch after each supervision step, on the CPU."""
+        inputs, condition = self._encode(samples, canvas)
+        recorded = []
+        with self._precision():
+            for _, output in supervision_steps(self._fitted.model, inputs, condition, canvas, self._recorded_steps):
+                tokens, colours, halting = (part.cpu() for part in read(output))
+                recorded.append(Readout(tokens.view(-1, *canvas), colours.view(-1, *canvas), halting))
+                if clock.expired():
+                    break
+        return recorded
+
+
+def supervision_steps(
+    model: TRM, inputs: Tensor, condition: Condition, canvas: Canvas, most: int, going: Tensor | None = None
+) -> Iterator[tuple[Tensor, Output]]:
+    """Run up to `most` supervision steps on inputs (K, S), each from the state that the one before left.
+
+    Yields, after each step, the numbers (A,) of the samples in work and their output. The caller may clear entries of
+    `going` (K,) bool between steps: those samples then leave the batch, and the steps end when none is left.
+    """
+    x = model.embed(inputs, condition, canvas)
+    state = model.fresh_state(len(x), canvas)
+    active = torch.arange(len(x), device=x.device)
+    for _ in range(most):
+        output = model(x, state, canvas)
+        state = output.state
+        yield active, output
+        if going is None:
+            continue
+        kept = _worth_keeping(going[active])
+        if len(kept) == 0:
+            return
+        if len(kept) < len(active):
+            active, x, state = active[kept], x[kept], State(*(part[kept] for part in state))
 
 
 def refine(
     model: TRM, inputs: Tensor, condition: Condition, canvas: Canvas, config: PredictConfig, clock: Clock
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Supervision steps until every sample is done, or the clock runs out after the first.
+) -> tuple[Readout, int]:
+    """Supervision steps until every sample has settled, or the clock runs out after the first step.
 
-    inputs (K, S). Returns best tokens (K, S) int8, best colours (K, S) uint8, halting probabilities (K,), steps spent.
+    A sample has settled when its tokens have stayed the same for `stable_steps` steps or its halting probability has
+    passed `halting_threshold`. inputs (K, S). Returns the last answers (K, S), and the supervision steps spent.
     """
-    x = model.embed(inputs, condition, canvas)
-    state = model.fresh_state(len(x), canvas)
-    tokens = torch.zeros(inputs.shape, dtype=torch.int8, device=inputs.device)
-    colours, halting = torch.zeros_like(tokens, dtype=torch.uint8), torch.zeros(len(x), device=x.device)
-    active = torch.arange(len(x), device=x.device)  # sample of each row still in work
-    stable = torch.zeros_like(active)
+    count, device = len(inputs), inputs.device
+    answers = Readout(
+        torch.zeros(inputs.shape, dtype=torch.int8, device=device),
+        torch.zeros(inputs.shape, dtype=torch.uint8, device=device),
+        torch.zeros(count, device=device),
+    )
+    stable = torch.zeros(count, dtype=torch.int64, device=device)  # steps without a change
+    going = torch.ones(count, dtype=torch.bool, device=device) if config.early_stop else None
     spent = 0
-    for _ in range(config.supervision_steps):
-        state, logits, q = model(x, state, canvas)
+    for active, output in supervision_steps(model, inputs, condition, canvas, config.supervision_steps, going):
+        new = read(output)
         spent += len(active)
-        answers = read_answers(logits, q)
-        stable = torch.where((answers.tokens == tokens[active]).all(dim=1), stable + 1, 0)
-        tokens[active], colours[active], halting[active] = answers
+        same = (new.tokens == answers.tokens[active]).all(dim=1)
+        stable[active] = torch.where(same, stable[active] + 1, 0)
+        for all_samples, of_active in zip(answers, new, strict=True):
+            all_samples[active] = of_active
         if clock.expired():
             break
-        if config.early_stop:
-            going = (stable < config.stable_steps) & (halting[active] < config.halting_threshold)
-            kept = _worth_keeping(going)
-            if len(kept) == 0:
-                break
-            if len(kept) < len(active):
-                active, stable, x, state = active[kept], stable[kept], x[kept], State(*(part[kept] for part in state))
-    return tokens, colours, halting, spent
+        if going is not None:
+            going[active] = (stable[active] < config.stable_steps) & (new.halting.float() < config.halting_threshold)
+    return answers, spent
 
 
-def read_answers(logits: Tensor, q: Tensor) -> Answers:
-    """What logits (K, S, tokens) and halting logits (K, 2) say: answers (K, S)."""
-    colours = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
-    return Answers(logits.argmax(dim=-1).to(torch.int8), colours, q[:, 0].float().sigmoid())
+def read(output: Output) -> Readout:
+    """The best answers (A, S) by logits (A, S, V), and halting probabilities (A,)."""
+    colours = output.logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
+    return Readout(output.logits.argmax(dim=-1).to(torch.int8), colours, output.halting[:, 0].float().sigmoid())
 
 
 def _worth_keeping(going: Tensor) -> Tensor:
-    """Rows to go on with: all while few are done (a smaller batch must pay for its copy), else those not done."""
+    """Rows to go on with: all while few have settled (a smaller batch must pay for its copy), else the unsettled."""
     left = int(going.sum())
     if left > 0 and left > 0.75 * len(going):
         return torch.arange(len(going), device=going.device)
     return going.nonzero()[:, 0]
+
+
+@dataclass
+class BatchLimit:
+    """The most tokens in one batch, puzzle tokens included; lowered when memory runs out."""
+
+    tokens: int
+
+
+def in_batches(
+    count: int,
+    each: int,
+    limit: BatchLimit,
+    work: Callable[[slice], Result],
+    affordable: Callable[[], float] = lambda: math.inf,
+) -> Iterator[Result]:
+    """The results of `work` on consecutive slices of `count` samples of `each` tokens.
+
+    `affordable` returns how many tokens the time allows in the next batch. A batch that runs out of memory is halved
+    and done again, so `work` must allow that; with a single sample the error is raised.
+    """
+    start = 0
+    while start < count:
+        size = max(1, int(min(limit.tokens, affordable())) // each)
+        chosen = slice(start, min(count, start + size))
+        try:
+            result = work(chosen)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or chosen.stop - start == 1:
+                raise
+            limit.tokens = (chosen.stop - start) * each // 2
+            continue
+        start = chosen.stop
+        yield result

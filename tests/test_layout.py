@@ -1,4 +1,4 @@
-"""The rooms of the house: imports point one way, files stay short, the README's tree is the tree."""
+"""The layout of the project: imports point one way, import chains and files are short."""
 
 import ast
 import functools

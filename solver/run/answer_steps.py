@@ -1,46 +1,38 @@
-"""How answers settle: what the network says after each supervision step, kept for the report.
+"""How answers settle: the network's answers after each supervision step, kept for the report.
 
-It costs about a vote without early stopping, is done when all votes are counted, and may fail without any loss to them.
+It costs about as much as one vote without early stop per test input. It runs after all votes have been counted, so that
+a failure loses none of them.
 """
 
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
-import torch
 
 from kernels.canvas import Decoder
 from kernels.tally import DECODERS
 from solver.answers.outcome import Step
 from solver.common.checks import shown
 from solver.common.clock import Clock
-from solver.predict import Answers, Predictor
+from solver.predict import Predictor, Readout
 
-MOST_OF_TIME = 0.5  # of what is left on the clock: expected to take more, it is left out
+MOST_OF_TIME = 0.5  # of the time left: when it is expected to take more, it is skipped
 
 log = logging.getLogger("arc_trm")
 
 
-def record_steps(
-    predictor: Predictor,
-    tests: Collection[int],
-    decoder: Decoder,
-    clock: Clock,
-    autocast: torch.dtype | None = None,
-    beat: Callable[[], None] = lambda: None,
-) -> dict[int, list[Step]]:
+def record_steps(predictor: Predictor, tests: Collection[int], decoder: Decoder, clock: Clock) -> dict[int, list[Step]]:
     """Number of a test input -> its answer after each supervision step, for as many of `tests` as the clock allows.
 
-    Nothing where the time is short or memory runs out. `beat` is called after every batch.
+    Empty where the time is short or memory runs out.
     """
-    if not _is_time(predictor.refinement_seconds(tests), clock):
+    if not _is_time(predictor.seconds_by_step(tests), clock):
         return {}
     found: dict[int, list[Step]] = {}
     try:
-        for numbers, answers in predictor.refinements(tests, clock, autocast):
+        for numbers, answers in predictor.answers_by_step(tests, clock):
             found.update(zip(numbers.tolist(), _read(answers, decoder), strict=True))
-            beat()
     except (RuntimeError, MemoryError) as error:  # out of memory, mostly: the votes must not be lost for a picture
         log.warning("the answers after each supervision step are not recorded: %s", shown(error))
     return {number: steps for number, steps in found.items() if all(math.isfinite(step.halting) for step in steps)}
@@ -52,8 +44,8 @@ def _is_time(expected: float | None, clock: Clock) -> bool:
     return expected is not None and expected < MOST_OF_TIME * clock.left()
 
 
-def _read(answers: Sequence[Answers], decoder: Decoder) -> list[list[Step]]:
-    """For each of K samples, which are in their own symmetry and colours: its steps."""
+def _read(answers: Sequence[Readout], decoder: Decoder) -> list[list[Step]]:
+    """The steps of each of K samples (which are the unchanged tasks)."""
     samples: list[list[Step]] = [[] for _ in answers[0].halting]
     for tokens, colours, halting in answers:
         sizes = DECODERS[decoder](tokens.numpy())  # (K, 2)

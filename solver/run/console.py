@@ -1,115 +1,84 @@
-"""A run in this process, as its user watches it: a bar, and a submission that is replaced by ever better ones."""
+"""A run in this process, as its user watches it: a progress bar, and a submission that only gets better."""
 
 import logging
-import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from solver.answers import candidates_json, submission_json
-from solver.answers.attempts import answers_of
+from solver.answers import candidates_json
 from solver.answers.outcome import LEAK_WARNING, STOPPED, Outcome
 from solver.answers.run_json import FILE_NAME, write_record
-from solver.answers.votes import Block, Votes
+from solver.answers.votes import Votes
 from solver.common.checks import InputError
 from solver.common.clock import Clock, stop_signals
-from solver.fit import Fitting
-from solver.model.weights import Knowledge
+from solver.run.events import Event, Progress, RoundDone
 from solver.run.restart import Keeper
-from solver.run.solve import Progress, solve
-from solver.settings.config import SolveConfig
-from solver.tasks.task import Task
+from solver.run.solve import Run, solve, write_submission
 
 log = logging.getLogger("arc_trm")
 
-REFRESH = 0.5  # seconds between looks at the bar
-WRITE_RESERVE = 1.0  # seconds kept for the last count and the files
-
-
-class Console:
-    """Watches a run in this process: draws the bar, keeps `out` and, with a keeper, the journal."""
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        out: Path,
-        clock: Clock,
-        keeper: Keeper | None,
-        steps: int | None,
-        show: bool = True,
-    ) -> None:
-        """`steps`: of fitting, where their number is known."""
-        self._tasks, self._out, self._clock, self._keeper = tasks, out, clock, keeper
-        self._bar = tqdm(total=steps, desc="fit", unit="step", disable=not show, mininterval=REFRESH)
-        self._drawn = -REFRESH
-
-    def beat(self, progress: Progress) -> None:
-        """Draw how far the run is."""
-        self._bar.n = progress.steps
-        if time.monotonic() < self._drawn + REFRESH:
-            return
-        self._drawn = time.monotonic()
-        self._bar.set_postfix_str(", ".join(filter(None, [progress.text(), self._clock.left_text()])))
-
-    def voted(self, blocks: Sequence[Block]) -> None:
-        """Keep the votes; the submission has them after the round."""
-        if self._keeper:
-            self._keeper.voted(blocks)
-
-    def round_done(self, votes: Votes, fitting: Fitting) -> None:
-        """Put the best known answers into the submission; a full disk must not end the run."""
-        try:
-            submission_json.write(self._out, answers_of(self._tasks, votes.ranked()))
-        except InputError as error:
-            log.warning("%s; the submission of the round before stays", error)
-        if self._keeper:
-            self._keeper.fitted(fitting)
-
-    def close(self) -> None:
-        """Draw the bar a last time."""
-        self._bar.refresh()
-        self._bar.close()
+REFRESH = 0.5  # seconds between two drawings of the bar, at least
+WRITE_RESERVE = 1.0  # seconds reserved for the last count and the files
 
 
 def solve_to_files(
-    tasks: Sequence[Task],
-    start: Knowledge,
-    config: SolveConfig,
+    run: Run,
     out: Path,
-    clock: Clock,
     source: str,
-    seed: int = 0,
-    autocast: torch.dtype | None = None,
     keeper: Keeper | None = None,
     candidates: int | None = None,
     show: bool = True,
 ) -> tuple[Outcome, dict[str, Any]]:
-    """Solve `tasks` within the clock; leave `out`, valid all the while, and run.json beside it (also returned).
+    """Run within the clock; `out` is valid all the while, and run.json goes beside it. Returns outcome and record.
 
-    With a `keeper` that holds an earlier run's votes and weights, that run is gone on with. `candidates`: how many of
-    each test output go to candidates.json; None: no such file. Ctrl-C and SIGTERM end the run as the clock does.
+    A `keeper` that holds the votes and weights of an earlier run makes this one continue it. `candidates` is how many
+    candidates per test output go to candidates.json (None: no such file). Ctrl-C and SIGTERM end the run as the clock
+    does. Raises InputError if the disk cannot be written.
     """
-    votes = keeper.votes() if keeper else Votes(tasks)
-    submission_json.write(out, answers_of(tasks, votes.ranked()))
+    outcome = Outcome(keeper.votes() if keeper else Votes(run.tasks))
+    write_submission(out, run.tasks, outcome.votes)
     (out.parent / FILE_NAME).unlink(missing_ok=True)  # the record of another run
-    fitted = keeper.knowledge(start) if keeper else None
-    working = clock.part(clock.left() - WRITE_RESERVE)
-    steps = None if config.fit.steps is None else config.fit.steps * len(config.fit.groups(tasks))
-    console = Console(tasks, out, working, keeper, steps, show)
-    with closing(console), stop_signals(lambda _: working.stop()):
-        begun = (fitted or start, config, working, console, seed, autocast)
-        outcome = solve(tasks, *begun, votes, resumed=fitted is not None, keep_steps=True)
-        if working.stopped.is_set():
+    fitted = keeper.knowledge(run.start) if keeper else None
+    working = replace(run, start=fitted or run.start, clock=run.clock.part(run.clock.left() - WRITE_RESERVE))
+    stopped = working.clock.stopped
+    with _bar(working, show) as bar, stop_signals(lambda _: working.clock.stop()):
+        for event in solve(working, outcome, resumed=fitted is not None, keep_steps=True):
+            _show(event, bar, working.clock)
+            if keeper:
+                keeper.keep(event)
+            if isinstance(event, RoundDone):
+                try:
+                    write_submission(out, run.tasks, outcome.votes)
+                except InputError as error:  # a full disk must not end the run
+                    log.warning("%s; the submission of the round before stays", error)
+        if stopped.is_set():
             outcome.notes.append(STOPPED)
         if keeper and keeper.leaks and LEAK_WARNING not in outcome.notes:
             outcome.notes.append(LEAK_WARNING)
-        submission_json.write(out, outcome.answers(tasks))
+        write_submission(out, run.tasks, outcome.votes)
         if candidates is not None:
             candidates_json.write(out.parent / candidates_json.FILE_NAME, outcome.votes.ranked(), candidates)
-        if keeper and not working.stopped.is_set():
+        if keeper and not stopped.is_set():
             keeper.forget_weights()
-        return outcome, write_record(out.parent, tasks, outcome, config.name, source, seed)
+        return outcome, write_record(out.parent, run.tasks, outcome, run.config.name, source, run.seed)
+
+
+@contextmanager
+def _bar(run: Run, show: bool) -> Iterator[tqdm]:
+    """The progress bar of a run; it counts fitting steps, towards a total where that is known."""
+    fit = run.config.fit
+    steps = None if fit.steps is None else fit.steps * len(fit.groups(run.tasks))
+    with tqdm(total=steps, desc="fit", unit="step", disable=not show, mininterval=REFRESH, miniters=0) as bar:
+        yield bar
+        bar.refresh()
+
+
+def _show(event: Event, bar: tqdm, clock: Clock) -> None:
+    """Update the bar, which redraws itself every REFRESH seconds at most."""
+    if isinstance(event, Progress):
+        bar.set_postfix_str(", ".join(filter(None, [event.text(), clock.left_text()])), refresh=False)
+        bar.update(event.steps - bar.n)

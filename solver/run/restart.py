@@ -1,4 +1,4 @@
-"""What a restarted run goes on from: the votes of its journal, and the weights as its last round had fitted them."""
+"""What a restarted run continues from: the votes in its journal, and the weights fitted by its last round."""
 
 import logging
 import shutil
@@ -6,32 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solver.answers.journal import Journal, JournalReader, clear_journal
-from solver.answers.votes import Block, Votes
+from solver.answers.votes import Votes
 from solver.common.checks import InputError
-from solver.fit import Fitting
 from solver.model.weights import Knowledge, load_knowledge, save_knowledge
+from solver.run.events import Counted, Event, RoundDone
 from solver.tasks.task import Task
 
 log = logging.getLogger("arc_trm")
 
 
 class Keeper:
-    """Keeps the votes and the fitted weights of one process; a disk that cannot take them costs a warning."""
+    """Keeps the votes and the fitted weights of one process; a disk that fails costs a warning, not the run."""
 
     def __init__(self, folder: Path, tasks: Sequence[Task], name: str | None, leaks: bool = False) -> None:
-        """`name` tells the weights of a run's processes apart; None: keep no weights, there is not one fit of all."""
+        """`name` distinguishes the weights of a run's processes; None keeps no weights (there are several fits).
+
+        `leaks`: whether the voting weights may have seen the test outputs.
+        """
         self._folder, self._tasks = folder, tasks
         self._weights = folder / name if name else None
         self._journal = Journal(folder, tasks, leaks)
         self._reader = JournalReader(folder, tasks)
 
     def start_anew(self) -> None:
-        """Forget an earlier run in the folder."""
+        """Delete what an earlier run left in the folder."""
         clear_journal(self._folder)
         self.forget_weights()
 
     def votes(self) -> Votes:
-        """What has been voted so far, by whatever process."""
+        """All votes so far, of any process."""
         votes, self._reader = Votes(self._tasks), JournalReader(self._folder, self._tasks)
         for block in self._reader.new_blocks():
             votes.add(block)
@@ -39,11 +42,11 @@ class Keeper:
 
     @property
     def leaks(self) -> bool:
-        """Whether any of `votes` was one of weights that may have seen the test outputs."""
+        """Whether any of `votes` came from weights that may have seen the test outputs."""
         return self._reader.leaks
 
     def knowledge(self, start: Knowledge) -> Knowledge | None:
-        """The weights as last fitted from such a start to these tasks; None where there are none."""
+        """The weights last fitted to these tasks from a start of the same shape; None where there are none."""
         if self._weights is None or not self._weights.exists():
             return None
         try:
@@ -57,23 +60,20 @@ class Keeper:
             return None
         return found
 
-    def voted(self, blocks: Sequence[Block]) -> None:
-        """Put votes on the disk."""
-        try:
-            self._journal.append(blocks)
-        except OSError as error:
-            log.warning("journal: expected to write votes, got: %s; trying again with the next", error.strerror)
-
-    def fitted(self, fitting: Fitting) -> None:
-        """Put the fitted weights on the disk."""
-        if self._weights is None:
-            return
-        try:
-            save_knowledge(self._weights, fitting.knowledge())
-        except InputError as error:
-            log.warning("%s; going on without", error)
+    def keep(self, event: Event) -> None:
+        """Write votes once they are counted, and weights after each round."""
+        if isinstance(event, Counted):
+            try:
+                self._journal.append(event.blocks)
+            except OSError as error:
+                log.warning("journal: expected to write votes, got: %s; trying again with the next", error.strerror)
+        elif isinstance(event, RoundDone) and self._weights is not None:
+            try:
+                save_knowledge(self._weights, event.fitting.knowledge())
+            except InputError as error:
+                log.warning("%s; going on without", error)
 
     def forget_weights(self) -> None:
-        """Remove the fitted weights: the run is over."""
+        """Delete the fitted weights: the run is over."""
         if self._weights is not None:
             shutil.rmtree(self._weights, ignore_errors=True)

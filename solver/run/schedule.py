@@ -1,78 +1,104 @@
-"""What the clock is spent on: which tasks, how much fitting, how many votes, from rates that the run measures itself.
+"""How a run spends its clock: which tasks, how much fitting, how many votes, by rates that the run measures itself.
 
-A run goes in rounds: fit a little, vote a little, then more of both, so that whatever ends it finds the best answer
-that was to be had by then. What the start knows already is voted on before any fitting: on a slow machine the clock may
-end the run before a fit is worth more. Without a budget there is one round: all the fitting, then all the votes.
+A run goes in rounds: fit a little, vote a little, then more of both, so that it can be stopped at any time and still
+has the best answers that the time allowed. Without a budget there is one round: all the fitting, then all the votes.
+
+An example: 3 tasks, a budget of 600 s, weights that know task A from training, at most 64 votes per test input.
+
+    opening    no fitting; 8 votes on A alone          A's answers are good before any fitting: a slow machine may
+                                                       reach the deadline before fitting has paid off
+    round 1    fit 0 to 3 % of the schedule; 8 votes   also measures the pace. It is slow: by the time left, only A and
+                                                       B (they cost least) would get 400 steps per pair, so C waits
+    round 2    fit 3 to 12.5 %; 8 votes                the pace is better than it seemed: C joins the fit
+    round 3    fit 12.5 to 25 %; 8 votes
+    round 4    fit 25 to 50 %; 8 votes
+    round 5    fit 50 to 100 %, as long as leaves time for its votes; 64 votes, but 8 where A's votes agree already
+    round 6    time is left: fit 75 to 100 % once more, A less often because its votes agree; 64 votes
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from kernels.canvas import Canvas
 from solver.answers.votes import Test, Votes, agreed_tasks, tests_of
 from solver.common.clock import Clock
-from solver.fit import Fitting
 from solver.settings.config import CanvasConfig, SolveConfig
 from solver.tasks.task import Task
 from solver.tokens.canvases import fit_canvas, predict_canvas
 
 ROUND_ENDS = (0.03, 0.125, 0.25, 0.5, 1.0)  # of the fitting schedule; the first round also measures the pace
-ROUND_VOTES = 8  # a test input in every round but the last, and in every round where it agrees already
+ROUND_VOTES = 8  # per test input in every round but the last, and in every round where its votes agree
 VOTE_SHARE = 0.1  # of the time left that the votes of a round may take before the last
 LAP_START = 0.75  # where the schedule of further rounds begins, when the first pass through it left time
 WORTH = 0.08  # share of the budget below which a further round is not begun
-MARGIN = 1.15  # on what votes are expected to take
-CHOICES = 2  # of tasks: with a guess at the pace, and once more when it has been measured; later ones only add
+MARGIN = 1.15  # on the expected time of votes
+CHOICES = 2  # of tasks: once with a guess at the pace, once with the measured pace; later ones only add tasks
 AGREED_WEIGHT = 0.25  # how often a task is visited whose votes agree, relative to the others
-PREDICTION = 1 / 3  # what a supervision step costs in prediction, relative to training
+PREDICTION = 1 / 3  # cost of a supervision step in prediction, relative to training
 
 
 class Round(NamedTuple):
     """Some fitting, then some votes."""
 
     fit: Clock
-    first: float  # where the fitting schedule begins and ends, 0 to 1
+    first: float  # where in the fitting schedule the round begins and ends, 0 to 1
     last: float
-    votes: int  # of a test input that does not agree yet
-    patient: bool  # whether the votes may take all the time that is left
+    votes: int  # per test input whose votes do not agree yet
+    patient: bool  # whether the votes may take all the time left
+
+
+class Fit(Protocol):
+    """What the schedule needs to know of a fit (`solver.fit.Fitting`)."""
+
+    seconds: float  # spent so far
+    tokens: int  # trained on so far
+    known: set[str]  # ids of the tasks that the start weights know
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to fit."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds per token of a step."""
 
 
 class Rates:
-    """Seconds that a vote takes on each canvas, measured."""
+    """Measured seconds per vote on each canvas."""
 
     def __init__(self) -> None:
         self._seconds: dict[Canvas, float] = defaultdict(float)
         self._votes: dict[Canvas, int] = defaultdict(int)
 
     def add(self, canvas: Canvas, votes: int, seconds: float) -> None:
-        """What some votes took."""
+        """Record what some votes took."""
         self._seconds[canvas] += seconds
         self._votes[canvas] += votes
 
     def vote(self, canvas: Canvas) -> float | None:
-        """Seconds a vote; for a canvas not met yet in proportion to its cells, None before any vote."""
+        """Seconds per vote; on a canvas without votes in proportion to its cells; None before any vote."""
         if self._votes[canvas]:
             return self._seconds[canvas] / self._votes[canvas]
         cells = sum(votes * _cells(met) for met, votes in self._votes.items())
         return sum(self._seconds.values()) / cells * _cells(canvas) if cells else None
 
 
-class Planner:
-    """Decides the rounds of a run for `tasks`, one after the other."""
+class Schedule:
+    """Decides the rounds of a run of `tasks`, one after the other."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
-        fitting: Fitting,
+        fitting: Fit,
         votes: Votes,
         clock: Clock,
         config: SolveConfig,
         most_votes: int,
         rounds_done: int = 0,
     ) -> None:
-        """`most_votes`: of a test input in one round. `rounds_done`: of the schedule, by the run that is resumed."""
+        """`most_votes` per test input in one round; `rounds_done` by the run that this one resumes."""
         self.rates = Rates()
         self._tasks, self._fitting, self._votes, self._clock = tasks, fitting, votes, clock
         self._total, self._fit_share, self._most_votes = clock.left(), config.fit_share, most_votes
@@ -81,7 +107,7 @@ class Planner:
             for index in range(len(task.test)):
                 self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
         self._pair_tokens = 0
-        # tasks that are voted on even if the time is too short to fit them
+        # these tasks get votes even if the time is too short to fit them
         self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else fitting.known
         self._opening = bool(self._known) and not rounds_done and clock.limit < math.inf and not fitting.done
         depth = config.predict.supervision_steps * most_votes * PREDICTION
@@ -94,7 +120,7 @@ class Planner:
         self._choices = 0
 
     def next_round(self) -> Round | None:
-        """What to do next, None when there is nothing more to do or no time for it."""
+        """What to do next; None when nothing is left to do, or no time."""
         if self._over or self._clock.expired():
             return None
         if self._clock.limit == math.inf or self._fitting.done:
@@ -115,16 +141,17 @@ class Planner:
         return Round(self._clock.part(seconds), first, last, self._most_votes if final else self._few, final)
 
     def votes_of(self, plan: Round) -> Round:
-        """The plan of a round once its fitting is over: where there is nothing more to fit, its votes are the last."""
+        """The plan of a round after its fitting: when nothing is left to fit, its votes are the last."""
         if not self._fitting.done:
             return plan
         self._over = True
         return plan._replace(votes=self._most_votes, patient=True)
 
     def weights(self) -> list[float]:
-        """How often each task is visited in fitting; 0 where the time is too short for it.
+        """How often each task is visited in fitting; 0 for tasks that there is no time to fit.
 
-        Votes that agree before the schedule is through often agree on something wrong (LOG.md): they save votes only.
+        Votes that agree before the schedule has been run through once often agree on a wrong answer (docs/log.md).
+        Until then agreement saves votes but no fitting.
         """
         agreed = agreed_tasks(self._votes, self._tasks if self._through else ())
         pairs = zip(self._tasks, self._chosen, strict=True)
@@ -132,13 +159,13 @@ class Planner:
 
     @property
     def chosen(self) -> int:
-        """How many tasks are worth fitting in the time."""
+        """How many tasks there is time to fit."""
         return sum(self._chosen)
 
     def measured(self) -> dict[str, float]:
-        """What a longer run of like tasks can be projected from.
+        """The figures from which a longer run of similar tasks can be projected.
 
-        Seconds and tokens of all steps of fitting, tokens of all pairs, seconds that all votes of all tests take.
+        Seconds and tokens of all fitting steps, tokens of all pairs, and the seconds that all votes take.
         """
         rates = [self.rates.vote(canvas) for canvas in self._canvas.values()]
         return {
@@ -149,7 +176,7 @@ class Planner:
         }
 
     def open_tests(self, voted: int) -> set[int]:
-        """The numbers of the test inputs to vote on when each has `voted` votes of this round."""
+        """The numbers of the test inputs that need more votes, when each has `voted` votes of this round."""
         agreed = voted >= self._few
         chosen = {task.id for task, chosen in zip(self._tasks, self._chosen, strict=True) if chosen} | self._known
         return {
@@ -163,7 +190,7 @@ class Planner:
         return min(ROUND_VOTES, self._most_votes)
 
     def _fitting_seconds(self) -> float:
-        """Of the time left, what to spend on the rest of the schedule."""
+        """How much of the time left to spend on the rest of the fitting schedule."""
         left = self._clock.left()
         final = self._voting_seconds(self._most_votes)
         if final is None:
@@ -172,7 +199,7 @@ class Planner:
         return min(max(left - MARGIN * (final + between), 0.3 * left), 0.97 * left)
 
     def _voting_seconds(self, votes: int) -> float | None:
-        """What so many votes of every open test input are expected to take; None before any vote."""
+        """Expected seconds of `votes` votes for every open test input; None before any vote."""
         total = 0.0
         tests, open_tests = tests_of(self._tasks), self.open_tests(self._few)
         for number in self.open_tests(0):
@@ -184,14 +211,15 @@ class Planner:
         return total
 
     def _choose(self) -> None:
-        """Choose as many tasks as the time allows to fit well, those first that cost least.
+        """Choose as many tasks as there is time to fit well, the cheapest first.
 
-        A machine that was busy when the pace was measured leaves time for more: what is being fitted goes on, and
-        tasks join it.
+        A machine that was busy while the pace was measured leaves time for more tasks later: then the tasks in work
+        stay, and others join them.
         """
         begun = self._chosen if self._choices >= CHOICES else [False] * len(self._tasks)
         self._choices += 1
-        affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)  # a part is done
+        # 1 - first: only the rest of the schedule has to fit into the time left
+        affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)
         self._chosen = [False] * len(self._tasks)
         for number in sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n)):
             affordable -= self._cost[number]
@@ -200,7 +228,7 @@ class Planner:
         self._chosen = [new or old for new, old in zip(self._chosen, begun, strict=True)]
 
     def _task_tokens(self, task: Task, canvases: CanvasConfig, least_steps: int, depth: float) -> float:
-        """What it takes to learn a task and vote on it, in tokens that go through a training step."""
+        """The cost of fitting a task and voting on it, in tokens of a training step."""
         learned = sum(_cells(fit_canvas(pair, canvases)) for pair in task.train)
         self._pair_tokens += learned
         asked = sum(_cells(self._canvas[task.id, index]) for index in range(len(task.test)))

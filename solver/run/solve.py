@@ -1,191 +1,177 @@
-"""The whole road: tasks -> variants -> fit -> predict -> count equal grids, in rounds, until the clock runs out.
+"""The road of one run: challenges -> variants -> fit -> tokens -> network -> grids -> votes -> attempts -> file.
 
-What becomes of the votes (two attempts, submission.json, the record) is for whoever watches the run.
+Work goes in rounds of some fitting and some votes (`schedule.py`), so that a run that ends early has the best answers
+that the time allowed. `solve` yields what happens, and whoever runs it decides what becomes of that: `console.py` for a
+run in this process, `submission/workers/worker.py` for one process of many.
 """
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from solver.answers import submission_json
+from solver.answers.attempts import answers_of
 from solver.answers.outcome import LEAK_WARNING, Outcome
 from solver.answers.votes import MOST_ROUNDS, Block, Votes, tests_of
 from solver.common.clock import Clock
 from solver.fit import Fitting
-from solver.model.weights import Knowledge
+from solver.model.device import pick_device, pick_precision
+from solver.model.weights import Knowledge, fresh_knowledge, load_arc_knowledge
 from solver.predict import Predictor
 from solver.run.answer_steps import record_steps
-from solver.run.schedule import ROUND_VOTES, VOTE_SHARE, Planner, Round
+from solver.run.events import Counted, Event, Progress, RoundDone
+from solver.run.schedule import ROUND_VOTES, VOTE_SHARE, Round, Schedule
 from solver.settings.config import SolveConfig
+from solver.settings.options import SolveOptions
+from solver.settings.presets import configured
 from solver.tasks.task import Task, without_test_outputs
 from solver.tokens.decode import Ballot
+from solver.tokens.variants import make_variants
 
 COUNT_EVERY = 20.0  # seconds of votes that a kill may cost
-STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # of the time, and at most: kept for recording steps, where that is wished
+STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # of the time, and at most: reserved for recording answers step by step
 
 
-class Progress(NamedTuple):
-    """How far a run is, for whoever watches it."""
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides a run."""
 
-    round: int
-    steps: int  # of fitting, of all groups
-    loss: float  # a slot, nan before the first reading
-    exact: float  # share of the demonstrations in work that are wholly right, lately
-    votes: int
-    agreed: int  # test inputs whose votes are nearly unanimous
-    tests: int
-
-    def text(self) -> str:
-        """In a few words."""
-        fit = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, exact {self.exact:.1%}; "
-        return f"{fit}{self.votes} votes, agreed on {self.agreed} of {self.tests} outputs"
+    tasks: Sequence[Task]
+    start: Knowledge  # the weights that fitting starts from
+    config: SolveConfig
+    clock: Clock
+    seed: int = 0
+    autocast: torch.dtype | None = None  # precision of the forward pass; None: float32
 
 
-class Watcher(Protocol):
-    """What a run tells while it works; all of it may be ignored."""
+def open_run(
+    tasks: Sequence[Task], options: SolveOptions, clock: Clock, weights: str | Path | None = None, device: str = "auto"
+) -> Run:
+    """A run of `tasks` from the weights in a folder, or from a fresh model. Raises InputError for bad weights."""
+    where = pick_device(device)
+    if weights is None:
+        config = configured(options)
+        start = fresh_knowledge(config.model, options.seed, where)
+    else:
+        start = load_arc_knowledge(weights, where)
+        config = configured(options, start.model.config, start.canvas_mode)
+    return Run(tasks, start, config, clock, options.seed, pick_precision(where, options.precision))
 
-    def beat(self, progress: Progress) -> None:
-        """A step or a batch is done: the run is alive."""
 
-    def voted(self, blocks: Sequence[Block]) -> None:
-        """Votes have been counted."""
-
-    def round_done(self, votes: Votes, fitting: Fitting) -> None:
-        """A round is over: its votes are the best known so far."""
+def write_submission(out: Path, tasks: Sequence[Task], votes: Votes) -> None:
+    """Choose two attempts per test input by the votes and write submission.json. Raises InputError."""
+    answers = answers_of(tasks, votes.ranked())
+    submission_json.write(out, answers)
 
 
-def solve(
-    tasks: Sequence[Task],
-    start: Knowledge,
-    config: SolveConfig,
-    clock: Clock,
-    watcher: Watcher,
-    seed: int = 0,
-    autocast: torch.dtype | None = None,
-    votes: Votes | None = None,
-    resumed: bool = False,
-    keep_steps: bool = False,
-) -> Outcome:
-    """Fit and vote in rounds until the work or the clock is at its end.
+def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = False) -> Iterator[Event]:
+    """Fit and vote in rounds until the work is done or the clock runs out; `outcome` receives the votes.
 
-    Groups of tasks that are fitted together come one after the other, those first that have fewest rounds of votes.
-    A restarted run brings the `votes` that it has; `resumed` says that `start` is what its last round had fitted.
-    `keep_steps`: whether to record the answers after every supervision step, in a little time that is kept for it.
+    Groups of tasks that are fitted together come one after the other, those with the fewest rounds of votes first.
+    A restarted run brings its votes in `outcome`, and `resumed` says that `run.start` is what its last round fitted.
+    `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
-    tasks = [without_test_outputs(task) for task in tasks]
-    outcome = Outcome(Votes(tasks) if votes is None else votes)
-    if start.saw_test_outputs:
+    tasks = [without_test_outputs(task) for task in run.tasks]
+    if run.start.saw_test_outputs:
         outcome.notes.append(LEAK_WARNING)
-    left_out = 0
-    groups = sorted(config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
+    unfitted = 0
+    groups = sorted(run.config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
     for number, group in enumerate(groups):
-        mine = clock.share(1 / (len(groups) - number))
-        working = mine.part(max((1 - STEPS_SHARE) * mine.left(), mine.left() - STEPS_SECONDS)) if keep_steps else mine
-        run = _Run(group, start, config, working, watcher, seed, autocast, outcome, resumed)
-        run.rounds()
+        clock = run.clock.share(1 / (len(groups) - number))
+        working = clock
         if keep_steps:
-            run.keep_steps(mine)
-        left_out += run.left_out
-    if left_out:
-        fitted = f"{len(tasks) - left_out} of {len(tasks)}"
+            working = clock.part(max((1 - STEPS_SHARE) * clock.left(), clock.left() - STEPS_SECONDS))
+        group_run = _GroupRun(replace(run, tasks=group, clock=working), outcome, resumed)
+        yield from group_run.rounds()
+        if keep_steps:
+            group_run.record_steps(clock)
+        unfitted += group_run.unfitted
+    if unfitted:
+        fitted = f"{len(tasks) - unfitted} of {len(tasks)}"
         outcome.notes.append(f"the time sufficed to fit {fitted} tasks, those that cost least")
-    return outcome
 
 
-class _Run:
+class _GroupRun:
     """The rounds of one group of tasks that are fitted together."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        start: Knowledge,
-        config: SolveConfig,
-        clock: Clock,
-        watcher: Watcher,
-        seed: int,
-        autocast: torch.dtype | None,
-        outcome: Outcome,
-        resumed: bool,
-    ) -> None:
-        self._tasks, self._tests, self._config, self._clock = tasks, tests_of(tasks), config, clock
-        self._watcher, self._autocast, self._outcome, self._votes = watcher, autocast, outcome, outcome.votes
-        self._fitting = Fitting(tasks, start, config.fit, config.canvases, seed, autocast)
-        self._fitting.limit_step(clock)
-        self._round = self._votes.rounds(self._tests) if resumed else 0  # a fresh fit's votes weigh as any fresh fit's
+    def __init__(self, run: Run, outcome: Outcome, resumed: bool) -> None:
+        self._run, self._outcome, self._votes = run, outcome, outcome.votes
+        self._tests = tests_of(run.tasks)
+        fit, predict = run.config.fit, run.config.predict
+        # 1. variants: every task under dihedral symmetries and colour permutations
+        variants = [make_variants(t.id, fit.augmentations, run.seed, fit.symmetries, fit.colours) for t in run.tasks]
+        self._fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
+        self._fitting.limit_step(run.clock)
+        # votes of a fresh fit weigh as those of any fresh fit, whatever was voted before
+        self._round = self._votes.rounds(self._tests) if resumed else 0
         self._agreement = self._votes.agreement
         self._steps_before = outcome.fit_steps  # of other groups
         self._predictor: Predictor | None = None  # of the last votes
-        wanted = max(len(variants) for variants in self._fitting.variants)
-        most_votes = wanted if config.predict.augmentations is None else min(wanted, config.predict.augmentations)
-        self._planner = Planner(tasks, self._fitting, self._votes, clock, config, most_votes, self._round)
+        most_votes = min(max(map(len, variants)), predict.augmentations or fit.augmentations)
+        self._schedule = Schedule(
+            run.tasks, self._fitting, self._votes, run.clock, run.config, most_votes, rounds_done=self._round
+        )
 
-    def rounds(self) -> None:
-        """Fit and vote until the planner has no further round."""
-        earlier = self._outcome.fit_steps, self._outcome.seconds["fit"]
-        while (plan := self._planner.next_round()) is not None:
-            self._fitting.focus(self._planner.weights())
-            steps, began = self._fitting.steps, self._clock.elapsed()
-            self._fitting.run(plan.fit, plan.first, plan.last, self._beat)
-            voting = self._clock.elapsed()
-            spoilt = self._fitting.failed and self._votes.rounds(self._tests) > 0
-            if not spoilt:  # else the votes that there are are better than those of the start
-                self._vote(self._planner.votes_of(plan))
+    def rounds(self) -> Iterator[Event]:
+        """Fit and vote until the schedule has no further round."""
+        steps_before, seconds_before = self._outcome.fit_steps, self._outcome.seconds["fit"]
+        clock, fitting = self._run.clock, self._fitting
+        while (plan := self._schedule.next_round()) is not None:
+            # 2. fit: train on augmented demonstrations for a while
+            fitting.focus(self._schedule.weights())
+            steps, began = fitting.steps, clock.elapsed()
+            for _ in fitting.run(plan.fit, plan.first, plan.last):
+                yield self._progress()
+            voting = clock.elapsed()
+            diverged = fitting.failed and self._votes.rounds(self._tests) > 0
+            if not diverged:  # else the votes so far are better than those of the start weights
+                yield from self._vote(self._schedule.votes_of(plan))
             self._outcome.seconds["fit"] += voting - began
-            self._outcome.seconds["predict"] += self._clock.elapsed() - voting
-            self._outcome.fit_steps += self._fitting.steps - steps
-            self._watcher.round_done(self._votes, self._fitting)
-            if plan.last > 0:  # votes without a fit count like those of the first little fit
+            self._outcome.seconds["predict"] += clock.elapsed() - voting
+            self._outcome.fit_steps += fitting.steps - steps
+            yield RoundDone(fitting)
+            if plan.last > 0:  # votes before any fitting weigh as much as those of the first short fit
                 self._round = min(self._round + 1, MOST_ROUNDS - 1)
-        self._outcome.curve.extend(self._fitting.curve, *earlier)
-        for name, value in self._planner.measured().items():
+        self._outcome.curve.extend(fitting.curve, steps_before, seconds_before)
+        for name, value in self._schedule.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
 
-    @property
-    def left_out(self) -> int:
-        """How many tasks there was no time to fit."""
-        return len(self._tasks) - self._planner.chosen if self._fitting.steps else 0
-
-    def keep_steps(self, clock: Clock) -> None:
-        """Record how the answers settled under the last fit, for the report, if `clock` allows."""
-        if self._predictor is not None:
-            began, tests = clock.elapsed(), self._planner.open_tests(0)
-            given = (self._config.decoder, clock, self._autocast, self._beat)
-            for number, steps in record_steps(self._predictor, tests, *given).items():
-                self._outcome.steps[self._tests[number]] = steps
-            self._outcome.seconds["predict"] += clock.elapsed() - began
-
-    def _vote(self, plan: Round) -> None:
-        """Vote with ever more variants, until the test inputs agree or the round's votes are there."""
-        self._predictor = predictor = Predictor(
-            self._tasks, self._fitting.fitted(), self._config.predict, self._config.canvases
-        )
-        clock = self._clock if plan.patient else self._clock.share(VOTE_SHARE)
+    def _vote(self, plan: Round) -> Iterator[Event]:
+        """Vote with more and more variants, until the test inputs agree or the round has its votes."""
+        run, schedule = self._run, self._schedule
+        fitted = self._fitting.fitted()
+        predictor = Predictor(run.tasks, fitted, run.config.predict, run.config.canvases, run.autocast)
+        self._predictor = predictor
+        clock = run.clock if plan.patient else run.clock.share(VOTE_SHARE)
         voted = 0
         while voted < plan.votes and not clock.expired():
             upto = min(plan.votes, max(ROUND_VOTES, 2 * voted))
             ballot, began = Ballot(len(self._tests)), clock.elapsed()
             counted = began
-            for predictions in predictor.run(voted, upto, clock, self._autocast, self._planner.open_tests(voted)):
-                if not clock.expired() or self._lacks_votes(predictions.samples.test):
-                    ballot.add(predictions, self._config.decoder)  # else the clock may have cut them short
-                (_, *canvas), now = predictions.tokens.shape, clock.elapsed()
-                self._planner.rates.add((canvas[0], canvas[1]), len(predictions.samples.test), now - began)
+            # 3. tokens and network: the variants of the test inputs are encoded on canvases and refined in batches
+            for predictions in predictor.run(voted, upto, clock, schedule.open_tests(voted)):
+                # 4. grids and votes: tokens become grids, their variants are undone, equal grids are counted
+                if not clock.expired() or self._lack_votes(predictions.samples.test):
+                    ballot.add(predictions, run.config.decoder)  # else the clock may have cut them short
+                (_, height, width), now = predictions.tokens.shape, clock.elapsed()
+                schedule.rates.add((height, width), len(predictions.samples.test), now - began)
                 if now - counted > COUNT_EVERY:
-                    self._count(ballot)
+                    yield from self._count(ballot)
                     ballot, counted = Ballot(len(self._tests)), now
                 began = clock.elapsed()
-                self._beat()
-            self._count(ballot)
+                yield self._progress()
+            yield from self._count(ballot)
             voted = upto
 
-    def _lacks_votes(self, tests: np.ndarray) -> bool:
-        """Whether one of these test inputs has no vote yet, so that even an unfinished answer is better than none."""
+    def _lack_votes(self, tests: np.ndarray) -> bool:
+        """Whether one of these test inputs has no vote yet: then even an unfinished answer is better than none."""
         return not all(self._votes.rounds([self._tests[test]]) for test in np.unique(tests))
 
-    def _count(self, ballot: Ballot) -> None:
-        """Add what a ballot holds to the votes, and tell it: from then on it is safe."""
+    def _count(self, ballot: Ballot) -> Iterator[Counted]:
+        """Add the votes of a ballot to those of the run."""
         blocks = [
             Block(test, self._round, candidates)
             for number, test in enumerate(self._tests)
@@ -195,10 +181,24 @@ class _Run:
             self._votes.add(block)
         self._agreement = self._votes.agreement
         if blocks:  # every prediction may have been an empty grid
-            self._watcher.voted(blocks)
+            yield Counted(blocks)
 
-    def _beat(self) -> None:
-        fitting, counts = self._fitting, (self._votes.total, *self._agreement)
-        self._watcher.beat(
-            Progress(self._round, self._steps_before + fitting.steps, fitting.loss, fitting.exact, *counts)
-        )
+    def _progress(self) -> Progress:
+        fitting = self._fitting
+        agreed, tests = self._agreement
+        steps = self._steps_before + fitting.steps
+        return Progress(self._round, steps, fitting.loss, fitting.exact, self._votes.total, agreed, tests)
+
+    @property
+    def unfitted(self) -> int:
+        """How many tasks there was no time to fit."""
+        return len(self._run.tasks) - self._schedule.chosen if self._fitting.steps else 0
+
+    def record_steps(self, clock: Clock) -> None:
+        """Record for the report how the answers settled under the last fit, if `clock` allows."""
+        if self._predictor is None:
+            return
+        began, tests = clock.elapsed(), self._schedule.open_tests(0)
+        for number, steps in record_steps(self._predictor, tests, self._run.config.decoder, clock).items():
+            self._outcome.steps[self._tests[number]] = steps
+        self._outcome.seconds["predict"] += clock.elapsed() - began

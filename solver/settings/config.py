@@ -1,4 +1,7 @@
-"""Everything that decides a run but its tasks, weights, seed and clock."""
+"""All settings as frozen dataclasses: model, learner, canvases, fit, prediction, and a whole solve run.
+
+They say nothing of tasks, weights, seed and clock. Imports no torch: supervisors read settings too.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -33,17 +36,17 @@ class TRMConfig:
     cycles: int = 3  # T in the paper; all but the last run without gradient
     latent_updates: int = 4  # n in the paper
     networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
-    answer_layers: int = 0  # of the answer's own network; 0: as many as the latent's
-    latents: int = 2  # 1: no latent z beside the answer, which takes n + 1 updates itself (section 4.2)
+    answer_layers: int = 0  # of the answer's own network; 0: as many as the latent network has
+    latents: int = 2  # 1: no latent z; the answer itself takes n + 1 updates per cycle (section 4.2)
     gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
     halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
     mixer: Literal["attention", "mlp", "mamba2_hybrid"] = "attention"
     convolution: int = 0  # kernel of the URM's depthwise convolution in the SwiGLU; 0: none
     positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
     rope_theta: float = 10000.0
-    canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are parts of it
-    embedding: Literal["variant", "shared"] = "variant"  # one row a variant, or one row a task + augmentation tokens
-    row_tokens: int = 16  # puzzle tokens that the row of the embedding table fills
+    canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are its top left parts
+    embedding: Literal["variant", "shared"] = "variant"  # a row per variant, or per task + augmentation tokens
+    row_tokens: int = 16  # puzzle tokens filled from a row of the embedding table
     row_width: int = 512  # W, zero-padded to row_tokens * width
 
     def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ class TRMConfig:
         if self.row_width > self.row_tokens * self.width:
             room = self.row_tokens * self.width
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
-        updates = self.latent_updates + (self.latents == 1)  # a single latent may do with the update of the answer
+        updates = self.latent_updates + (self.latents == 1)  # a single latent may have the answer's update alone
         if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
             counts = {
                 name: getattr(self, name) for name in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")
@@ -74,7 +77,7 @@ class TRMConfig:
 
     @property
     def puzzle_tokens(self) -> int:
-        """P: the row's tokens and, for a shared embedding, those that describe the augmentation."""
+        """P: the tokens of the row and, for a shared embedding, those that describe the augmentation."""
         return self.row_tokens + (AUGMENTATION_TOKENS if self.embedding == "shared" else 0)
 
     @property
@@ -89,12 +92,12 @@ class TRMConfig:
 
     @property
     def layer_passes(self) -> int:
-        """Layers that one supervision step goes through."""
+        """Layers passed through in one supervision step."""
         return self.cycles * (self.latent_updates * self.layers + self.answer_depth)
 
     @property
     def graded_layer_passes(self) -> int:
-        """Those of them that carry gradient: the last ones, one pass for the answer among them."""
+        """Layer passes that carry gradient: the last ones, including one pass for the answer."""
         return (self.graded_updates - 1) * self.layers + self.answer_depth
 
     @property
@@ -104,33 +107,33 @@ class TRMConfig:
 
     @property
     def any_canvas(self) -> bool:
-        """Whether the weights serve canvases smaller than the full one."""
+        """Whether the weights can be used on canvases smaller than the full one."""
         return self.mixer != "mlp"
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How weights move. The defaults are the published ARC run."""
+    """Losses and optimizers. The defaults are the published ARC run."""
 
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
-    trunk_optimizer: Method = "adam_atan2"  # muon: of the layers' matrices; Adam-atan2 of all else in any case
+    trunk_optimizer: Method = "adam_atan2"  # muon: for the matrices of the layers; the rest always uses Adam-atan2
     row_optimizer: Literal["sign_sgd", "adam_atan2"] = "sign_sgd"  # of the puzzle embedding table
     row_lr: float = 1e-2
     row_weight_decay: float = 0.1
     warmup_steps: int = 2000
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up, over the run's progress
-    lr_min_ratio: float = 0.0  # where the cosine ends, as a share of lr
+    lr_min_ratio: float = 0.0  # final learning rate of the cosine, as a share of lr
     ema_decay: float = 0.999
     loss: LossKind = "stablemax"
     supervision_steps: int = 16
-    exploration: float = 0.1  # how often a slot is kept for a random number of steps
+    exploration: float = 0.1  # share of slots that may not halt before a random number of steps
     clip_norm: float | None = None  # of the trunk's gradient
     accumulation: int = 1  # steps whose gradients are summed before the weights move
 
     def __post_init__(self) -> None:
-        """Raise InputError for a setting with which nothing can be learned."""
+        """Raise InputError for a value outside its range."""
         for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
             within(f"learner.{name}", getattr(self, name), 0)
         for name in ("lr_min_ratio", "ema_decay", "exploration"):
@@ -147,17 +150,17 @@ class CanvasConfig:
 
     mode: CanvasMode = "full"
     sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # buckets of each side, ascending
-    fit_margin: int = 1  # room beside a pair in fitting: with 0 a pair that fills its canvas shows no end of grid
+    fit_margin: int = 1  # free cells beside a pair in fitting; with 0 a pair that fills its canvas has no end token
 
     def __post_init__(self) -> None:
-        """Raise InputError for sides that are no list of sides."""
+        """Raise InputError unless the sides are ascending and within the full canvas."""
         within("canvases.fit_margin", self.fit_margin, 0, MAX_SIDE)
         if not self.sides or list(self.sides) != sorted(set(self.sides)) or not 1 <= self.sides[0] <= MAX_SIDE:
             raise InputError(f"canvases.sides: expected ascending sides of 1 to {MAX_SIDE}, got {self.sides}")
         within("canvases.sides", self.sides[-1], 1, MAX_SIDE)
 
     def bucket(self, size: Size, margin: int) -> Canvas:
-        """The smallest canvas that holds a grid and `margin` cells more on each side, cut off at the full canvas."""
+        """The smallest canvas for a grid and `margin` more rows and columns, at most the full canvas."""
         if self.mode == "full":
             return (MAX_SIDE, MAX_SIDE)
         return (self._side(size[0] + margin), self._side(size[1] + margin))
@@ -172,40 +175,43 @@ class FitConfig:
     """How tasks are fitted."""
 
     mode: FitMode = "staged"
-    together: int | None = None  # about so many tasks jointly, each group from the same start; None: all
-    steps: int | None = None  # None: as many as the time allows
-    augmentations: int = 256  # variants of each task, the identity included
+    together: int | None = None  # about this many tasks per jointly fitted group; None: all in one group
+    steps: int | None = None  # per group; None: as many as the time allows
+    augmentations: int = 256  # variants per task, including the identity
     symmetries: bool = True
     colours: bool = True
     step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
     learner: LearnerConfig = field(default_factory=LearnerConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no fit."""
+        """Raise InputError for a count below 1 (steps: below 0)."""
         at_least("fit_steps", self.steps, 0)
         at_least("together", self.together, 1)
         at_least("augmentations", self.augmentations, 1)
         at_least("step_tokens", self.step_tokens, 1)
 
     def groups(self, tasks: Sequence[Item]) -> list[Sequence[Item]]:
-        """The tasks that are fitted jointly, in groups of nearly the same size; neighbours, often akin, part."""
+        """The groups of tasks that are fitted jointly, of nearly equal size.
+
+        Dealt round-robin, so that adjacent (often similar) tasks land in different groups.
+        """
         count = 1 if self.together is None else max(1, round(len(tasks) / self.together))
         return [tasks[first::count] for first in range(count)]
 
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """How far each sample is refined. `supervision_steps=16, early_stop=False` is the published behaviour."""
+    """How predictions are made. `supervision_steps=16, early_stop=False` is the published behaviour."""
 
     supervision_steps: int = 16
     early_stop: bool = True
-    stable_steps: int = 2  # a sample is done when its tokens have not changed for so many steps …
-    halting_threshold: float = 0.95  # … or when its halting probability passes this
+    stable_steps: int = 2  # early stop: when the tokens have not changed for this many steps,
+    halting_threshold: float = 0.95  # or when the halting probability reaches this
     batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
-    augmentations: int | None = None  # votes a test input; None: every variant that was fitted
+    augmentations: int | None = None  # votes per test input; None: one per fitted variant
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no prediction."""
+        """Raise InputError for a count below 1."""
         at_least("supervision_steps", self.supervision_steps, 1)
         at_least("stable_steps", self.stable_steps, 1)
         at_least("augmentations", self.augmentations, 1)
@@ -214,13 +220,13 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class SolveConfig:
-    """How tasks are solved."""
+    """A whole solve run."""
 
     name: str = "published"
-    model: TRMConfig = field(default_factory=TRMConfig)  # of a fresh trunk; a checkpoint brings its own
+    model: TRMConfig = field(default_factory=TRMConfig)  # of a fresh model; trained weights bring their own
     fit: FitConfig = field(default_factory=FitConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     canvases: CanvasConfig = field(default_factory=CanvasConfig)
     decoder: Decoder = "robust"
-    fit_share: float = 0.8  # of the time, as long as the pace of votes is unknown; the rest is for predicting
-    least_steps: int = 400  # training steps a pair without which a task is not worth beginning, when time is short
+    fit_share: float = 0.8  # of the time for fitting, while the pace of votes is unknown; the rest is for votes
+    least_steps: int = 400  # per pair; tasks that there is no time to give this many steps are not fitted

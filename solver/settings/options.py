@@ -1,6 +1,6 @@
-"""The settings of a run that a command line can change, the same for `arc-trm solve`, Kaggle and batch runs.
+"""The options of `arc-trm solve`, shared with Kaggle and batch runs, and how a command line writes them.
 
-Imports no torch: supervisors of a run have none. `presets.configured` makes a run's configuration of them.
+Imports no torch: supervisors run without it. `presets.configured` turns options into a SolveConfig.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,12 @@ from solver.common.checks import at_least
 from solver.common.clock import format_duration, parse_duration
 from solver.settings.config import CanvasMode, FitMode, Precision
 
-SHIPPED = "shipped"
-
-
-FOLDER = Path(__file__).parents[2] / "submission" / "weights" / "mini"  # submission/ lies beside solver/ wherever it is
+SHIPPED = "shipped"  # the word for the bundled weights
+FOLDER = Path(__file__).parents[2] / "submission" / "weights" / "mini"
 
 
 def weights_folder(word: str) -> Path:
-    """The folder that a word names; `shipped` is the one that comes along, unless there is a folder of that name."""
+    """The folder that a word means: `shipped` is the bundled weights, unless a folder of that name exists."""
     return FOLDER if word == SHIPPED and not Path(word).exists() else Path(word)
 
 
@@ -30,7 +28,7 @@ _Spec = tyro.constructors.PrimitiveConstructorSpec
 
 
 def _word(metavar: str, kind: type, read: Callable[[str], Any], show: Callable[[Any], str]) -> _Spec[Any]:
-    """How a value of `kind` is one word of a command line."""
+    """The rule by which tyro reads and shows a value of `kind` as one word of the command line."""
     return _Spec(
         nargs=1,
         metavar=metavar,
@@ -41,47 +39,47 @@ def _word(metavar: str, kind: type, read: Callable[[str], Any], show: Callable[[
 
 
 Duration = Annotated[float, _word("90s|10m|11h30m", float, parse_duration, format_duration)]
-"""Seconds, written as people write them."""
+"""Seconds, written like 90s, 10m or 11h30m."""
 
 WeightsFolder = Annotated[Path, _word("DIR|shipped", Path, weights_folder, str)]
-"""A weights folder, or the word for the one that comes along."""
+"""A weights folder, or `shipped` for the bundled one."""
 
 
 @dataclass(frozen=True)
 class SolveOptions:
-    """Single settings; those left at None keep the preset's value."""
+    """Options that change a preset; those left at None keep its value."""
 
     preset: Literal["auto", "tiny", "mini", "published"] = "auto"
-    """Settings to start from; the options below change single ones. auto: tiny without weights, published for weights
-    with an embedding of each variant, as published ones have, mini for others."""
+    """Settings to start from; the options below change single ones. auto: tiny without weights; published for weights
+    with one embedding per variant, such as published ones; mini for other weights."""
     augmentations: int | None = None
-    """How many variants of each task are fitted and then vote; without it mini fits 256, of which 64 vote
-    at most in a round."""
+    """Variants per task, all of which are fitted and vote. By default mini fits 256 and at most 64 vote per round."""
     canvas: CanvasMode | None = None
-    """full is 30x30 as published; tight computes only the smallest canvas that holds the grids; None: what the weights
-    were trained on, or the preset's."""
+    """full is always 30x30, as published; tight is the smallest canvas that holds the grids. None: the canvas that the
+    weights were trained on, or the preset's."""
     fit_mode: FitMode | None = None
-    """What fitting moves: the puzzle embeddings, everything, first the one and then the other, or nothing."""
+    """What fitting changes: embeddings (puzzle embeddings only), full (everything), staged (embeddings first, then
+    everything), none."""
     fit_together: int | None = None
-    """Fit about so many tasks jointly, each group from the same start; 1: task by task; without it mini fits groups of
-    20, the other presets all tasks together."""
+    """Fit tasks jointly in groups of about this many, each group from the same start; 1 fits task by task. By default
+    mini fits groups of 20 and the other presets all tasks together."""
     fit_steps: int | None = None
-    """Fitting steps of each group; without them the budget decides."""
+    """Fitting steps per group; by default the budget decides."""
     least_steps: int | None = None
-    """When time is short, tasks that would get fewer fitting steps a pair are left to the fallbacks."""
+    """Tasks that would get fewer fitting steps per pair than this are not fitted; the log counts them."""
     supervision_steps: int | None = None
-    """Most refinements of a prediction."""
+    """Most supervision steps per prediction."""
     early_stop: bool = True
-    """Whether a sample may stop before, once its answer no longer changes."""
+    """Whether a prediction may stop earlier, once its answer no longer changes."""
     decoder: Decoder = "robust"
-    """How tokens become a grid; robust is not cut by a stray token."""
+    """How tokens become a grid; robust tolerates single wrong tokens."""
     seed: int = 0
     """Decides variants, order and initial weights; the same seed and steps give the same submission."""
     precision: Precision = "auto"
-    """Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs."""
+    """Precision of the forward pass; auto is bfloat16 on recent GPUs and float32 on CPUs."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that makes no run."""
+        """Raise InputError for a number below its minimum."""
         at_least("seed", self.seed, 0)
         at_least("least_steps", self.least_steps, 0)
         at_least("fit_together", self.fit_together, 1)

@@ -1,4 +1,4 @@
-"""Settings that belong together, as functions; every one says what it is for."""
+"""Presets of `arc-trm solve`: functions that return a whole SolveConfig."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from solver.settings.options import SolveOptions
 
 
 def published() -> SolveConfig:
-    """The published ARC model fitted as in arXiv 2511.02886: full canvas, an embedding a variant, staged."""
+    """The published ARC model fitted as in arXiv 2511.02886: full canvas, one embedding per variant, staged."""
     learner = LearnerConfig(warmup_steps=200)
     return SolveConfig(name="published", fit=FitConfig(mode="staged", learner=learner))
 
@@ -38,7 +38,7 @@ def small_model(width: int, latent_updates: int = 2) -> TRMConfig:
 
 
 def small_learner() -> LearnerConfig:
-    """How a small network learns a few tasks in minutes: what won the study of recipes on mini-ARC (LOG.md)."""
+    """How a small network learns a few tasks in minutes: the winner of the recipe study on mini-ARC (docs/log.md)."""
     return LearnerConfig(
         lr=1e-3,
         weight_decay=1.0,
@@ -68,10 +68,10 @@ def tiny() -> SolveConfig:
 
 
 def mini() -> SolveConfig:
-    """Small grids on a laptop CPU, from the weights that ship: gentler steps, many more variants, groups of tasks.
+    """Small grids on a laptop CPU, from the shipped weights: lower learning rates, many variants, groups of tasks.
 
-    Weights that know something learn a dozen variants by heart within minutes, and solve more unseen tasks in groups
-    than all together (LOG.md). All variants are fitted, some vote.
+    Trained weights memorize a dozen variants within minutes, so 256 are fitted and 64 vote. They solve more unseen
+    tasks when fitted in groups than all together (docs/log.md).
     """
     learner = replace(
         small_learner(),

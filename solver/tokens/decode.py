@@ -1,4 +1,4 @@
-"""Voting: predictions are decoded, their variants undone, and equal grids counted, on the device."""
+"""Voting: predicted tokens become grids, their variants are undone, and equal grids are counted, on the device."""
 
 import torch
 
@@ -16,22 +16,29 @@ class Ballot:
         self._candidates: list[dict[int, Candidate]] = [{} for _ in range(tests)]
 
     def add(self, predictions: Predictions, decoder: Decoder = "robust") -> None:
-        """Decode, undo the variants, and count."""
-        samples, tokens, colours, halting, _ = predictions
+        """Decode tokens to grids, undo their variants, and count equal grids."""
+        samples, tokens, colours = predictions.samples, predictions.tokens, predictions.colours
+        halting = predictions.halting.double()
         if tokens.device.type == "cpu":
-            given = (tokens.numpy(), colours.numpy(), samples.symmetry, samples.permutation, samples.test)
-            counts = tally_numba.tally(*given, halting.double().numpy(), decoder)
+            counts = tally_numba.tally(
+                tokens.numpy(),
+                colours.numpy(),
+                samples.symmetry,
+                samples.permutation,
+                samples.test,
+                halting.numpy(),
+                decoder,
+            )
         else:
             test, _, symmetry, permutation = (torch.from_numpy(part).to(tokens.device) for part in samples)
-            counts = tally_torch.tally(tokens, colours, symmetry, permutation, test, halting.double(), decoder)
+            counts = tally_torch.tally(tokens, colours, symmetry, permutation, test, halting, decoder)
         columns = (torch.as_tensor(column).tolist() for column in counts)
-        for test, key, first, votes, mean in zip(*columns, strict=True):  # once a distinct grid, not once a vote
+        for test, key, first, votes, mean in zip(*columns, strict=True):  # once per distinct grid, not once per vote
             known = self._candidates[test].get(key)
             if known is None:
-                one = slice(first, first + 1)
-                size = DECODERS[decoder](tokens[one].cpu().numpy())[0]
-                variant = samples.symmetry[first], samples.permutation[first]
-                grid = restore(colours[first].cpu().numpy(), size, *variant)
+                size = DECODERS[decoder](tokens[first : first + 1].cpu().numpy())[0]
+                cells = colours[first].cpu().numpy()
+                grid = restore(cells, size, samples.symmetry[first], samples.permutation[first])
                 self._candidates[test][key] = Candidate(grid, votes, mean, weight=votes)
             else:
                 known.add(votes, mean, weight=votes)

@@ -1,8 +1,8 @@
-"""One process that solves some of a run's tasks on one device, told by its supervisor and watched by it.
+"""One process that solves some of a run's tasks on one device, for a supervisor that watches it.
 
 `python -m submission.workers.worker` reads a job, one line of JSON, from its standard input, and ends when that is
-closed: a worker never outlives its supervisor. On its standard output it says what happens, a line of JSON each:
-{"beat": Progress}, {"notes": [what its score needs]}, {"refused": {"device" or "weights": why}}, {"done": {...}}.
+closed: a worker never outlives its supervisor. It reports on its standard output, one line of JSON per message:
+{"beat": Progress}, {"notes": [notes on its score]}, {"refused": {"device" or "weights": reason}}, {"done": {...}}.
 Votes go to the journal.
 """
 
@@ -11,61 +11,37 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 import torch
 
-from solver.answers.outcome import LEAK_WARNING
-from solver.answers.votes import Block, Votes
+from solver.answers.outcome import LEAK_WARNING, Outcome
 from solver.common.checks import InputError
 from solver.common.clock import Clock
-from solver.fit import Fitting
-from solver.model.device import pick_device, pick_precision
-from solver.model.weights import fresh_knowledge, load_arc_knowledge
+from solver.model.device import pick_device
+from solver.run.events import Progress
 from solver.run.restart import Keeper
-from solver.run.solve import Progress, solve
+from solver.run.solve import open_run, solve
 from solver.settings.options import SolveOptions
-from solver.settings.presets import configured
 from solver.tasks.load import load_tasks
 from submission.workers.job import ORPHANED, REFUSED, Job
 
-BEAT = 0.5  # seconds between beats, at the least
-
-
-class Teller:
-    """Watches a run: tells the supervisor that it is alive, and keeps what must survive it."""
-
-    def __init__(self, stream: BinaryIO, keeper: Keeper) -> None:
-        self._stream, self._keeper, self._last = stream, keeper, 0.0
-
-    def beat(self, progress: Progress) -> None:
-        """Tell how far the run is, but not more often than need be."""
-        if time.monotonic() - self._last >= BEAT:
-            self._last = time.monotonic()
-            say(self._stream, beat=progress._asdict())
-
-    def voted(self, blocks: Sequence[Block]) -> None:
-        """Put votes into the journal."""
-        self._keeper.voted(blocks)
-
-    def round_done(self, votes: Votes, fitting: Fitting) -> None:
-        """Put the fitted weights where a restarted worker finds them."""
-        self._keeper.fitted(fitting)
+BEAT = 0.5  # seconds between two progress messages, at least
 
 
 def main() -> int:
-    """Do the job that standard input names; 0 done, 1 refused."""
+    """Do the job that standard input describes; 0 done, 1 refused."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     job = Job.from_line(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    say(sys.stdout.buffer, loaded="torch")  # whatever it says, it is alive
+    say(sys.stdout.buffer, loaded="torch")  # any message shows that the process is alive
     tried = "device"
     try:
         device = pick_device(job.device)
-        tried = "weights"  # the tasks have been checked
+        tried = "weights"  # the tasks have been checked by the supervisor
         say(sys.stdout.buffer, done=work(job, device, sys.stdout.buffer))
     except InputError as error:
         say(sys.stdout.buffer, refused={tried: str(error)})
@@ -74,37 +50,38 @@ def main() -> int:
 
 
 def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
-    """Solve the job's tasks; returns what the run took. Raises InputError for weights or tasks that are no good."""
+    """Solve the job's tasks and return what the run took. Raises InputError for bad weights or tasks."""
     clock = Clock(job.deadline - time.monotonic())
-    options = SolveOptions(**job.options)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     tasks = load_tasks(job.tasks)
-    start = load_arc_knowledge(job.weights, device) if job.weights else None
-    config = configured(options, start.model.config, start.canvas_mode) if start else configured(options)
-    start = start or fresh_knowledge(config.model, options.seed, device)
-    if start.saw_test_outputs:  # said at once, since a worker that is killed says nothing more
+    run = open_run(tasks, SolveOptions(**job.options), clock, job.weights, str(device))
+    leaks = run.start.saw_test_outputs
+    if leaks:  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])
     say(stream, loaded="weights")
-    one = len(config.fit.groups(tasks)) == 1
-    keeper = Keeper(Path(job.journal), tasks, job.name if one else None, start.saw_test_outputs)
-    fitted = keeper.knowledge(start)
-    precision = pick_precision(device, options.precision)
-    run = (config, clock, Teller(stream, keeper), options.seed, precision, keeper.votes())
-    outcome = solve(tasks, fitted or start, *run, resumed=fitted is not None)
+    one_fit = len(run.config.fit.groups(tasks)) == 1
+    keeper = Keeper(Path(job.journal), tasks, job.name if one_fit else None, leaks)
+    fitted = keeper.knowledge(run.start)
+    outcome, said = Outcome(keeper.votes()), 0.0
+    for event in solve(replace(run, start=fitted or run.start), outcome, resumed=fitted is not None):
+        keeper.keep(event)
+        if isinstance(event, Progress) and time.monotonic() - said >= BEAT:
+            said = time.monotonic()
+            say(stream, beat=event._asdict())
     keeper.forget_weights()
     took = {"seconds": outcome.seconds, "steps": outcome.fit_steps, "rates": outcome.rates}
-    return {**took, "notes": outcome.notes, "preset": config.name}
+    return {**took, "notes": outcome.notes, "preset": run.config.name}
 
 
 def say(stream: BinaryIO, **said: Any) -> None:
-    """Tell the supervisor something."""
+    """Send the supervisor a message."""
     stream.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
     stream.flush()
 
 
 def _end_with_supervisor() -> None:
-    """End this process, whatever it is doing, when standard input is closed."""
+    """End this process, whatever it is doing, once standard input is closed."""
     while os.read(0, 1):
         pass
     os._exit(ORPHANED)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from solver.answers.outcome import Outcome
 from solver.answers.votes import Block, Votes
 from solver.fit import Fitting
-from solver.run.solve import Progress
+from solver.model.weights import Knowledge
+from solver.run.events import Counted, Event, Progress, RoundDone
+from solver.run.solve import Run, solve
 from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
 from solver.tasks.task import Pair, Task
+from solver.tokens.variants import make_variants
 
 
 def grid(*rows: str) -> np.ndarray:
@@ -61,22 +65,46 @@ def config(steps: int = 3, **fit: object) -> SolveConfig:
 LEARNER = LearnerConfig(lr=1e-3, row_lr=1e-3, row_optimizer="adam_atan2", warmup_steps=5, supervision_steps=3)
 
 
+def make_fitting(tasks: Sequence[Task], start: Knowledge, settings: SolveConfig) -> Fitting:
+    """A fit of some tasks with the variants that the settings ask for."""
+    fit = settings.fit
+    variants = [make_variants(task.id, fit.augmentations, 0, fit.symmetries, fit.colours) for task in tasks]
+    return Fitting(tasks, variants, start, fit, settings.canvases, seed=0)
+
+
+def run_through(
+    run: Run,
+    watching: "Watching | None" = None,
+    votes: Votes | None = None,
+    resumed: bool = False,
+    keep_steps: bool = False,
+) -> Outcome:
+    """A run to its end; `watching` remembers its events."""
+    outcome = Outcome(Votes(run.tasks) if votes is None else votes)
+    for event in solve(run, outcome, resumed, keep_steps):
+        if watching:
+            watching.keep(event)
+    return outcome
+
+
 class Watching:
-    """Remembers what a run told."""
+    """Remembers the events of a run."""
 
     def __init__(self) -> None:
         self.beats: list[Progress] = []
         self.blocks: list[Block] = []
         self.rounds = 0
 
+    def keep(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.beat(event)
+        elif isinstance(event, Counted):
+            self.blocks.extend(event.blocks)
+        elif isinstance(event, RoundDone):
+            self.rounds += 1
+
     def beat(self, progress: Progress) -> None:
         self.beats.append(progress)
-
-    def voted(self, blocks: Sequence[Block]) -> None:
-        self.blocks.extend(blocks)
-
-    def round_done(self, votes: Votes, fitting: Fitting) -> None:
-        self.rounds += 1
 
 
 def save_challenges(path: Path, tasks: Sequence[Task] = TASKS) -> Path:

@@ -15,19 +15,19 @@ from solver.learning.learner import Learner, Metrics
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.config import TRMConfig
 from solver.tokens.variants import make_variants
-from tests.solver.samples import MIRROR, TALL, TASKS, config
+from tests.solver.samples import MIRROR, TALL, TASKS, config, make_fitting
 
 CPU = torch.device("cpu")
 
 
 def make(mode: str = "full", steps: int | None = 3, start: Knowledge | None = None, **more: object) -> Fitting:
     settings = config(steps, mode=mode, **more)  # type: ignore[arg-type]
-    return Fitting(TASKS, start or fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+    return make_fitting(TASKS, start or fresh_knowledge(settings.model, 0, CPU), settings)
 
 
 def run(mode: str = "full", steps: int | None = 3, start: Knowledge | None = None, seconds: float = 1e9) -> Fitting:
     fitting = make(mode, steps, start)
-    fitting.run(Clock(seconds))
+    list(fitting.run(Clock(seconds)))
     return fitting
 
 
@@ -65,11 +65,9 @@ def test_a_staged_fit_in_parts_rests_the_trunk_by_the_schedule_and_not_by_the_pa
     monkeypatch.setattr(Learner, "freeze_trunk", lambda self, rests: frozen.append(rests))
     fitting = make("staged", steps=None)
 
-    def tick() -> None:
-        now[0] += 1
-
     for first, last in ((0.0, 0.125), (0.125, 0.5), (0.75, 1.0)):
-        fitting.run(Clock(6), first, last, tick)
+        for _ in fitting.run(Clock(6), first, last):
+            now[0] += 1
     assert frozen == [True] * 6 + [True] * 2 + [False] * 4 + [False] * 6  # at 0.25, a third of the second part
 
 
@@ -84,16 +82,13 @@ def test_a_fit_in_parts_is_the_fit_in_one_go() -> None:
     whole = run(steps=6).fitted()
     fitting, clock = make(steps=6), Clock()
     seen = []
-
-    def pause_after_two() -> None:
+    for _ in fitting.run(clock):
         seen.append(fitting.steps)
         if fitting.steps == 2:
             clock.stop()
-
-    fitting.run(clock, beat=pause_after_two)
     assert (fitting.steps, fitting.done) == (2, False)
     fitting.fitted()  # votes between the parts change nothing
-    fitting.run(Clock(), beat=pause_after_two)
+    seen += [fitting.steps for _ in fitting.run(Clock())]
     assert seen == [1, 2, 3, 4, 5, 6]
     assert torch.equal(fitting.fitted().table, whole.table)
     for a, b in zip(fitting.fitted().model.parameters(), whole.model.parameters(), strict=True):
@@ -103,19 +98,19 @@ def test_a_fit_in_parts_is_the_fit_in_one_go() -> None:
 def test_a_task_of_no_weight_is_not_visited() -> None:
     fitting = make(steps=20)
     fitting.focus([0.0, 1.0])
-    fitting.run(Clock())
+    list(fitting.run(Clock()))
     table = fitting.fitted().table
     assert not table[fitting.rows[0][0]].any()
     assert table[fitting.rows[1][0]].any()
     fitting = make(steps=20)
     fitting.focus([0.0, 0.0])  # nothing at all: no step, and no endless search for one
-    fitting.run(Clock())
+    list(fitting.run(Clock()))
     assert fitting.steps == 0
 
 
 def test_fitted_weights_can_be_gone_on_from() -> None:
     first = run(steps=8)
-    again = Fitting(TASKS, first.knowledge(), config().fit, config().canvases, seed=0).fitted()
+    again = make_fitting(TASKS, first.knowledge(), config()).fitted()
     assert torch.equal(again.table, first.fitted().table)  # every variant finds its row by name
     for a, b in zip(again.model.parameters(), first.fitted().model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -181,11 +176,9 @@ def test_the_pace_is_that_of_all_steps_but_the_first(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Learner, "train_step", a_step)
 
-    def beat() -> None:
+    for _ in fitting.run(Clock()):
         paces.append(fitting.pace)
         tokens.append(fitting.tokens)
-
-    fitting.run(Clock(), beat=beat)
     later = [count - tokens[0] for count in tokens]
     assert paces == pytest.approx([8 / tokens[0], 1 / later[1], 3 / later[2], 6 / later[3]])
 
@@ -195,7 +188,7 @@ def test_the_pace_is_guessed_before_the_first_step_and_then_measured() -> None:
     assert math.isnan(fitting.pace)
     fitting.limit_step(Clock(60))
     assert 0 < fitting.pace < 1
-    fitting.run(Clock())
+    list(fitting.run(Clock()))
     assert fitting.seconds > 0
     assert fitting.tokens > 5
     assert 0 < probe_pace(fresh_knowledge(config().model, 0, CPU).model) < 1

@@ -16,9 +16,9 @@ from solver.fit import Fitting
 from solver.learning.learner import Learner
 from solver.model.weights import fresh_knowledge
 from solver.run.console import solve_to_files
-from solver.run.solve import solve
+from solver.run.solve import Run
 from tests.solver.run.simulated import square_task
-from tests.solver.samples import TASKS, Watching, config
+from tests.solver.samples import TASKS, Watching, config, make_fitting, run_through
 
 CPU = torch.device("cpu")
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to …"
@@ -65,8 +65,8 @@ class Memory:
 
 def fit(steps: int = 12, **more: Any) -> Fitting:
     settings = config(steps, **more)
-    fitting = Fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
-    fitting.run(Clock())
+    fitting = make_fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings)
+    list(fitting.run(Clock()))
     return fitting
 
 
@@ -96,7 +96,7 @@ def test_smaller_steps_stay_when_other_tasks_come_into_focus(monkeypatch, caplog
     before = len(caplog.records)
     fitting.focus([1.0, 0.25, 1.0])
     fitting._config = config(80, step_tokens=1000).fit
-    fitting.run(Clock())
+    list(fitting.run(Clock()))
     assert fitting.steps == 80
     assert len(caplog.records) == before
     assert len(memory.done) == 80
@@ -140,14 +140,14 @@ def test_a_canvas_that_never_fits_stays_left_out_when_other_tasks_come_into_focu
     tried = len(memory.tried)
     fitting.focus([1.0, 0.25, 1.0])
     fitting._config = config(60).fit
-    fitting.run(Clock())
+    list(fitting.run(Clock()))
     assert BIG not in {canvas for canvas, _ in memory.tried[tried:]}
     assert caplog.text.count("its pairs left out") == 1
 
 
 def canvases() -> set[Canvas]:
     settings = config()
-    fitting = Fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
+    fitting = make_fitting(MORE, fresh_knowledge(settings.model, 0, CPU), settings)
     return set(fitting._new_stream().canvases)
 
 
@@ -189,7 +189,7 @@ def test_a_run_without_memory_leaves_a_valid_submission(
 def run(folder: Path, clock: Clock, each: bool = False) -> tuple[Outcome, dict[str, Any]]:
     settings = config(together=1 if each else None)
     start = fresh_knowledge(settings.model, 0, CPU)
-    return solve_to_files(TASKS, start, settings, folder / "submission.json", clock, "hand-made", show=False)
+    return solve_to_files(Run(TASKS, start, settings, clock), folder / "submission.json", "hand-made", show=False)
 
 
 def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +201,6 @@ def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) 
 def test_a_fit_that_cannot_go_on_ends_the_rounds(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     Memory(monkeypatch, lambda canvas: 0, ERRORS[0])
     settings, watcher, clock = config(None), Watching(), Clock(1.0)
-    solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock, watcher)
+    run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock), watcher)
     assert watcher.rounds <= 8  # of 1024 and more Votes.add makes an OverflowError
     assert caplog.text.count("nothing more to fit") == 1

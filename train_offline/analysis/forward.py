@@ -220,7 +220,7 @@ def answer(
     spent: dict[int, tuple[int, float]] = {}  # by a batch's first example: one that is done again is not counted twice
 
     def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> None:
-        tokens, colours, halting, steps = refine(bench.model, inputs, condition, canvas, config, Clock())
+        (tokens, colours, halting), steps = refine(bench.model, inputs, condition, canvas, config, Clock())
         batch = examples.at(chosen)
         keys, right = bench.decode(tokens.view(-1, *canvas), colours.view(-1, *canvas), batch)
         found.key[chosen], found.right[chosen], found.halting[chosen] = keys, right, halting.double().cpu().numpy()

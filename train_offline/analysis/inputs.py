@@ -200,9 +200,11 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
     config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config, knowledge.canvas_mode)
     hidden = [without_test_outputs(task) for task in tasks]
     autocast = pick_precision(knowledge.table.device, options.precision)
-    fitting = Fitting(hidden, knowledge, config.fit, config.canvases, options.seed, autocast)
-    with tqdm(total=options.fit_steps, desc="fit", unit="step") as bar:
-        fitting.run(Clock(), beat=bar.update)
+    fit = config.fit
+    variants = [make_variants(t.id, fit.augmentations, options.seed, fit.symmetries, fit.colours) for t in hidden]
+    fitting = Fitting(hidden, variants, knowledge, fit, config.canvases, options.seed, autocast)
+    for _ in tqdm(fitting.run(Clock()), total=options.fit_steps, desc="fit", unit="step"):
+        pass
     return fitting.knowledge()
 
 

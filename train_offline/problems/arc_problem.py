@@ -82,12 +82,12 @@ class ArcScore:
         votes = self.config.votes
         variants = [Variants(*(part[:votes] for part in self.variants[n])) for n in numbers]
         fitted = Fitted(model, table, variants, [self.rows[n][:votes] for n in numbers])
-        predictor = Predictor(tasks, fitted, self.config.predict, self.canvases)
+        predictor = Predictor(tasks, fitted, self.config.predict, self.canvases, autocast)
         truths = [pair.output for task in tasks for pair in task.test]
         ballot = Ballot(len(truths))
         tops = []
-        for first, last in ((0, 1), (1, predictor.votes)):  # the canonical variant is the first
-            for predictions in predictor.run(first, last, Clock(), autocast):
+        for first, last in ((0, 1), (1, votes)):  # the canonical variant is the first
+            for predictions in predictor.run(first, last, Clock()):
                 ballot.add(predictions)
             ranked = [[c.grid for c in ballot.ranked(test)] for test in range(len(truths))]
             tops.append([_place(truth, grids) for truth, grids in zip(truths, ranked, strict=True)])

@@ -174,6 +174,6 @@ class PuzzleScore:
         canvas = puzzles.inputs.shape[1:]
         condition = Condition(table[batch.ids], batch.symmetry, batch.permutation)
         with torch.autocast(table.device.type, dtype=autocast, enabled=autocast is not None):
-            tokens = refine(model, batch.inputs, condition, canvas, self.config.predict, Clock())[0]
+            tokens = refine(model, batch.inputs, condition, canvas, self.config.predict, Clock())[0].tokens
         right = (tokens == batch.labels).float().mean(dim=1)
         return np.array([(right == 1).sum().item(), right.sum().item(), len(puzzles)])

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
@@ -16,9 +16,10 @@ from solver.answers.outcome import Outcome
 from solver.answers.votes import Candidate, Test, Votes, tests_of
 from solver.common.clock import Clock
 from solver.run import solve
-from solver.run.schedule import Planner, Round
+from solver.run.schedule import Round, Schedule
+from solver.run.solve import Run
 from solver.tasks.task import Pair, Task
-from tests.solver.samples import Watching, config
+from tests.solver.samples import config, run_through
 
 
 def square_task(name: str, side: int, tests: int = 1) -> Task:
@@ -73,14 +74,14 @@ class StandInFitting:
     def focus(self, weights: list[float]) -> None:
         self._world.weights.append(weights)
 
-    def run(self, clock: Clock, first: float, last: float, beat: Callable[[], None]) -> None:
+    def run(self, clock: Clock, first: float, last: float) -> Iterator[None]:
         began = self._world.now
         while not clock.expired() and not (clock.limit == float("inf") and self.steps >= 5):
             spent = self._world.pace_now * self.step
             self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + self.step, self.seconds + spent
             self.pace = self.seconds / self.tokens
             self._world.now += spent
-            beat()
+            yield
         self._world.fitted.append(self._world.now - began)
 
     def fitted(self) -> None: ...
@@ -93,7 +94,7 @@ class StandInPredictor:
         self._world, self._tests = world, tests
         self.canvas = [solve.predict_canvas_of(task) for task in tasks for _ in task.test]  # type: ignore[attr-defined]
 
-    def run(self, first: int, last: int, clock: Clock, _: object, wanted: set[int]) -> Iterator[Any]:
+    def run(self, first: int, last: int, clock: Clock, wanted: set[int]) -> Iterator[Any]:
         for test in sorted(wanted):
             number = len(self._world.plans) - 1
             cells = self.canvas[test][0] * self.canvas[test][1]
@@ -142,7 +143,11 @@ def simulate(
 ) -> Outcome:
     """A run of the pipeline in that world; `more` are settings."""
     settings = replace(config(steps=None), **{"least_steps": 1, **more})
-    settings = replace(settings, predict=replace(settings.predict, supervision_steps=16))
+    settings = replace(
+        settings,
+        fit=replace(settings.fit, augmentations=32),
+        predict=replace(settings.predict, supervision_steps=16),
+    )
     patch.setattr("solver.run.solve.Fitting", partial(StandInFitting, world, budget))
     patch.setattr("solver.run.solve.Predictor", partial(StandInPredictor, world, tests_of(tasks)))
     patch.setattr("solver.run.solve.Ballot", partial(StandInBallot, world, tests_of(tasks)))
@@ -152,14 +157,14 @@ def simulate(
         raising=False,
     )
     patch.setattr("time.monotonic", lambda: world.now)
-    real = Planner.next_round
+    real = Schedule.next_round
 
-    def next_round(self: Planner) -> Round | None:
+    def next_round(self: Schedule) -> Round | None:
         plan = real(self)
         if plan is not None:
             world.plans.append((self._clock.left(), plan))
         return plan
 
-    patch.setattr(Planner, "next_round", next_round)
+    patch.setattr(Schedule, "next_round", next_round)
     start: Any = SimpleNamespace(saw_test_outputs=False)
-    return solve.solve(tasks, start, settings, Clock(budget), Watching(), votes=votes, resumed=votes is not None)
+    return run_through(Run(tasks, start, settings, Clock(budget)), votes=votes, resumed=votes is not None)

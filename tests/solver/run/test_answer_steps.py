@@ -16,9 +16,9 @@ from solver.predict import Predictor
 from solver.run import answer_steps
 from solver.run.answer_steps import record_steps
 from solver.run.console import solve_to_files
-from solver.run.solve import solve
+from solver.run.solve import Run
 from tests.solver.run.simulated import tick
-from tests.solver.samples import MIRROR, TASKS, Watching, config, grid
+from tests.solver.samples import MIRROR, TASKS, config, grid, run_through
 from tests.solver.test_predict import Oracle, make_predictor
 
 ALL = {0, 1, 2}
@@ -59,17 +59,17 @@ def test_changes_are_counted_between_grids_of_one_size() -> None:
 
 
 def test_the_number_of_steps_that_are_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "MOST_REFINEMENTS", 2)
+    monkeypatch.setattr(predict, "MOST_STEPS_RECORDED", 2)
     found = record_steps(make_predictor(supervision_steps=5), {1}, "robust", Clock())
     assert {number: len(steps) for number, steps in found.items()} == {1: 2}
 
 
 def test_it_is_left_out_when_the_time_is_short_or_not_known() -> None:
     predictor = make_predictor()
-    assert predictor.refinement_seconds(ALL) is None
+    assert predictor.seconds_by_step(ALL) is None
     assert record_steps(predictor, ALL, "robust", Clock(3600)) == {}, "no pace was measured yet"
     list(predictor.run(0, 2, Clock()))
-    seconds = predictor.refinement_seconds(ALL)
+    seconds = predictor.seconds_by_step(ALL)
     assert seconds is not None
     assert record_steps(predictor, ALL, "robust", Clock(3600))
     assert record_steps(predictor, ALL, "robust", Clock(seconds)) == {}
@@ -104,11 +104,12 @@ def test_no_fault_of_it_ends_the_run(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(Predictor, "_refinements", fail)
+    monkeypatch.setattr(Predictor, "_record", fail)
     settings = config()
     start = fresh_knowledge(settings.model, 0, CPU)
-    given = (settings, tmp_path / "submission.json", Clock(), "hand-made")
-    outcome, _ = solve_to_files(TASKS, start, *given, show=False)
+    outcome, _ = solve_to_files(
+        Run(TASKS, start, settings, Clock()), tmp_path / "submission.json", "hand-made", show=False
+    )
     assert "supervision step are not recorded" in caplog.text
     assert outcome.votes.total == 24
     assert [test["steps"] for task in read_run(tmp_path)["tasks"] for test in task["test"]] == [[], [], []]
@@ -124,8 +125,9 @@ def test_a_halting_probability_that_is_no_number_is_not_kept() -> None:
 def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
     settings = config(steps=25, together=1 if each else None)
     start = fresh_knowledge(settings.model, 0, CPU)
-    given = (settings, tmp_path / "submission.json", Clock(), "hand-made")
-    outcome, record = solve_to_files(TASKS, start, *given, show=False)
+    outcome, record = solve_to_files(
+        Run(TASKS, start, settings, Clock()), tmp_path / "submission.json", "hand-made", show=False
+    )
     assert read_run(tmp_path)["curve"] == record["curve"]
     assert [reading[0] for reading in record["curve"]] == [10, 20, 25, *([35, 45, 50] if each else [])]
     assert set(outcome.steps) == {("mirror", 0), ("mirror", 1), ("tall", 0)}
@@ -139,7 +141,7 @@ def test_a_run_under_a_budget_keeps_time_for_it(each: bool, monkeypatch: pytest.
     tick(monkeypatch)
     settings, clock = config(steps=None, together=1 if each else None), Clock(20.0)
     start = fresh_knowledge(settings.model, 0, CPU)
-    outcome = solve(TASKS, start, settings, clock, Watching(), keep_steps=True)
+    outcome = run_through(Run(TASKS, start, settings, clock), keep_steps=True)
     assert outcome.steps
     assert clock.elapsed() < 20.5
 
@@ -149,13 +151,13 @@ def test_a_run_that_is_stopped_records_none(budget: float) -> None:
     settings, clock = config(steps=None), Clock(budget)
     clock.stop()
     start = fresh_knowledge(settings.model, 0, CPU)
-    assert solve(TASKS, start, settings, clock, Watching(), keep_steps=True).steps == {}
+    assert run_through(Run(TASKS, start, settings, clock), keep_steps=True).steps == {}
 
 
 def test_votes_are_the_same_with_and_without() -> None:
     settings = config()
     runs = [
-        solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock(), Watching(), keep_steps=keep)
+        run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock()), keep_steps=keep)
         for keep in (False, True)
     ]
     assert [bool(run.steps) for run in runs] == [False, True]

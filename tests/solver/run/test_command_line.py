@@ -12,6 +12,7 @@ from solver.answers import submission_json
 from solver.answers.outcome import LEAK_WARNING
 from solver.answers.submission_json import expected_counts
 from solver.model.weights import fresh_knowledge, save_knowledge
+from solver.run.solve import Run
 from solver.settings import presets
 from tests.solver.samples import MIRROR, TASKS, config, save_challenges
 
@@ -106,8 +107,8 @@ def test_every_option_leaves_a_valid_submission(files: Path, arguments: list[str
 def test_options_reach_the_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def stop(tasks: object, start: object, changed: object, *_: object) -> None:
-        seen.append(changed)
+    def stop(run: Run, *_: object) -> None:
+        seen.append(run.config)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("solver.run.command.solve_to_files", stop)

@@ -11,6 +11,7 @@ from solver.answers.run_json import read_run
 from solver.model.weights import load_arc_knowledge
 from solver.run import demo
 from solver.settings.options import FOLDER
+from solver.settings.presets import PRESETS
 from tests.solver.samples import TASKS, config
 
 
@@ -24,8 +25,8 @@ def test_the_demo_leaves_a_submission_a_record_and_a_report(
     scratch: list[str], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "demo_tasks", lambda: TASKS)
-    monkeypatch.setattr(demo, "mini", config)
-    monkeypatch.setattr(demo, "tiny", lambda: replace(config(steps=20), name="fresh"))
+    monkeypatch.setitem(PRESETS, "mini", config)
+    monkeypatch.setitem(PRESETS, "tiny", lambda: replace(config(steps=20), name="fresh"))
     monkeypatch.setattr(demo, "STEPS", 20)
     assert main(["demo", "--out", str(tmp_path), "--seed", "1", "--budget", "1m", *scratch]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "report.html", "run.json", "submission.json"]

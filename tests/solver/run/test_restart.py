@@ -21,15 +21,16 @@ from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
 from solver.answers.votes import Block, Candidate
 from solver.common.clock import Clock
-from solver.fit import Fitting
 from solver.model.weights import WEIGHTS, Knowledge, fresh_knowledge, load_knowledge, save_knowledge
-from solver.run import solve
-from solver.run.console import Console, solve_to_files
+from solver.run import console, solve
+from solver.run.console import solve_to_files
+from solver.run.events import Counted, Event, RoundDone
 from solver.run.restart import Keeper
+from solver.run.solve import Run
 from solver.settings import presets
 from solver.tasks.task import Task
 from tests.solver.run.simulated import square_task
-from tests.solver.samples import MIRROR, TALL, TASKS, config, save_challenges
+from tests.solver.samples import MIRROR, TALL, TASKS, config, make_fitting, save_challenges
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -40,8 +41,8 @@ def run(folder: Path, clock: Clock | None = None, tasks: list[Task] = TASKS, **f
     settings = config(**fit)
     name = "fitted" if len(settings.fit.groups(tasks)) == 1 else None
     start, keeper = fresh_knowledge(settings.model, 0, CPU), Keeper(folder / "journal", tasks, name)
-    files = (folder / "submission.json", clock or Clock(), "hand-made", 0, None, keeper)
-    return solve_to_files(tasks, start, settings, *files, show=False)[0]
+    going = Run(tasks, start, settings, clock or Clock())
+    return solve_to_files(going, folder / "submission.json", "hand-made", keeper, show=False)[0]
 
 
 def counted(folder: Path, tasks: list[Task] = TASKS) -> Counter[Any]:
@@ -54,15 +55,15 @@ def counted(folder: Path, tasks: list[Task] = TASKS) -> Counter[Any]:
 
 
 def stop_after(patch: pytest.MonkeyPatch, rounds: int, clock: Clock) -> None:
-    real, done = Console.round_done, []
+    real, done = console._show, []
 
-    def round_done(*given: Any) -> None:
-        real(*given)
-        done.append(1)
+    def show(event: Event, *given: Any) -> None:
+        real(event, *given)
+        done.extend([event] if isinstance(event, RoundDone) else [])
         if len(done) == rounds:
             clock.stop()
 
-    patch.setattr(Console, "round_done", round_done)
+    patch.setattr(console, "_show", show)
 
 
 def stopped(folder: Path, patch: pytest.MonkeyPatch, rounds: int = 2, **fit: Any) -> Counter[Any]:
@@ -85,9 +86,9 @@ def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytes
     fitted = load_knowledge(tmp_path / "journal" / "fitted", CPU)
     starts, real = [], solve.Fitting
 
-    def see(tasks: Any, start: Knowledge, *rest: Any) -> Any:
+    def see(tasks: Any, variants: Any, start: Knowledge, *rest: Any) -> Any:
         starts.append(start)
-        return real(tasks, start, *rest)
+        return real(tasks, variants, start, *rest)
 
     monkeypatch.setattr("solver.run.solve.Fitting", see)
     outcome = run(tmp_path)
@@ -150,21 +151,21 @@ def test_votes_wait_until_the_journal_can_be_made(tmp_path: Path) -> None:
     run(tmp_path / "source")
     blocks = list(JournalReader(tmp_path / "source" / "journal", TASKS).new_blocks())
     blocker.write_text("")
-    keeper.voted(blocks[:1])
+    keeper.keep(Counted(blocks[:1]))
     blocker.unlink()
-    keeper.voted(blocks[1:])
+    keeper.keep(Counted(blocks[1:]))
     assert counted(tmp_path) == counted(tmp_path / "source")
 
 
 def test_tasks_that_are_fitted_on_their_own_resume_on_their_own(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     settings = config()
-    last = Fitting([TALL], fresh_knowledge(settings.model, 0, CPU), settings.fit, settings.canvases, seed=0)
-    Keeper(tmp_path / "journal", TASKS, "fitted").fitted(last)
+    last = make_fitting([TALL], fresh_knowledge(settings.model, 0, CPU), settings)
+    Keeper(tmp_path / "journal", TASKS, "fitted").keep(RoundDone(last))
     starts, real = [], solve.Fitting
 
-    def see(tasks: Any, start: Knowledge, *rest: Any) -> Any:
+    def see(tasks: Any, variants: Any, start: Knowledge, *rest: Any) -> Any:
         starts.append((tasks[0].id, {name for name, _ in start.rows}))
-        return real(tasks, start, *rest)
+        return real(tasks, variants, start, *rest)
 
     monkeypatch.setattr("solver.run.solve.Fitting", see)
     run(tmp_path, together=1)
@@ -258,7 +259,7 @@ def test_two_processes_share_a_journal_and_keep_weights_of_their_own(tmp_path: P
         keeper = Keeper(tmp_path / "journal", [task], name)
         settings = config()
         start = fresh_knowledge(settings.model, 0, CPU)
-        solve_to_files([task], start, settings, tmp_path / name, Clock(), "hand-made", keeper=keeper, show=False)
+        solve_to_files(Run([task], start, settings, Clock()), tmp_path / name, "hand-made", keeper, show=False)
     votes = Keeper(tmp_path / "journal", TASKS, "fitted").votes()
     assert votes.total == 24
     ranked = votes.ranked()

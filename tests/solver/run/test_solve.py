@@ -24,11 +24,12 @@ from solver.fit import Fitting
 from solver.model.weights import fresh_knowledge
 from solver.predict import Predictions, Predictor
 from solver.run.console import solve_to_files
+from solver.run.events import Progress
 from solver.run.schedule import ROUND_VOTES
-from solver.run.solve import Progress, solve
+from solver.run.solve import Run
 from solver.tasks.task import Pair, Task, without_test_outputs
 from tests.solver.run.simulated import tick
-from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, grid
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, grid, run_through
 
 CPU = torch.device("cpu")
 
@@ -36,12 +37,12 @@ CPU = torch.device("cpu")
 def run(out: Path, seconds: float = float("inf"), clock: Clock | None = None, **fit: Any) -> Outcome:
     settings = config(**fit)
     start = fresh_knowledge(settings.model, 0, CPU)
-    return solve_to_files(TASKS, start, settings, out, clock or Clock(seconds), "hand-made", show=False)[0]
+    return solve_to_files(Run(TASKS, start, settings, clock or Clock(seconds)), out, "hand-made", show=False)[0]
 
 
 def watched(watcher: Watching, clock: Clock, votes: int = 8, **fit: Any) -> Outcome:
     settings = config(augmentations=votes, **fit)
-    return solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock, watcher)
+    return run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock), watcher)
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -80,9 +81,9 @@ def test_a_valid_submission_lies_there_before_the_first_step(tmp_path: Path, mon
 def test_every_round_leaves_its_votes_in_the_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, real, seen = tmp_path / "submission.json", Fitting.run, []
 
-    def look_first(*arguments: object) -> None:
+    def look_first(*arguments: object) -> Iterator[None]:
         seen.append(submission_json.read(out, expected_counts(TASKS)))
-        real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Fitting, "run", look_first)
     tick(monkeypatch)
@@ -175,22 +176,22 @@ def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: 
     order: list[str] = []
     real = Fitting.run
 
-    def see(self: Fitting, *given: Any) -> None:
+    def see(self: Fitting, *given: Any) -> Iterator[None]:
         order.append(self._tasks[0].id)
-        real(self, *given)
+        return real(self, *given)
 
     monkeypatch.setattr(Fitting, "run", see)
     settings, votes, watcher = config(together=1), Votes(TASKS), Watching()
     votes.add(Block((TASKS[0].id, 0), 0, [Candidate(grid("12"), 3, 0.5)]))
     start = fresh_knowledge(settings.model, 0, CPU)
-    solve(TASKS, start, settings, Clock(), watcher, votes=votes)
+    run_through(Run(TASKS, start, settings, Clock()), watcher, votes=votes)
     assert order == [TASKS[1].id, TASKS[0].id]
     assert watcher.beats[-1].steps == 6
     assert {beat.tests for beat in watcher.beats} == {3}
 
 
 def test_tasks_that_were_not_fitted_are_counted_over_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("solver.run.schedule.Planner.chosen", property(lambda self: 0))
+    monkeypatch.setattr("solver.run.schedule.Schedule.chosen", property(lambda self: 0))
     notes = watched(Watching(), Clock(), together=1).notes
     assert notes == ["the time sufficed to fit 0 of 2 tasks, those that cost least"]
 
@@ -198,8 +199,9 @@ def test_tasks_that_were_not_fitted_are_counted_over_all_groups(monkeypatch: pyt
 def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the start, also where another task, fitted before on its own, has votes already."""
 
-    def fail(self: Fitting, *_: object) -> None:
+    def fail(self: Fitting, *_: object) -> list[None]:
         self.failed = self._tasks[0] == without_test_outputs(TALL)
+        return []
 
     monkeypatch.setattr(Fitting, "run", fail)
     votes = watched(Watching(), Clock(), together=1).votes.ranked()
@@ -225,7 +227,7 @@ def test_answers_that_the_clock_cut_short_count_only_where_there_are_none(monkey
     for block in once:
         votes.add(block)
     before = votes.total
-    solve(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock(60), watcher, votes=votes)
+    run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock(60)), watcher, votes=votes)
     assert votes.total == before
 
 
@@ -293,7 +295,7 @@ def test_weights_that_saw_test_outputs_are_noted() -> None:
     settings = config()
     start = fresh_knowledge(settings.model, 0, CPU)
     start.manifest = {"leaks_allowed": True}
-    assert LEAK_WARNING in solve(TASKS, start, settings, Clock(0), Watching()).notes
+    assert LEAK_WARNING in run_through(Run(TASKS, start, settings, Clock(0))).notes
 
 
 def test_the_record_can_be_recounted(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_a_fit_that_is_done_votes_once(ends: tuple[float, ...], monkeypatch: pyt
     monkeypatch.setattr("solver.run.schedule.ROUND_ENDS", ends)
     settings = config(steps=3)
     start = fresh_knowledge(settings.model, 0, CPU)
-    outcome = solve(TASKS, start, settings, Clock(3600), watching := Watching())
+    outcome = run_through(Run(TASKS, start, settings, Clock(3600)), watching := Watching())
     assert outcome.fit_steps == 3
     assert watching.rounds == 1
     assert outcome.votes.total <= 3 * 8

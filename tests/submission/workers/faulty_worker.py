@@ -70,8 +70,8 @@ def install() -> None:
         Learner.train_step = die  # type: ignore[method-assign]
     elif once():
         if FAULT == "dies after its first votes":
-            voted = worker.Teller.voted
-            worker.Teller.voted = lambda self, blocks: (voted(self, blocks), die())  # type: ignore[method-assign,assign]
+            append = journal.Journal.append
+            journal.Journal.append = lambda self, blocks: (append(self, blocks), die())  # type: ignore[method-assign,assign]
         elif FAULT == "hangs":
             Learner.train_step = lambda *_: time.sleep(1000)  # type: ignore[method-assign,assign,return-value]
         elif FAULT == "crashes":
