@@ -25,7 +25,7 @@ from solver.model.trm import TRM
 from solver.model.weights import Knowledge
 from solver.tokens.encode import Batch, Draw
 from train_offline.checkpoints import Progress, begin, checkpoints, load_training, save_training
-from train_offline.cost import train_flops
+from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
 from train_offline.problems.problem import Problem

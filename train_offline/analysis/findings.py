@@ -16,7 +16,7 @@ from solver.common.files import write_atomically, write_atomically_with
 from solver.model.weights import WEIGHTS
 from solver.settings.options import FOLDER, SHIPPED
 from train_offline.analysis.inputs import AnalysisOptions, Subject, open_subject
-from train_offline.cost import _si
+from train_offline.cost import si
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,4 +166,4 @@ def percent(figure: Mapping[str, float] | None) -> str:
 
 def number(value: float | None, unit: str = "") -> str:
     """Three digits, a prefix and a unit, or – for none."""
-    return "–" if value is None else _si(value, unit)
+    return "–" if value is None else si(value, unit)

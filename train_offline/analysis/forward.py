@@ -26,7 +26,7 @@ from solver.tokens.canvases import predict_canvas
 from solver.tokens.encode import Encoder
 from solver.tokens.variants import Variants
 from train_offline.analysis.inputs import Subject
-from train_offline.cost import forward_flops
+from train_offline.flops import forward_flops
 
 FULL = (MAX_SIDE, MAX_SIDE)
 
@@ -66,7 +66,7 @@ class Spent(NamedTuple):
     """What a pass took."""
 
     steps: int  # supervision steps, summed over the examples
-    flops: float  # of those, by `train_offline.cost`
+    flops: float  # of those, by `train_offline.flops`
     seconds: float
     cpu_seconds: float  # of all threads: on a machine that others use it tells more
 

@@ -1,21 +1,20 @@
-"""Mazes on a square grid: the published file, mazes of our own with one shortest path, the eight symmetries.
+"""Mazes on a square grid: generated ones with a single shortest path, and the eight symmetries.
 
 Tokens: 0 padding, then as published '#' wall, ' ' open, 'S' start, 'G' goal, 'o' the path between them. A step goes to
-one of the four neighbours. Letters: K mazes, S the side.
+one of the four neighbours. Letters: K mazes, S the side. `train_offline.problems.puzzle_csv` reads the published file.
 
-Ours: rooms on every second row and column, joined to a tree by a depth-first walk; then some more walls between rooms
-open, those that leave the shortest path the only one.
+Generation: rooms on every second row and column are joined to a tree by a depth-first walk. Then further walls between
+rooms are opened, as long as the shortest path stays unique.
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from kernels.jit import jit
 from kernels.symmetry import BITS, SYMMETRIES, walk
 from solver.common.checks import InputError, at_least
-from train_offline.problems.puzzles import Notation, Puzzles, Rule, draw_distinct, read_csv, row_keys, split_families
+from train_offline.problems.puzzles import Puzzles, draw_distinct, row_keys, split_families
 
 WALL = 1
 OPEN = 2
@@ -23,50 +22,33 @@ START = 3
 GOAL = 4
 PATH = 5
 VOCABULARY = 6
-MIN_SIDE = 5  # of mazes that are generated: below it, there may be no two rooms
+MIN_SIDE = 5  # of generated mazes: smaller ones may not have two rooms
 
-_QUESTION = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
 _STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])  # to the four neighbours
 
 
-def read_mazes(path: str | Path, limit: int | None = None, minimum_rating: float | None = None) -> Puzzles:
-    """The mazes of a CSV file as Maze-Hard is published, of any side, that of the first maze.
-
-    See puzzles.read_csv; every answer must be its question with a path of 'o' that joins S and G. That it is a
-    shortest one is not checked.
-    """
-    rules = (
-        Rule("question", "one S and one G", lambda q, a: _has_ends(q)),
-        Rule("answer", "the question's, or 'o' for a space", lambda q, a: (q == a) | ((q == OPEN) & (a == PATH))),
-        Rule("answer", "a path of 'o' from S to G", lambda q, a: count_shortest_paths(_without_open(a), 1) > 0),
-    )
-    notation = Notation(_QUESTION, {**_QUESTION, "o": PATH}, VOCABULARY, None, rules)
-    return read_csv(path, notation, limit, minimum_rating)
-
-
 def count_shortest_paths(grids: np.ndarray, limit: int = 2) -> np.ndarray:
-    """(K,) int64: how many shortest paths from START to GOAL mazes (K, S, S) of tokens have, counted up to `limit`.
+    """(K,) int64: the number of shortest paths from START to GOAL in mazes (K, S, S), counted up to `limit`.
 
-    0 where none joins them. Raises InputError unless each maze has one START and one GOAL.
+    0 if there is no path. Raises InputError unless each maze has one START and one GOAL.
     """
     at_least("limit", limit, 1)
     cells = _checked(grids).reshape(-1, grids.shape[1] ** 2)
-    if not _has_ends(grids).all():
-        raise InputError(f"maze {_has_ends(grids).argmin()}: expected one start and one goal, got others")
+    if not has_ends(grids).all():
+        raise InputError(f"maze {has_ends(grids).argmin()}: expected one start and one goal, got others")
     found = np.empty(len(cells), dtype=np.int64)
     _count_all(cells, (cells == START).argmax(axis=1), (cells == GOAL).argmax(axis=1), _STEPS, limit, found)
     return found
 
 
-def generate_mazes(side: int, count: int, generator: np.random.Generator, minimum_path: int | None = None) -> Puzzles:
-    """`count` mazes, no two the same, whose only shortest path is marked in the label.
+def generate_mazes(side: int, count: int, generator: np.random.Generator) -> Puzzles:
+    """`count` distinct mazes whose only shortest path, of at least 2 * side steps, is marked in the label.
 
-    The path has at least `minimum_path` steps, by default two sides; published mazes of side 30 have over 110.
-    Raises InputError where 2000 mazes in a row have no such path, or all came before.
+    Published mazes of side 30 have paths of over 110 steps. Raises InputError after 2000 consecutive mazes without such
+    a path or equal to an earlier one.
     """
     at_least("maze-side", side, MIN_SIDE)
-    minimum = 2 * side if minimum_path is None else minimum_path
-    at_least("minimum-path", minimum, 1)
+    minimum = 2 * side
 
     def what(slots: np.ndarray) -> str:
         return f"{side}x{side} mazes with a path of {minimum} steps or more"
@@ -78,13 +60,13 @@ def generate_mazes(side: int, count: int, generator: np.random.Generator, minimu
 def augment_maze(
     inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each sample (S, S), input and label alike, after one of the eight symmetries drawn evenly; see Augment."""
+    """Input and label of each sample under one random symmetry of the eight; see puzzles.Augment."""
     symmetry = generator.integers(0, SYMMETRIES, len(inputs))
     return _turned(inputs, symmetry), _turned(labels, symmetry)
 
 
 def _turned(grids: np.ndarray, symmetry: np.ndarray) -> np.ndarray:
-    """Grids (K, S, S), each after its symmetry (K,)."""
+    """Grids (K, S, S), each under its own symmetry (K,)."""
     count, side = _checked(grids).shape[:2]
     origin, down, right = (part[:, None, None] for part in walk(BITS[:, symmetry], side, side, side))
     line = np.arange(side)
@@ -93,38 +75,32 @@ def _turned(grids: np.ndarray, symmetry: np.ndarray) -> np.ndarray:
 
 
 def canonical(puzzles: Puzzles) -> np.ndarray:
-    """(K,) byte strings, equal exactly for questions that a symmetry turns into one another."""
+    """(K,) byte strings, equal exactly for questions that are symmetric to each other."""
     turned = (_turned(puzzles.inputs, np.full(len(puzzles), symmetry)) for symmetry in range(SYMMETRIES))
     return np.sort(np.stack([row_keys(grids) for grids in turned]), axis=0)[0]
 
 
 def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
-    """(train, test): `test_count` mazes for the test, and those that are none of them turned or mirrored.
-
-    See puzzles.split_families.
-    """
+    """(train, test) without rotated or mirrored copies across the two. See puzzles.split_families."""
     return split_families(puzzles, canonical(puzzles), test_count, generator)
 
 
 def _attempt(
     side: int, minimum: int, generator: np.random.Generator, slots: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See puzzles.Attempt; a maze where no two rooms are `minimum` steps apart is not usable."""
+    """See puzzles.Attempt; a maze whose start has no room `minimum` steps away is not usable."""
     questions, answers = np.full((2, len(slots), side, side), WALL, dtype=np.uint8)
     rooms = ((side + 1) // 2) ** 2
-    corner = generator.integers(0, 2, (len(slots), 2))  # the first room: a side of walls lies before it or behind
+    corner = generator.integers(0, 2, (len(slots), 2))  # first room: 1 after a row (column) of walls
     draws = generator.random((len(slots), 2 * rooms))
     usable = np.zeros(len(slots), dtype=bool)
     _build_all(corner, draws, minimum, _STEPS, questions, answers, usable)
     return questions, answers, usable
 
 
-def _has_ends(grids: np.ndarray) -> np.ndarray:
+def has_ends(grids: np.ndarray) -> np.ndarray:
+    """(K,) bool: whether mazes (K, S, S) have exactly one START and one GOAL."""
     return ((grids == START).sum(axis=(1, 2)) == 1) & ((grids == GOAL).sum(axis=(1, 2)) == 1)
-
-
-def _without_open(grids: np.ndarray) -> np.ndarray:
-    return np.where(grids == OPEN, np.uint8(WALL), grids)
 
 
 def _checked(grids: np.ndarray) -> np.ndarray:
@@ -173,7 +149,7 @@ def _count_all(grids, starts, goals, steps, limit, found):  # type: ignore[no-un
 
 @jit()
 def _carve(grid, side, first, corner, steps, draws, stack):  # type: ignore[no-untyped-def]
-    """Join all rooms to a tree by a depth-first walk from room `first`; draws (rooms,) in [0, 1) choose the ways."""
+    """Join all rooms to a tree by a depth-first walk from room `first`; draws (rooms,) in [0, 1) pick neighbours."""
     grid[first], stack[0] = OPEN, first
     depth, used = 1, 0
     near = np.empty(4, dtype=np.int64)
@@ -196,7 +172,7 @@ def _carve(grid, side, first, corner, steps, draws, stack):  # type: ignore[no-u
 
 @jit()
 def _loosen(grid, side, start, goal, rooms, minimum, steps, draws, distance, ways, queue):  # type: ignore[no-untyped-def]
-    """Open walls drawn at random that leave a shortest path of `minimum` steps the only one. Its distances stay."""
+    """Open random walls while the shortest path stays unique and has `minimum` steps; leaves its `distance` behind."""
     for draw in draws:
         pick = int(draw * 2 * len(rooms))
         room, turn = rooms[pick // 2], 1 + 2 * (pick % 2)  # the wall below it, or to its right
@@ -228,15 +204,15 @@ def _build(grid, label, side, corner, draws, minimum, steps, scratch):  # type: 
     if goals == 0:
         return False
     goal = far[int(draws[-3] * goals)]
-    # Openings shorten paths; were the minimum their only bound, hardly any path would be longer.
+    # Openings shorten the path. With `minimum` as the only bound nearly all paths would end up at it.
     floor = minimum + int(draws[-4] * (distance[goal] - minimum + 1))
     tries = draws[most : most + most // 4]
     _loosen(grid, side, start, goal, rooms, floor, steps, tries, distance, ways, queue)
     grid[start], grid[goal] = START, GOAL
-    for k in range(len(grid)):  # by hand: numba takes seconds to compile an assigned slice
+    for k in range(len(grid)):  # a loop, since numba takes seconds to compile a slice assignment
         label[k] = grid[k]
     cell = goal
-    while distance[cell] > 1:  # back along the only path
+    while distance[cell] > 1:  # back along the unique path
         for k in range(4):
             row, column = cell // side + steps[k, 0], cell % side + steps[k, 1]
             near = row * side + column

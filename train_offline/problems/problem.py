@@ -1,7 +1,4 @@
-"""What a training run needs of its data, whatever it is: a stream of examples, rows of the table, and a score.
-
-Letters: K samples.
-"""
+"""The interface between a training run and its data: a stream of examples, rows of the table, and a score."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,40 +14,40 @@ from solver.tokens.encode import Draw
 
 
 class Stream(Protocol):
-    """Training examples in an order that depends on the seed and the position alone."""
+    """Training examples in an order that depends only on the seed and the position."""
 
     canvases: list[Canvas]
 
     def slot_count(self, canvas: Canvas) -> int:
-        """How many slots a step on this canvas has, on all ranks together."""
+        """Slots of a step on this canvas, all ranks together."""
 
     def shares(self) -> dict[Canvas, float]:
-        """How often a step is on each canvas."""
+        """The share of steps on each canvas."""
 
     def next_canvas(self) -> Canvas:
         """The canvas of the next step."""
 
     def on(self, canvas: Canvas) -> Draw:
-        """What a learner's step on this canvas draws its examples with."""
+        """The function from which a learner's step on this canvas draws its examples."""
 
     def position(self) -> dict[str, Any]:
-        """Where the stream is, as JSON."""
+        """The current position, as JSON."""
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Go to a position."""
+        """Continue from a position."""
 
 
 Evaluate = Callable[[TRM, Tensor, Ranks, torch.dtype | None], dict[str, float]]
-"""(averaged trunk, table, ranks, precision) -> named shares and, as integers, counts; the same on every rank."""
+"""(averaged trunk, table, ranks, precision) -> named shares (float) and counts (int), the same on every rank."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A stream, the puzzle embedding table it needs, and how a model is scored on what the stream never shows."""
+    """A stream, the puzzle embedding table it needs, and the score on data that the stream never shows."""
 
     stream: Stream
     rows: dict[tuple[str, str], int]  # (variant name, task digest) -> row of the table
     row_count: int
     evaluate: Evaluate
     manifest: dict[str, Any]  # what was trained on, as JSON; stored with the weights
-    lines: list[str]  # the same for people
+    lines: list[str]  # the same as text

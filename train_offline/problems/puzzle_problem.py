@@ -1,4 +1,4 @@
-"""Sudoku and Maze as training problems: puzzles on one canvas, scored by the share solved exactly.
+"""Sudoku and Maze as training problems: puzzles on one canvas, scored by the share that is solved exactly.
 
 Letters: K puzzles, (H, W) their canvas.
 """
@@ -22,14 +22,15 @@ from solver.predict import refine
 from solver.tokens.encode import Batch, Draw
 from train_offline.problems import maze, sudoku
 from train_offline.problems.problem import Problem
+from train_offline.problems.puzzle_csv import read_mazes, read_sudokus
 from train_offline.problems.puzzles import Augment, Puzzles, row_keys
 from train_offline.settings.config import EvaluationConfig, PuzzleConfig, TrainConfig
 
-ROW = ("<blank>", "")  # puzzles have no identity: one row of the table serves all, as published
+ROW = ("<blank>", "")  # as published, all puzzles share one puzzle embedding
 
 
 def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
-    """Puzzles from a file or a generator. Raises InputError where they do not fit the model's vocabulary or canvas."""
+    """Puzzles from files or a generator. Raises InputError if they do not match the model's vocabulary or canvas."""
     load = load_sudoku if config.problem == "sudoku" else load_maze
     train, test, augment = load(config.puzzle, np.random.default_rng([seed, 0]))
     leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
@@ -59,10 +60,10 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
 
 
 def load_sudoku(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
-    """Training and held-out Sudoku; generated ones are not equivalent to each other across the two."""
+    """Training and held-out Sudokus; generated ones have no related puzzles across the two."""
     if config.train and config.test:
-        train = sudoku.read_sudokus(config.train, config.count, side=config.side)
-        test = sudoku.read_sudokus(config.test, config.test_count, side=config.side)
+        train = read_sudokus(config.train, config.count, side=config.side)
+        test = read_sudokus(config.test, config.test_count, side=config.side)
     else:
         _both_or_none(config)
         puzzles = sudoku.generate_sudokus(config.side, config.clues, config.count + config.test_count, generator)
@@ -71,10 +72,10 @@ def load_sudoku(config: PuzzleConfig, generator: np.random.Generator) -> tuple[P
 
 
 def load_maze(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
-    """Training and held-out mazes; generated ones are not each other's mirror images across the two."""
+    """Training and held-out mazes; generated ones have no symmetric mazes across the two."""
     if config.train and config.test:
-        train = maze.read_mazes(config.train, config.count)
-        test = maze.read_mazes(config.test, config.test_count)
+        train = read_mazes(config.train, config.count)
+        test = read_mazes(config.test, config.test_count)
     else:
         _both_or_none(config)
         puzzles = maze.generate_mazes(config.side, config.count + config.test_count, generator)
@@ -83,7 +84,7 @@ def load_maze(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puz
 
 
 def _digest(*parts: Puzzles) -> str:
-    """Names what is trained on and held out."""
+    """sha256 of the training and held-out puzzles."""
     content = hashlib.sha256()
     for puzzles in parts:
         content.update(repr(puzzles.inputs.shape).encode() + puzzles.inputs.tobytes() + puzzles.labels.tobytes())
@@ -96,15 +97,15 @@ def _both_or_none(config: PuzzleConfig) -> None:
 
 
 class PuzzleStream:
-    """An endless stream of puzzles, each as a random augmentation: every puzzle once before any comes again."""
+    """An endless stream of puzzles, each under a random augmentation; every epoch has each puzzle once."""
 
     def __init__(self, puzzles: Puzzles, augment: Augment, slots: int, seed: int, device: torch.device) -> None:
         self._puzzles, self._augment, self._slots, self._seed, self._device = puzzles, augment, slots, seed, device
         self.canvases: list[Canvas] = [puzzles.inputs.shape[1:]]
-        self._draws, self._drawn = 0, 0  # calls and puzzles so far
+        self._draws, self._drawn = 0, 0  # calls of _draw and puzzles drawn so far
 
     def slot_count(self, canvas: Canvas) -> int:
-        """The same for every step: there is one canvas."""
+        """The same for every step, as there is one canvas."""
         return self._slots
 
     def shares(self) -> dict[Canvas, float]:
@@ -116,13 +117,13 @@ class PuzzleStream:
         return self.canvases[0]
 
     def on(self, canvas: Canvas) -> Draw:
-        """What a learner's step draws its examples with."""
+        """The function from which a learner's step draws its examples."""
         return self._draw
 
     def _draw(self, free: Tensor, mine: slice) -> Batch:
-        number, place = divmod(self._drawn, len(self._puzzles))
-        rounds = range(number, number + 2 + len(free) // len(self._puzzles))
-        orders = [np.random.default_rng([self._seed, 1, r]).permutation(len(self._puzzles)) for r in rounds]
+        epoch, place = divmod(self._drawn, len(self._puzzles))
+        epochs = range(epoch, epoch + 2 + len(free) // len(self._puzzles))
+        orders = [np.random.default_rng([self._seed, 1, e]).permutation(len(self._puzzles)) for e in epochs]
         chosen = self._puzzles.at(np.concatenate(orders)[place : place + len(free)])
         generator = np.random.default_rng([self._seed, 2, self._draws])
         pair = self._augment(chosen.inputs, chosen.labels, generator)
@@ -131,16 +132,16 @@ class PuzzleStream:
         return as_batch(inputs, labels, self._device)
 
     def position(self) -> dict[str, Any]:
-        """Calls and puzzles drawn so far."""
+        """The number of draws and of puzzles drawn so far, as JSON."""
         return {"draws": self._draws, "drawn": self._drawn}
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Go to a position."""
+        """Continue from a position."""
         self._draws, self._drawn = position["draws"], position["drawn"]
 
 
 def as_batch(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
-    """Puzzles (K, H, W) as a batch whose samples all have the one row of the table."""
+    """Puzzles (K, H, W) as a batch; all samples share the one puzzle embedding."""
     question, answer = (
         torch.from_numpy(part.reshape(len(part), -1).astype(np.int64)).to(device) for part in (inputs, labels)
     )
@@ -150,14 +151,14 @@ def as_batch(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Ba
 
 @dataclass(frozen=True)
 class PuzzleScore:
-    """Scores a trunk on held-out puzzles: the share whose every cell is right."""
+    """Scores a trunk on held-out puzzles: the share with every cell right."""
 
     puzzles: Puzzles
     config: EvaluationConfig
     batch_size: int
 
     def __call__(self, model: TRM, table: Tensor, ranks: Ranks, autocast: torch.dtype | None) -> dict[str, float]:
-        """Exact puzzles, right cells, and how many puzzles were asked."""
+        """Shares of exactly solved puzzles and of right cells, and the number of puzzles."""
         puzzles = self.puzzles.at(slice(self.config.samples))
         mine = puzzles.at(slice(ranks.rank, None, ranks.count))
         right = np.zeros(3)

@@ -1,25 +1,21 @@
-"""Sudoku of side 4, 6 and 9: the published file, puzzles of our own, the paper's augmentations, a clean split.
+"""Sudoku of side 4, 6 and 9: generated puzzles, the paper's augmentations, a split without related puzzles.
 
 Tokens: 0 padding, 1 blank, 2 the digit 1, 3 the digit 2, and so on; 11 tokens at side 9, as published.
-Letters: K puzzles, S the side, C = S * S cells.
+Letters: K puzzles, S the side, C = S * S cells. `train_offline.problems.puzzle_csv` reads the published file.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 
 from kernels.jit import jit
-from solver.common.checks import InputError, at_least
+from solver.common.checks import InputError
 from train_offline.problems.puzzles import (
     Augment,
-    Notation,
     Puzzles,
-    Rule,
     draw_distinct,
-    read_csv,
     row_keys,
     split_families,
 )
@@ -36,90 +32,54 @@ def box_of(side: int) -> tuple[int, int]:
     return BOXES[side]
 
 
-def read_sudokus(
-    path: str | Path, limit: int | None = None, minimum_rating: float | None = None, side: int = 9
-) -> Puzzles:
-    """The puzzles of a CSV file as Sudoku-Extreme is published: digits, and '.' or '0' for a blank.
-
-    See puzzles.read_csv; every answer must be a solution of its question. That it is the only one is not checked.
-    """
-    box_of(side)
-    digits = {str(digit): digit + FIRST_DIGIT - 1 for digit in range(1, side + 1)}
-    rules = (
-        Rule("answer", "the digit that the question gives", lambda q, a: (q == BLANK) | (q == a)),
-        Rule("answer", "every digit once in each row, column and box", lambda q, a: is_solution(a, side)),
-    )
-    notation = Notation({".": BLANK, "0": BLANK, **digits}, digits, side + FIRST_DIGIT, side, rules)
-    return read_csv(path, notation, limit, minimum_rating)
-
-
 def is_solution(grids: np.ndarray, side: int) -> np.ndarray:
-    """(K,) bool: whether grids (K, S, S) have every digit once in each row, column and box. Any integers will do."""
+    """(K,) bool: whether grids (K, S, S) of any integers have every digit once in each row, column and box."""
     bits = np.zeros(side + FIRST_DIGIT, dtype=np.uint16)
     bits[FIRST_DIGIT:] = 1 << np.arange(side)
     digits = np.where((grids >= FIRST_DIGIT) & (grids < side + FIRST_DIGIT), grids, BLANK).astype(np.uint8)
-    cells = bits[_checked(digits, side)].reshape(-1, side * side)  # what is no digit has no bit: so one is missing
+    cells = bits[_checked(digits, side)].reshape(-1, side * side)  # a cell without a digit sets no bit
     members = np.argsort(_tables(side)[0], axis=0, kind="stable").T.reshape(3 * side, side)  # the cells of each unit
     return (np.bitwise_or.reduce(cells[:, members], axis=2) == (1 << side) - 1).all(axis=1)
 
 
-def count_solutions(grids: np.ndarray, limit: int = 2) -> np.ndarray:
-    """(K,) int64: how many solutions puzzles (K, S, S) of tokens have, counted up to `limit`.
+def generate_sudokus(side: int, clues: int | tuple[int, int], count: int, generator: np.random.Generator) -> Puzzles:
+    """`count` distinct puzzles with exactly one solution each.
 
-    0 where givens contradict each other. By search, the cell with the fewest possible digits first.
-    """
-    at_least("limit", limit, 1)
-    side = grids.shape[-1]
-    cells = _cells(grids, side)
-    found = np.empty(len(cells), dtype=np.int64)
-    _count_all(cells, *_tables(side), limit, found)
-    return found
+    `clues` is the number of givens, or a range (lowest, highest) from which each puzzle draws its number uniformly.
+    Cells of a random solved grid are cleared in random order, except those whose loss would allow a second solution.
+    The solved grids are not drawn uniformly.
 
-
-def generate_sudokus(
-    side: int, clues: int | tuple[int, int], count: int, generator: np.random.Generator, exclude: Puzzles | None = None
-) -> Puzzles:
-    """`count` puzzles with one solution each, no question twice, in random order.
-
-    `clues` givens, or each puzzle a number drawn evenly from (lowest, highest). A random solved grid loses cells in
-    random order, those without which the solution would not be the only one excepted; the grids are not drawn evenly
-    from all there are. None is akin to a puzzle of `exclude`, in the sense of `families`.
-
-    Raises InputError where 2000 attempts in a row yield none: too few clues, or no puzzle left that differs.
+    Raises InputError after 2000 consecutive failures: too few clues, or no further distinct puzzle.
     """
     box_of(side)
     low, high = clues if isinstance(clues, tuple) else (clues, clues)
     if not 0 <= low <= high <= side * side:
         raise InputError(f"sudoku clues: expected 0 to {side * side}, the lower number first, got {clues}")
     wanted = generator.integers(low, high + 1, max(count, 0))
-    excluded = np.empty(0, dtype=bytes) if exclude is None else np.unique(families(exclude, side))
-    attempt = partial(_attempt, side, wanted, excluded, generator)
+    attempt = partial(_attempt, side, wanted, generator)
     name = f"{side}x{side} sudokus"
     inputs, labels = draw_distinct(count, side, attempt, lambda slots: f"{name} with {wanted[slots].min()} clues")
     return Puzzles(inputs, labels, side + FIRST_DIGIT)
 
 
 def _attempt(
-    side: int, wanted: np.ndarray, excluded: np.ndarray, generator: np.random.Generator, slots: np.ndarray
+    side: int, wanted: np.ndarray, generator: np.random.Generator, slots: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See puzzles.Attempt; `wanted` (slots,) givens. One that kept more givens is not usable."""
+    """See puzzles.Attempt; `wanted` (slots,) givens. A puzzle that keeps more givens is not usable."""
     shape = (len(slots), side * side)
     preference = generator.permuted(np.tile(np.arange(side), (*shape, 1)), axis=2)  # (n, C, S) digits, best first
     order = generator.permuted(np.tile(np.arange(side * side), (len(slots), 1)), axis=1)
     questions, answers = np.full((2, *shape), BLANK, dtype=np.uint8)
     usable = np.zeros(len(slots), dtype=bool)
     _dig_all(preference, order, wanted[slots], *_tables(side), questions, answers, usable)
-    questions, answers = questions.reshape(-1, side, side), answers.reshape(-1, side, side)
-    if len(excluded):
-        usable &= ~np.isin(families(Puzzles(questions, answers, side + FIRST_DIGIT), side), excluded)
-    return questions, answers, usable
+    return questions.reshape(-1, side, side), answers.reshape(-1, side, side), usable
 
 
 def augment_sudoku(side: int) -> Augment:
-    """The paper's augmentations, a random one for each sample, the same for its input and its label.
+    """The paper's augmentations: a random one per sample, the same for its input and its label.
 
-    New digits; bands of boxes, rows within a band, stacks of boxes and columns within a stack in a new order; and, in
-    half of the samples, rows and columns exchanged, unless boxes are not square (side 6).
+    Digits are renamed; bands of boxes, rows within a band, stacks of boxes and columns within a stack are permuted;
+    half of the samples are transposed if boxes are square (not at side 6).
     """
     rows, columns = box_of(side)
 
@@ -144,17 +104,17 @@ def augment_sudoku(side: int) -> Augment:
 
 
 def _line_orders(count: int, side: int, size: int, generator: np.random.Generator) -> np.ndarray:
-    """(count, side): random orders of rows (or columns) that keep together those of a band of `size`."""
+    """(count, side): random orders of rows (or columns) that keep every band of `size` together."""
     bands = generator.permuted(np.tile(np.arange(side // size), (count, 1)), axis=1)
     within = generator.permuted(np.tile(np.arange(size), (count, side // size, 1)), axis=2)
     return (bands[:, :, None] * size + within).reshape(count, side)
 
 
 def canonical(puzzles: Puzzles, side: int) -> np.ndarray:
-    """(K,) byte strings, equal exactly for questions that `augment_sudoku` can turn into one another; sides 4 and 6.
+    """(K,) byte strings, equal exactly for questions that `augment_sudoku` maps to one another; sides 4 and 6.
 
-    The least, read as tokens row by row, of all rearrangements of the question (128 or 3456), digits renamed in the
-    order of their first appearance. Raises InputError for side 9, which has 3,359,232 rearrangements.
+    The lexicographically smallest of all rearrangements of the question (128 or 3456), with digits renamed in order of
+    first appearance. Raises InputError for side 9, which has 3,359,232 rearrangements.
     """
     if side == 9:
         raise InputError("canonical sudokus: expected side 4 or 6, got 9, of too many rearrangements")
@@ -165,10 +125,10 @@ def canonical(puzzles: Puzzles, side: int) -> np.ndarray:
 
 
 def families(puzzles: Puzzles, side: int) -> np.ndarray:
-    """(K,) byte strings, equal for puzzles so closely akin that to have seen one is to know the other.
+    """(K,) byte strings, equal for related puzzles: having seen one gives away the other.
 
-    Sides 4 and 6: questions that are equivalent (`canonical`). Side 9: solutions that are equal but for the names of
-    the digits, and with them all equal questions, as long as each has one answer.
+    Sides 4 and 6: equivalent questions (`canonical`). Side 9: solutions that are equal up to renamed digits. That
+    includes equal questions, as each has one answer.
     """
     if side != 9:
         return canonical(puzzles, side)
@@ -180,15 +140,12 @@ def families(puzzles: Puzzles, side: int) -> np.ndarray:
 
 
 def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
-    """(train, test): `test_count` puzzles for the test, and those of which none is akin to them (`families`).
-
-    See puzzles.split_families.
-    """
+    """(train, test) without related puzzles across the two (`families`). See puzzles.split_families."""
     return split_families(puzzles, families(puzzles, puzzles.inputs.shape[-1]), test_count, generator)
 
 
 def _cells(grids: np.ndarray, side: int) -> np.ndarray:
-    """(K, C) tokens of puzzles (K, S, S). Raises InputError where there are others than a puzzle's."""
+    """(K, C) tokens of puzzles (K, S, S). Raises InputError for a token that no puzzle has."""
     cells = _checked(grids, side).reshape(-1, side * side)
     last = side + FIRST_DIGIT - 1
     if cells.size and not BLANK <= cells.min() <= cells.max() <= last:
@@ -206,9 +163,10 @@ def _checked(grids: np.ndarray, side: int) -> np.ndarray:
 
 @lru_cache
 def _tables(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(C, 3): the row, column and box of each cell; rows are numbered 0 to S - 1, columns and boxes thereafter.
+    """Constants of a search, (C, 3) and (C, S).
 
-    And (C, S): for each depth of a search all digits in order, where it does not matter which is tried first.
+    The first holds the units of each cell: row 0 … S - 1, column S … 2S - 1, box 2S … 3S - 1. The second holds the
+    digits to try at each depth, in ascending order.
     """
     rows, columns = box_of(side)
     row, column = np.divmod(np.arange(side * side), side)
@@ -218,7 +176,7 @@ def _tables(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache
 def _rearrangements(side: int) -> np.ndarray:
-    """(T, C): which cell comes to each place under every rearrangement; T = 128 at side 4, 3456 at side 6."""
+    """(T, C): the source cell of each place under every rearrangement; T = 128 at side 4, 3456 at side 6."""
     rows, columns = box_of(side)
     row = np.array(list(_band_orders(side, rows)))[:, None, :, None]
     column = np.array(list(_band_orders(side, columns)))[None, :, None, :]
@@ -228,7 +186,7 @@ def _rearrangements(side: int) -> np.ndarray:
 
 
 def _band_orders(side: int, size: int) -> Iterator[list[int]]:
-    """All orders that _line_orders draws from."""
+    """All orders that `_line_orders` can draw."""
     for bands in permutations(range(side // size)):
         for within in product(permutations(range(size)), repeat=side // size):
             yield [band * size + line for band, lines in zip(bands, within, strict=True) for line in lines]
@@ -236,7 +194,7 @@ def _band_orders(side: int, size: int) -> Iterator[list[int]]:
 
 @jit()
 def _possible(cell, units, used):  # type: ignore[no-untyped-def]
-    """The digits, as bits, that no unit of the cell has yet; all bits from S on are set, the same for every cell."""
+    """The digits, as bits, that no unit of the cell has yet. All bits from S on are set."""
     return ~(used[units[cell, 0]] | used[units[cell, 1]] | used[units[cell, 2]])
 
 
@@ -248,7 +206,7 @@ def _toggle(cell, bit, units, used):  # type: ignore[no-untyped-def]
 
 @jit()
 def _choose(depth, empty, units, used, side):  # type: ignore[no-untyped-def]
-    """Move the cell of empty[depth:] that has the fewest possible digits to empty[depth]; returns these, as bits."""
+    """Move the cell of empty[depth:] with the fewest possible digits to empty[depth]; returns these digits, as bits."""
     best, fewest, bits = depth, side + 1, 0
     for k in range(depth, len(empty)):
         free = _possible(empty[k], units, used) & ((1 << side) - 1)
@@ -264,11 +222,11 @@ def _choose(depth, empty, units, used, side):  # type: ignore[no-untyped-def]
     return bits
 
 
-@jit()  # no recursion: a function that calls itself crashes when numba loads it from its cache
+@jit()  # iterative: a recursive function crashes when numba loads it from its cache
 def _search(empty, units, used, preference, limit, cells):  # type: ignore[no-untyped-def]
-    """How many ways, up to `limit`, there are to fill the cells `empty`; at `limit` the last one is left in cells.
+    """Number of ways, up to `limit`, to fill the cells `empty`; when `limit` is reached the last one is left in cells.
 
-    `preference` (C, S): the digits in the order to try at each depth.
+    `preference` (C, S): the digits in the order in which each depth tries them.
     """
     side, left = preference.shape[1], np.empty(len(empty), dtype=np.int64)  # left: the digits to try at each depth
     if len(empty) == 0:
@@ -298,7 +256,7 @@ def _search(empty, units, used, preference, limit, cells):  # type: ignore[no-un
 
 @jit()
 def _count(cells, units, preference, limit):  # type: ignore[no-untyped-def]
-    """How many solutions, up to `limit`; at `limit` the last one is left in cells."""
+    """Number of solutions, up to `limit`; when `limit` is reached the last one is left in cells."""
     used = np.zeros(3 * preference.shape[1], dtype=np.int64)
     empty, blanks = np.empty(len(cells), dtype=np.int64), 0
     for cell in range(len(cells)):
@@ -313,18 +271,12 @@ def _count(cells, units, preference, limit):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _count_all(puzzles, units, in_order, limit, found):  # type: ignore[no-untyped-def]
-    for k in range(len(puzzles)):
-        found[k] = _count(puzzles[k].copy(), units, in_order, limit)
-
-
-@jit()
 def _dig_all(preference, order, wanted, units, in_order, questions, answers, usable):  # type: ignore[no-untyped-def]
-    """Fill answers (n, C) at random, dig questions (n, C) out of them, say whether they got down to `wanted` givens."""
+    """Fill answers (n, C) at random, clear cells to get questions (n, C); usable if `wanted` givens are left."""
     for k in range(len(questions)):
         givens = len(units)
         _count(answers[k], units, preference[k], 1)
-        for cell in range(len(units)):  # by hand, here and below: numba takes seconds to compile an assigned slice
+        for cell in range(len(units)):  # a loop, since numba takes seconds to compile a slice assignment
             questions[k, cell] = answers[k, cell]
         for cell in order[k]:
             if givens == wanted[k]:

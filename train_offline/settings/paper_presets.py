@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from solver.settings.config import LearnerConfig, PredictConfig, TRMConfig
-from train_offline.cost import train_flops
+from train_offline.flops import train_flops
 from train_offline.settings.config import ARC1, ARC2, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
 
 BATCH = 768  # published, of every TRM and HRM run

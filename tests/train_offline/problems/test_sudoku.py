@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solver.common.checks import InputError
+from train_offline.problems import sudoku
+from train_offline.problems.puzzle_csv import read_sudokus
 from train_offline.problems.puzzles import Puzzles, row_keys
 from train_offline.problems.sudoku import (
     BLANK,
@@ -19,11 +21,9 @@ from train_offline.problems.sudoku import (
     FIRST_DIGIT,
     augment_sudoku,
     canonical,
-    count_solutions,
     families,
     generate_sudokus,
     is_solution,
-    read_sudokus,
     split,
 )
 
@@ -55,6 +55,12 @@ def all_of_side_4() -> np.ndarray:
     boxes = powers.reshape(-1, 2, 2, 2, 2).sum(axis=(2, 4)).reshape(-1, 4)
     right = (columns == 1111).all(axis=1) & (boxes == 1111).all(axis=1)  # each of 0 to 3 once
     return (grids[right] + FIRST_DIGIT).astype(np.uint8)
+
+
+def count_solutions(grids: np.ndarray, limit: int = 2) -> np.ndarray:
+    """(K,) solutions of puzzles (K, S, S) up to `limit`, counted by the generator's own search."""
+    units, in_order = sudoku._tables(grids.shape[-1])
+    return np.array([sudoku._count(grid.ravel().copy(), units, in_order, limit) for grid in grids], np.int64)
 
 
 def as_puzzles(inputs: np.ndarray, labels: np.ndarray | None = None) -> Puzzles:
@@ -135,7 +141,7 @@ def test_what_is_a_solution(side: int) -> None:
 )
 def test_grids_that_are_none(grids: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        count_solutions(grids)
+        canonical(Puzzles(grids, grids, 256), grids.shape[-1])
 
 
 @sides
@@ -180,14 +186,6 @@ def test_all_solved_grids_come_up_and_no_more() -> None:
 def test_impossible_wishes_are_refused(side: int, clues: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         generate_sudokus(side, clues, 5 if isinstance(clues, int) else 60, rng())
-
-
-def test_none_akin_to_the_excluded() -> None:
-    train = generate_sudokus(4, 5, 300, rng(0))
-    plain = generate_sudokus(4, 5, 300, rng(1))
-    assert set(canonical(plain, 4)) & set(canonical(train, 4))  # or the test below would prove nothing
-    apart = generate_sudokus(4, (5, 7), 200, rng(1), exclude=train)
-    assert not set(canonical(apart, 4)) & set(canonical(train, 4))
 
 
 @sides
@@ -321,7 +319,6 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path, side: int, blank: s
     np.testing.assert_array_equal(result.labels, puzzles.labels)
     assert result.vocabulary == side + 2
     assert len(read_sudokus(path, limit=3, side=side)) == 3
-    assert len(read_sudokus(path, minimum_rating=7, side=side)) == 10
 
 
 @pytest.mark.parametrize(

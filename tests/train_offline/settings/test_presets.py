@@ -15,7 +15,7 @@ from solver.settings.config import TRMConfig
 from solver.tasks.load import load_tasks
 from solver.tokens.canvases import fit_canvas
 from solver.tokens.encode import Batch
-from train_offline.cost import train_flops
+from train_offline.flops import train_flops
 from train_offline.settings import paper_presets, presets
 from train_offline.settings.config import TrainConfig
 from train_offline.settings.paper_presets import ABLATIONS

@@ -1,0 +1,102 @@
+"""FLOPs and memory of one supervision step of one sample, counted by torch on the meta device: nothing is computed.
+
+A FLOP is one addition or multiplication of a matrix product, so 2 per multiply-add. Norms, rotary embeddings,
+activations, depthwise convolutions (0.2 % of a layer of the published width), losses and optimizers are not counted.
+All layers of a model are equal, so one of them is run once per canvas and precision, and its figures are multiplied
+by the number of layer passes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from kernels.canvas import Canvas
+from solver.model.trm import TRM, trainable_parameters
+from solver.settings.config import TRMConfig
+
+
+@cache
+def forward_flops(model: TRMConfig, canvas: Canvas) -> int:
+    """FLOPs of the forward pass alone."""
+    return model.layer_passes * _layer(model, canvas, torch.float32)[0] + _head_flops(model, canvas)
+
+
+@cache
+def train_flops(model: TRMConfig, canvas: Canvas) -> int:
+    """FLOPs of forward and backward pass.
+
+    The backward pass costs twice the forward pass of the layers that carry gradient, since each product has two factors
+    to differentiate. Q-learning adds a forward pass, for the halting values of the next supervision step.
+    """
+    forward = forward_flops(model, canvas) * (2 if model.halting == "q_learning" else 1)
+    graded = model.graded_layer_passes * _layer(model, canvas, torch.float32)[0] + _head_flops(model, canvas)
+    return forward + 2 * graded
+
+
+def kept_bytes(model: TRMConfig, canvas: Canvas, products: torch.dtype) -> int:
+    """Bytes that autograd keeps for the backward pass, with matrix products in the type `products`.
+
+    The inputs of the norms are float32 in any case. Rotary tables, logits, losses and whatever lives only within one
+    operation are left out.
+    """
+    head_input = canvas[0] * canvas[1] * model.width * products.itemsize
+    return model.graded_layer_passes * _layer(model, canvas, products)[1] + head_input
+
+
+def trunk_parameters(model: TRMConfig) -> int:
+    """Number of trainable parameters without the puzzle embedding table."""
+    with torch.device("meta"):
+        return trainable_parameters(TRM(model))
+
+
+def _head_flops(model: TRMConfig, canvas: Canvas) -> int:
+    """FLOPs of the output head, on every cell, and of the halting head, on one token."""
+    return 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + 2)
+
+
+def _layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
+    """FLOPs and kept bytes of one layer; models that differ only in recursion and depth share one measurement."""
+    single = replace(model, networks=1, latents=1, layers=1, answer_layers=0, cycles=1, latent_updates=0)
+    return _measured_layer(replace(single, gradient="full", halting="binary"), canvas, dtype)
+
+
+@cache
+def _measured_layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
+    with torch.device("meta"):
+        trm = TRM(model).to(dtype)
+        h = torch.empty(1, model.puzzle_tokens + canvas[0] * canvas[1], model.width, dtype=dtype, requires_grad=True)
+    layer, rotary = trm.network.layers[0], trm.rotary(canvas, h.device)
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()  # a view keeps all of its storage
+        kept[storage._cdata] = storage
+        return saved
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
+    with _FlashAttention(), hooks, FlopCounterMode(display=False) as counter:
+        layer(h, rotary)
+    for own in (*layer.parameters(), *(rotary or ())):
+        kept.pop(own.untyped_storage()._cdata, None)
+    return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
+
+
+class _FlashAttention(TorchFunctionMode):
+    """Runs attention as the fused kernel that devices use.
+
+    On the meta device torch would decompose it into separate products, which keep matrices of (tokens, tokens).
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_flash_attention(*args)[0]
+        return func(*args, **(kwargs or {}))
