@@ -14,6 +14,7 @@ from solver.learning.learner import Learner
 from solver.model.trm import TRM, Condition, trainable_parameters
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
+from tests.solver.learning.steps import train_step
 from train_offline.cost import (
     DEVICES,
     SHARE_OF_PEAK,
@@ -52,8 +53,7 @@ MODELS = {
 }
 
 
-def draw(free: Tensor, mine: slice) -> Batch:
-    count = len(free[mine])
+def draw(count: int) -> Batch:
     tokens = torch.arange(CANVAS[0] * CANVAS[1]).repeat(count, 1) % 6
     nothing = torch.zeros(count, dtype=torch.int64)
     return Batch(tokens, tokens, nothing, nothing, torch.arange(10).repeat(count, 1))
@@ -79,9 +79,9 @@ def counted(model: TRMConfig, train: bool, samples: int = 2) -> float:
     learner = learner_of(model)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         if train:
-            learner.train_step(CANVAS, samples, draw)
+            train_step(learner, CANVAS, samples, draw)
         else:
-            batch = draw(torch.arange(samples), slice(None))
+            batch = draw(samples)
             condition = Condition(learner.table[batch.ids], batch.symmetry, batch.permutation)
             with torch.no_grad():
                 x = learner.model.embed(batch.inputs, condition, CANVAS)
@@ -160,7 +160,7 @@ def test_activations_are_what_autograd_keeps(name: str, autocast: torch.dtype | 
 def test_bytes_are_those_that_a_learner_holds(row_optimizer: Any) -> None:
     config = LearnerConfig(row_optimizer=row_optimizer)
     learner = learner_of(SMALL, config, autocast=torch.bfloat16)
-    learner.train_step(CANVAS, 4, draw)
+    train_step(learner, CANVAS, 4, draw)
     work = estimate(config_of(SMALL, config), {CANVAS: 1.0}, {CANVAS: 4}, table_rows=3)
     states = [part for slots in learner.slots.values() for part in slots.state]
     assert {part.dtype for part in states} == {torch.float32}  # also under autocast
