@@ -42,16 +42,6 @@ class Slots:
     batch: Batch | None = None  # None before the first examples
     state: State | None = None
 
-    def refill(self, new: Batch, fresh: State) -> None:
-        """Put K new examples and fresh states into the K halted slots, in order."""
-        if self.batch is None or self.state is None or len(new.ids) == len(self.halted):
-            self.batch, self.state, self.steps = new, fresh, torch.zeros_like(self.steps)
-            return
-        slots = self.halted.nonzero()[:, 0]
-        for mine, added in zip((*self.batch, *self.state), (*new, *fresh), strict=True):
-            mine[slots] = added.to(mine.dtype)
-        self.steps[slots] = 0
-
 
 class Metrics(NamedTuple):
     """Sums over this rank's slots in one step. They stay on the device, because reading one waits for it."""
@@ -144,9 +134,16 @@ class Learner:
         return int(halted.sum()), slice(int(halted[: mine.start].sum()), int(halted[: mine.stop].sum()))
 
     def refill(self, canvas: Canvas, new: Batch) -> None:
-        """Put new examples into the halted slots of this rank, one for each, in order."""
+        """Put new examples, with fresh states, into the halted slots of this rank: one for each, in order."""
+        slots = self.slots[canvas]
         fresh = State(*(part.clone() for part in self.model.fresh_state(len(new.ids), canvas)))
-        self.slots[canvas].refill(new, fresh)
+        if slots.batch is None or slots.state is None or len(new.ids) == len(slots.halted):
+            slots.batch, slots.state, slots.steps = new, fresh, torch.zeros_like(slots.steps)
+            return
+        halted = slots.halted.nonzero()[:, 0]
+        for mine, added in zip((*slots.batch, *slots.state), (*new, *fresh), strict=True):
+            mine[halted] = added.to(mine.dtype)
+        slots.steps[halted] = 0
 
     def step(self, canvas: Canvas, progress: float = 0.0) -> Metrics:
         """One supervision step of every slot of a canvas, after `free` and `refill`.
@@ -161,7 +158,7 @@ class Learner:
         if self.config.row_optimizer == "sign_sgd":
             rows = self.table[slots.batch.ids].detach().requires_grad_()
         with self.ranks.exchanging(self._parallel, not self.between_moves):
-            with self._precision():
+            with torch.autocast(self.table.device.type, dtype=self.autocast, enabled=self.autocast is not None):
                 x, output = self._parallel(slots.batch, rows, slots.state, canvas)
                 losses = self._losses(slots.batch.labels, slots.steps, x.detach(), output, canvas)
             loss = losses.total().sum()
@@ -175,7 +172,7 @@ class Learner:
             self._move(progress)
         slots.state, slots.steps = output.state, slots.steps + 1
         slots.halted = self._halts(slots.steps, output.halting.detach(), slots.total)
-        tokens, halting, continuing, right = (part.detach().sum() for part in losses[:4])
+        tokens, halting, continuing, right = (part.detach().sum() for part in losses)
         return Metrics(loss.detach(), tokens, halting, continuing, right, slots.steps.sum(), slots.total)
 
     def abandon_step(self, canvas: Canvas) -> None:
@@ -233,7 +230,3 @@ class Learner:
         to_halt, to_continue = halting.unbind(dim=1)
         wants = to_halt > (to_continue if self.model.config.halting == "q_learning" else 0)
         return (steps >= last) | (wants & (steps >= minimum[mine].to(steps.device)))
-
-    def _precision(self) -> torch.autocast:
-        device = self.table.device.type
-        return torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None)

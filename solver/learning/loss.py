@@ -17,13 +17,12 @@ HALTING_WEIGHT = 0.5
 
 
 class Losses(NamedTuple):
-    """Losses per slot; (B,) unless stated otherwise."""
+    """Losses per slot; (B,) each."""
 
     tokens: Tensor  # mean cross-entropy over the labelled tokens
     halting: Tensor  # binary cross-entropy of "halt" against "the whole sequence is right"
     continuing: Tensor  # binary cross-entropy of "continue" against the value of the next step; 0 without Q-learning
     right: Tensor  # bool: every labelled token is right
-    predicted: Tensor  # (B, S) best tokens
 
     def total(self) -> Tensor:
         """Loss per slot (B,); the caller sums and divides by the global batch size."""
@@ -58,15 +57,14 @@ def step_losses(
     logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind, continue_target: Tensor | None = None
 ) -> Losses:
     """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64, continue_target (B,)."""
-    predicted = logits.argmax(dim=-1)
-    right = ((predicted == labels) | (labels == IGNORE)).all(dim=1)
+    right = ((logits.argmax(dim=-1) == labels) | (labels == IGNORE)).all(dim=1)
     to_halt, to_continue = halting.float().unbind(dim=1)
     halting_loss = F.binary_cross_entropy_with_logits(to_halt, right.float(), reduction="none")
     if continue_target is None:
         continuing = torch.zeros_like(halting_loss)
     else:
         continuing = F.binary_cross_entropy_with_logits(to_continue, continue_target, reduction="none")
-    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right, predicted.detach())
+    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right)
 
 
 def continue_target(next_halting: Tensor, last: Tensor) -> Tensor:
