@@ -4,8 +4,10 @@ processes.
 A batch has B slots. A slot keeps its example until it halts, then takes a new one. Every canvas has its own slots.
 One training step:
 
-    count, mine = learner.free(canvas, slot_count)                    # slots that need an example
-    learner.refill(canvas, stream.draw(canvas, count, mine))
+    canvas, slot_count = stream.next_step()
+    free, mine = learner.free(canvas, slot_count)  # slots of all ranks that need an example; which are this rank's
+    if free:
+        learner.refill(canvas, stream.draw(canvas, free, mine))
     metrics = learner.step(canvas, progress)
 
 Letters: B slots of this rank, S canvas tokens, W width of a puzzle embedding row.
