@@ -1,7 +1,8 @@
-"""How many augmented pairs a second become tokens: input and label canvases, random 30x30 grids, every twin."""
+"""Augmented pairs encoded per second: input and label canvases of random 30x30 grids, in numpy, numba and torch."""
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 from kernels.yardstick import Yardstick
 
 GRIDS = 256
-PAIRS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # a call; enough that a call's overhead does not show
+PAIRS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # per call; enough to hide the overhead of a call
 
 
 def best_rate(call: Callable[[], Any], samples: int, repetitions: int) -> float:
-    """Samples a second in the fastest of several calls, after one that warms up (and compiles)."""
+    """Samples per second in the fastest of several calls, after one that warms up (and compiles)."""
     call()
     durations = []
     for _ in range(repetitions):
@@ -28,7 +29,7 @@ def best_rate(call: Callable[[], Any], samples: int, repetitions: int) -> float:
 
 
 def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
-    """One row a twin: `per_second` counts pairs (an input and a label canvas) on the CPU's cores."""
+    """One row per version: `per_second` counts pairs (an input and a label canvas) on the CPU."""
     rng = np.random.default_rng(0)
     grids = pack(list(rng.integers(0, COLOURS, (GRIDS, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
     tensors = canvas_torch.to_device(grids, torch.device("cpu"))
@@ -40,16 +41,24 @@ def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
     table = []
     for twin, (encode, packed) in twins.items():
         pairs = PAIRS[twin] // 4 if quick else PAIRS[twin]
-        index = rng.integers(0, GRIDS, (2, pairs))
-        symmetry = rng.integers(0, SYMMETRIES, pairs)
-        permutation = random_permutations(pairs, rng)
         offset = np.zeros(pairs, dtype=np.int64)
-
-        def call(encode=encode, packed=packed, index=index, shared=(symmetry, permutation, offset, offset)) -> None:  # type: ignore[no-untyped-def]
-            encode(packed, index[0], *shared, (MAX_SIDE, MAX_SIDE))
-            encode(packed, index[1], *shared, (MAX_SIDE, MAX_SIDE), IGNORE)
-
+        call = partial(
+            _encode_pairs,
+            encode,
+            packed,
+            rng.integers(0, GRIDS, (2, pairs)),
+            symmetry=rng.integers(0, SYMMETRIES, pairs),
+            permutation=random_permutations(pairs, rng),
+            row=offset,
+            column=offset,
+            canvas=(MAX_SIDE, MAX_SIDE),
+        )
         rate = best_rate(call, pairs, 3 if quick else 10)
         stick.measure()
         table.append({"canvas": "30x30", "twin": twin, "per_second": rate, "what": "pairs"})
     return table
+
+
+def _encode_pairs(encode: Callable[..., Any], grids: PackedGrids, index: np.ndarray, **variant: Any) -> None:
+    encode(grids, index[0], **variant)
+    encode(grids, index[1], padding=IGNORE, **variant)

@@ -20,12 +20,12 @@ BENCHES = {
 def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "tally"]], quick: bool = False) -> int:
     """Measure this machine: a table, then one JSON document as the last line.
 
-    Rates are also given in units of the machine's own matrix product (2048^3 float32 torch.mm, same run):
+    Costs are also given in units of this machine's matrix product (2048^3 float32 torch.mm, measured in the same run):
     seconds x GFLOP/s = GEMM-GFLOP, which compares across machines.
 
     Args:
-        what: train and predict: one supervision step of one sample; augment: pairs encoded; tally: predictions counted.
-        quick: Fewer repetitions and the small width only, to see that it runs.
+        what: train, predict: supervision steps times samples; augment: pairs encoded; tally: predictions counted.
+        quick: Fewer repetitions and the small width only, as a smoke test.
     """
     stick = Yardstick()
     rows = BENCHES[what](stick, quick)
@@ -36,7 +36,7 @@ def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "t
 
 
 def format_rows(rows: list[dict[str, Any]]) -> str:
-    """A table with a line a row; numbers to four digits."""
+    """A table, numbers with four digits."""
     names = list(rows[0])
     cells = [names, *([_text(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]

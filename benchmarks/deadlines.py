@@ -1,7 +1,7 @@
-"""`python -m benchmarks.deadlines`: does a run keep its deadline, and use its time? Random budgets, one run each.
+"""`python -m benchmarks.deadlines`: whether runs keep their deadlines and use their time, for random budgets.
 
-Every run is a process of its own, `python -m submission.batch` on the tasks given, timed from its start to its end,
-with the memory of all its processes watched. The result is a table, then one JSON document as the last line.
+Every run is a process, `python -m submission.batch` on the given tasks. It is timed from start to end, and the memory
+of all its processes is sampled. The output is a table, then one JSON document as the last line.
 """
 
 import math
@@ -27,7 +27,7 @@ from solver.tasks.load import load_tasks
 from solver.tasks.task import to_challenge
 from submission.logs import run_command
 
-LOOK = 0.25  # seconds between looks at the memory
+SAMPLE_EVERY = 0.25  # seconds between samples of the memory
 
 
 def command(
@@ -39,16 +39,16 @@ def command(
     seed: int = 0,
     options: Sequence[str] = (),
 ) -> int:
-    """Run random budgets, uniform in their logarithm, and compare each with the time that its process really took.
+    """Run log-uniform random budgets and compare each with the time that its process took.
 
     Args:
         challenges: Tasks to solve.
-        tasks: Only the first so many.
-        runs: How many budgets.
+        tasks: Number of tasks, the first ones.
+        runs: Number of budgets.
         least: Smallest budget.
         most: Largest budget.
-        seed: Of the budgets.
-        options: More options for `submission.batch`, after --options.
+        seed: Seed of the budgets.
+        options: Further options for `submission.batch`.
     """
     at_least("runs", runs, 1)
     within("least", least, 1.0, most)
@@ -72,7 +72,7 @@ def command(
 
 
 def measure(budget: float, source: Path, counts: dict[str, int], out: Path, options: Sequence[str]) -> dict[str, Any]:
-    """One run: seconds beyond the budget (negative: before it), share of the budget used, memory, what was done."""
+    """One run: seconds over the budget (negative: under it), share of the budget used, peak memory, and work done."""
     shutil.rmtree(out, ignore_errors=True)
     words = f"{budget:.1f}s"
     command = [sys.executable, "-m", "submission.batch", str(source), "--budget", words, "--out", str(out), *options]
@@ -80,7 +80,7 @@ def measure(budget: float, source: Path, counts: dict[str, int], out: Path, opti
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, memory(process.pid))
-            time.sleep(LOOK)
+            time.sleep(SAMPLE_EVERY)
     took = time.monotonic() - began
     folder = out / source.stem
     submission_json.check(folder / submission_json.FILE_NAME, counts)
@@ -100,7 +100,7 @@ def measure(budget: float, source: Path, counts: dict[str, int], out: Path, opti
 
 
 def memory(pid: int) -> float:
-    """Bytes that a process and its children hold: what each has for itself, and its part of what they share."""
+    """Bytes held by a process and its children (PSS: shared pages are split among those that share them)."""
     total = 0.0
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -108,7 +108,7 @@ def memory(pid: int) -> float:
             if int(place.name) == pid or parent == pid:
                 lines = (place / "smaps_rollup").read_text().splitlines()
                 total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        except (OSError, IndexError, ValueError):  # it has just ended
+        except (OSError, IndexError, ValueError):  # the process has just ended
             continue
     return total
 

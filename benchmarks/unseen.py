@@ -1,7 +1,7 @@
-"""`python -m benchmarks.unseen FOLDER`: MiniARC as challenges and solutions, tasks that are in no corpus of ours.
+"""`python -m benchmarks.unseen FOLDER`: MiniARC as challenges and solutions, tasks that are in no training corpus.
 
-FOLDER holds the 149 task files of MiniARC (Kim et al. 2022, 5x5 grids), as the package arcle 0.2.6 on PyPI carries
-them. A third is to choose settings by (dev), two thirds are to measure on (test). Never train on either.
+FOLDER holds the 149 task files of MiniARC (Kim et al. 2022, 5x5 grids), as in the package arcle 0.2.6 on PyPI. One
+third (dev) is for choosing settings, two thirds (test) are for measuring. Never train on either.
 """
 
 import hashlib
@@ -17,15 +17,15 @@ from solver.common.checks import InputError, shown
 from solver.common.files import read_json, write_atomically
 from submission.logs import run_command
 
-DEV_SHARE = 3  # one task in so many
+DEV_SHARE = 3  # one task in three is for dev
 
 
 def command(folder: tyro.conf.Positional[Path], out: Path = Path("build/unseen")) -> int:
     """Write dev and test challenges and solutions of MiniARC.
 
     Args:
-        folder: Its task files, NAME.json.
-        out: Where {dev,test}_{challenges,solutions}.json go.
+        folder: The task files, NAME.json.
+        out: Folder for {dev,test}_{challenges,solutions}.json.
     """
     files = sorted(folder.glob("*.json"))
     if not files:
@@ -49,7 +49,7 @@ def command(folder: tyro.conf.Positional[Path], out: Path = Path("build/unseen")
 
 
 def _grid(rows: list[list[Any]]) -> list[list[int]]:
-    """Colours as numbers: some files have them as text, or nothing where a cell is black."""
+    """Colours as numbers: some files have text, or null for black."""
     return [[int(cell or 0) for cell in row] for row in rows]
 
 

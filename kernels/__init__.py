@@ -1,14 +1,15 @@
-"""kernels/: array work on grids and tokens. No files, no tasks, no models; imports numpy, numba and torch only.
+"""kernels/: array operations on grids and tokens, without files, tasks or models.
 
-symmetry.py       the eight symmetries of the square and colour permutations, as tables and arithmetic
-canvas.py         packed grids, encode (grid -> tokens on a canvas), two decoders (tokens -> grid size): the meaning
-canvas_numba.py   its twin for CPU batches
-canvas_torch.py   its twin for any device
-tally.py          the key of a restored grid, and the count of equal grids: the meaning
-tally_numba.py    its twin for CPU batches
-tally_torch.py    its twin for any device
-jit.py            how numba compiles here: cached where the disk allows it
+symmetry.py       the eight symmetries of the square and colour permutations
+canvas.py         packed grids, encode (grid to tokens on a canvas), two decoders (tokens to grid size): reference
+canvas_numba.py   the same for batches on a CPU
+canvas_torch.py   the same for any device
+tally.py          keys of restored grids, and counts of equal grids: reference
+tally_numba.py    the same for batches on a CPU
+tally_torch.py    the same for any device
+jit.py            numba compilation, cached on disk where possible
+yardstick.py      the speed of this machine's matrix product
 
-Twins share names and signatures and give equal results; tests/kernels holds them to it. Importing a module compiles
-nothing: numba compiles at the first call.
+The three versions of a kernel share names and arguments and give equal results (tests/kernels). Importing a module
+compiles nothing: numba compiles at the first call.
 """

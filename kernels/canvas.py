@@ -1,4 +1,4 @@
-"""Grids on canvases of tokens: the meaning, in numpy. Twins: canvas_numba.py, canvas_torch.py.
+"""Grids on canvases of tokens: the reference in numpy. The same in canvas_numba.py and canvas_torch.py.
 
 Tokens: 0 padding, 1 end of grid, 2 to 11 the colours 0 to 9.
 Letters: G grids, B samples, (H, W) the canvas, (h, w) a grid.
@@ -25,23 +25,23 @@ PAD = 0
 END_OF_GRID = 1
 FIRST_COLOUR = 2
 VOCABULARY = FIRST_COLOUR + COLOURS
-IGNORE = -100  # a label that is not scored
+IGNORE = -100  # label of a token without a loss
 
 Decoder = Literal["robust", "published"]
 Canvas = tuple[int, int]  # (height, width) in cells
 
 
 class PackedGrids(NamedTuple):
-    """G grids of unequal size, row after row and one after the other. Numpy arrays, or tensors (canvas_torch)."""
+    """G grids of any sizes, concatenated in row order. Numpy arrays, or tensors for canvas_torch."""
 
     cells: Array  # uint8 (total,), colours 0 to 9
-    start: Array  # int64 (G,), where a grid's cells begin
+    start: Array  # int64 (G,), index of the first cell
     height: Array  # int32 (G,), 1 to 30
     width: Array  # int32 (G,), 1 to 30
 
 
 class Placement(NamedTuple):
-    """Where each sample's transformed grid is read from; every array has shape (B,)."""
+    """How to read the transformed grid of each sample; all arrays (B,)."""
 
     origin: Array  # cell (i, j) of the transformed grid is cells[origin + i * down + j * right]
     down: Array
@@ -51,7 +51,7 @@ class Placement(NamedTuple):
 
 
 def pack(grids: Sequence[np.ndarray]) -> PackedGrids:
-    """Pack 2-D arrays of colours 0 to 9 with sides 1 to 30; ValueError names the grid that is not such an array."""
+    """Pack 2-D arrays of colours 0 to 9 with sides of 1 to 30. Raises ValueError that names the first invalid grid."""
     arrays = [np.asarray(grid) for grid in grids]
     for number, array in enumerate(arrays):
         if array.ndim != 2 or not all(1 <= side <= MAX_SIDE for side in array.shape):
@@ -85,10 +85,10 @@ def encode(
 ) -> np.ndarray:
     """Tokens int8 (B, H, W): grid index[b] after symmetry[b] and permutation[b], placed at (row[b], column[b]).
 
-    END_OF_GRID fills the row just below the grid, over its columns, and the column just right of it, over its rows,
-    where those lie on the canvas; the corner between them stays. The rest is `padding`: PAD, or IGNORE in labels.
-    Shapes: permutation (B, 10), the other arrays (B,), `canvas` = (H, W). ValueError names the first sample that
-    does not fit the canvas (or has no such grid, symmetry or permutation), what was expected and what came.
+    END_OF_GRID fills the row below the grid and the column right of it, along its sides, as far as they lie on the
+    canvas; their corner is left out. The rest is `padding`: PAD, or IGNORE in labels. permutation (B, 10), the other
+    arrays (B,), `canvas` = (H, W). Raises ValueError that names the first sample with an invalid value or a grid that
+    does not fit the canvas.
     """
     index, symmetry, permutation, row, column = integers(index, symmetry, permutation, row, column)
     placement(BITS, grids, index, symmetry, permutation, row, column, canvas)  # for its checks
@@ -97,20 +97,20 @@ def encode(
         grid = apply_permutation(apply_symmetry(unpack(grids, index[b]), symmetry[b]), permutation[b])
         bottom, right = row[b] + grid.shape[0], column[b] + grid.shape[1]
         tokens[b, row[b] : bottom, column[b] : right] = grid + FIRST_COLOUR
-        tokens[b, bottom : bottom + 1, column[b] : right] = END_OF_GRID  # an empty slice where off the canvas
+        tokens[b, bottom : bottom + 1, column[b] : right] = END_OF_GRID  # empty if outside the canvas
         tokens[b, row[b] : bottom, right : right + 1] = END_OF_GRID
     return tokens
 
 
 def published_sizes(tokens: np.ndarray) -> np.ndarray:
-    """Sizes int32 (B, 2), (height, width), of the grids in tokens (B, H, W), as the published scan reads them.
+    """Sizes int32 (B, 2), (height, width), of the grids in tokens (B, H, W), by the rule of the published code.
 
-    The largest rectangle anchored at the canvas origin that holds colours only; the least height among equals; (0, 0)
-    where the origin holds no colour.
+    The largest rectangle at the origin that holds only colours; the smallest height among equals; (0, 0) if the origin
+    holds no colour.
     """
     check_tokens(tokens)
-    run = np.logical_and.accumulate(tokens >= FIRST_COLOUR, axis=2).sum(axis=2)  # (B, H) colours from column 0 on
-    width = np.minimum.accumulate(run, axis=1)  # (B, H) of the rectangle that ends in this row
+    run = np.logical_and.accumulate(tokens >= FIRST_COLOUR, axis=2).sum(axis=2)  # (B, H) leading colours per row
+    width = np.minimum.accumulate(run, axis=1)  # (B, H) of the rectangle down to this row
     area = width * np.arange(1, tokens.shape[1] + 1)
     last = area.argmax(axis=1)  # the first of equals
     width = np.take_along_axis(width, last[:, None], axis=1)[:, 0]
@@ -118,25 +118,27 @@ def published_sizes(tokens: np.ndarray) -> np.ndarray:
 
 
 def robust_sizes(tokens: np.ndarray) -> np.ndarray:
-    """Sizes int32 (B, 2), (height, width), of the grids in tokens (B, H, W), by a rule that stray tokens hardly cut.
+    """Sizes int32 (B, 2), (height, width), of the grids in tokens (B, H, W), by a rule that tolerates stray tokens.
 
-    Training scores the cells of a grid and the END_OF_GRID beside it, never the padding: what a network writes there
-    means nothing. So a rectangle (h, w) at the origin is judged by the tokens that would have been scored. A token
-    contradicts it if it lies (1) inside and is not a colour; (2) in the row just below, columns 0 to w-1, and is not
-    END_OF_GRID; (3) in the column just right, rows 0 to h-1, and is not END_OF_GRID. Beyond the canvas are no tokens.
+    The loss covers the cells of a grid and the END_OF_GRID beside it, never the padding, so the network's output there
+    is arbitrary. A rectangle (h, w) at the origin is therefore judged only by the tokens that would have had a loss. A
+    token contradicts it if it lies (1) inside and is not a colour; (2) in the row below, columns 0 to w-1, and is not
+    END_OF_GRID; (3) in the column to the right, rows 0 to h-1, and is not END_OF_GRID. Tokens off the canvas do not
+    exist and contradict nothing.
 
-    The fewest contradictions win; of equals the larger area, then the lesser height. Two provisos, for a small
-    rectangle has few tokens to contradict it, and by that alone 1x1 would win against any grid with three strays:
-    - at least half of its cells are colours; where no rectangle has that, the answer is (0, 0), no grid;
-    - rectangles with a side denied come after all others: half or more, and more than one, of the tokens below, or
-      of those right, or of both together contradict. More than one, so that a single stray never denies a side.
-    So a grid of 3x3 or more survives any one stray token, whatever the padding holds: without the stray, nothing
-    contradicts it, two tokens or more every smaller rectangle within it, and three or more any other.
+    The rectangle with the fewest contradictions wins; among equals the larger area, then the smaller height. A small
+    rectangle has few tokens that could contradict it, so 1x1 would beat any grid with three stray tokens. Two rules
+    prevent that:
+    - At least half of the cells must be colours. If no rectangle has that, the size is (0, 0), no grid.
+    - Rectangles with a denied side come last. A side is denied if at least half, and more than one, of the tokens
+      below, or right, or of both together contradict. More than one, so that a single stray token denies no side.
+    As a result a grid of 3x3 or more survives any single stray token, whatever the padding holds: without it, nothing
+    contradicts the grid, at least two tokens contradict every smaller rectangle within it, at least three any other.
     """
     check_tokens(tokens)
     height = np.arange(1, tokens.shape[1] + 1)[:, None]  # (H, 1)
     width = np.arange(1, tokens.shape[2] + 1)  # (W,)
-    inside = (tokens < FIRST_COLOUR).cumsum(axis=1).cumsum(axis=2)  # (B, H, W): of the rectangle that ends here
+    inside = (tokens < FIRST_COLOUR).cumsum(axis=1).cumsum(axis=2)  # (B, H, W): in the rectangle that ends here
     below, right = np.zeros_like(inside), np.zeros_like(inside)
     below[:, :-1] = (tokens[:, 1:] != END_OF_GRID).cumsum(axis=2)
     right[:, :, :-1] = (tokens[:, :, 1:] != END_OF_GRID).cumsum(axis=1)
@@ -153,44 +155,44 @@ def robust_sizes(tokens: np.ndarray) -> np.ndarray:
 
 
 def colours_of(tokens: np.ndarray) -> np.ndarray:
-    """Colours uint8 of tokens, any shape; tokens that are no colour become 0."""
+    """Colours uint8 of tokens of any shape; tokens that are not colours become 0."""
     return (np.maximum(tokens, FIRST_COLOUR) - FIRST_COLOUR).astype(np.uint8)
 
 
-# What the twins share: arithmetic and checks that numpy arrays and torch tensors both understand.
+# Shared by the numpy, numba and torch versions: arithmetic and checks that work on arrays and tensors alike.
 
 
 def integers(*values: Array) -> tuple[np.ndarray, ...]:
-    """Each as a contiguous int64 array."""
+    """The values as contiguous int64 arrays."""
     return tuple(np.ascontiguousarray(value, dtype=np.int64) for value in values)
 
 
 def require(holds: Array, what: str, expected: str, got: Array) -> None:
-    """ValueError for the first sample where `holds` (B,) is False: which, what, expected, got."""
+    """Raise ValueError for the first sample where `holds` (B,) is False."""
     if not bool(holds.all()):
         sample = int((~holds).nonzero()[0][0])
         raise ValueError(f"sample {sample}: {what}: expected {expected}, got {got[sample].tolist()}")
 
 
 def require_shape(what: str, expected: tuple[int, ...], got: Array) -> None:
-    """ValueError unless `got` has the expected shape."""
+    """Raise ValueError unless `got` has the expected shape."""
     if tuple(got.shape) != expected:
         raise ValueError(f"{what}: expected shape {expected}, got {tuple(got.shape)}")
 
 
 def require_augmentation(samples: int, symmetry: Array, permutation: Array) -> None:
-    """ValueError unless int64 `symmetry` (B,) holds 0 to 7 and each row of `permutation` (B, 10) permutes 0 to 9."""
+    """Raise ValueError unless int64 `symmetry` (B,) is 0 to 7 and each row of `permutation` (B, 10) permutes 0 to 9."""
     require_shape("symmetry", (samples,), symmetry)
     require_shape("permutation", (samples, COLOURS), permutation)
     require((symmetry >= 0) & (symmetry < SYMMETRIES), "symmetry", "0 to 7", symmetry)
     in_range = ((permutation >= 0) & (permutation < COLOURS)).all(-1)
-    # Ten powers of two sum to 0b1111111111 only as one of each: any two alike would carry, and leave fewer bits set.
+    # Ten powers of two sum to 0b1111111111 only if all differ: two equal ones carry and leave fewer bits set.
     every = (1 << permutation * in_range[:, None]).sum(-1) == (1 << COLOURS) - 1
     require(in_range & every, "permutation", "each of 0 to 9 once", permutation)
 
 
 def check_tokens(tokens: Array) -> None:
-    """ValueError unless tokens have shape (B, H, W) with H and W from 1 to 30."""
+    """Raise ValueError unless tokens have shape (B, H, W) with H and W from 1 to 30."""
     if tokens.ndim != 3 or not all(1 <= side <= MAX_SIDE for side in tokens.shape[1:]):
         raise ValueError(f"tokens: expected shape (B, H, W), H and W 1 to {MAX_SIDE}, got {tuple(tokens.shape)}")
 
@@ -205,7 +207,7 @@ def placement(
     column: Array,
     canvas: tuple[int, int],
 ) -> Placement:
-    """The checks of `encode`, and how to read its grids. `bits` is BITS where the arrays are; integers are int64."""
+    """Check the arguments of `encode` (int64) and say how to read its grids. `bits` is BITS on their device."""
     samples = len(index)
     for what, value in (("index", index), ("row", row), ("column", column)):
         require_shape(what, (samples,), value)

@@ -1,6 +1,6 @@
-"""Grids on canvases of tokens: the numba twin of canvas.py, parallel over samples. Same names, arguments and errors.
+"""canvas.py in numba, parallel over samples. Same names, arguments, results and errors.
 
-Numba's threads do not survive a fork: after a call here, start worker processes by spawn.
+Numba's threads do not survive a fork: after a call, start processes with spawn.
 """
 
 import numpy as np
@@ -26,9 +26,11 @@ def encode(
     """See kernels.canvas.encode."""
     index, symmetry, permutation, row, column = integers(index, symmetry, permutation, row, column)
     place = placement(BITS, grids, index, symmetry, permutation, row, column, canvas)
+    origin, down, right, height, width = integers(*place)
     tokens = np.empty((len(index), *canvas), dtype=np.int8)
     token_of = (permutation + FIRST_COLOUR).astype(np.int8)
-    _encode(np.ascontiguousarray(grids.cells), *integers(*place), token_of, row, column, padding, tokens)
+    cells = np.ascontiguousarray(grids.cells)
+    _encode(cells, origin, down, right, height, width, token_of, row, column, padding, tokens)
     return tokens
 
 
@@ -55,7 +57,7 @@ def _encode_one(cells, origin, down, right, height, width, token_of, row, column
     tokens[:] = padding
     for i in range(height):
         address, line = origin + i * down, tokens[row + i, column:]
-        for j in range(width):  # an unsigned index needs no test for counting from the end: twice the speed
+        for j in range(width):  # an unsigned index needs no check for negative values: twice as fast
             line[j] = token_of[cells[np.uint64(address + j * right)]]
         if width < len(line):
             line[width] = END_OF_GRID
@@ -91,15 +93,15 @@ def _published(tokens, sizes):  # type: ignore[no-untyped-def]
         _published_one(tokens[b], sizes[b])
 
 
-_LANES = 32  # widths ranked at a time, 1 to 32: a whole number of vector registers, where 30 would be ranked one by one
+_LANES = 32  # widths ranked at a time, 1 to 32: whole vector registers; 30 would not vectorise
 _NO_RECTANGLE = 1 << 30  # above every rank
 
 
-@jit()  # one function, for split in two it runs at two thirds of the speed
+@jit()  # a single function: split in two it runs at two thirds of the speed
 def _least_rank(tokens, inside, below, right):  # type: ignore[no-untyped-def]
-    """One pass over the rows; entry j of the scratch is for the rectangle of width j + 1 that ends in the row.
+    """One pass over the rows. Entry j of the scratch arrays belongs to the rectangle of width j + 1 down to this row.
 
-    Bits of a rank, from the highest: is a side denied, contradictions (10), area (10, the larger the less), height (5).
+    Bits of a rank, from the highest: side denied (1), contradictions (10), 1023 - area (10), height (5).
     """
     canvas_height, canvas_width = tokens.shape
     inside[:canvas_width] = 0
@@ -124,7 +126,7 @@ def _least_rank(tokens, inside, below, right):  # type: ignore[no-untyped-def]
             length_below, length_right = more * width, height * (width < canvas_width)
             beside = below[j] + right[j]
             denied = (
-                (2 * below[j] >= max(4, length_below))  # 4 is twice two tokens: one alone never denies
+                (2 * below[j] >= max(4, length_below))  # 4 = 2 * 2 tokens: a single one never denies
                 | (2 * right[j] >= max(4, length_right))
                 | (2 * beside >= max(4, length_below + length_right))
             )

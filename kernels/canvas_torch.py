@@ -1,7 +1,7 @@
-"""Grids on canvases of tokens: the torch twin of canvas.py, on any device, with no loop over samples or cells.
+"""canvas.py in torch, on any device, without loops over samples or cells. Same names, arguments and errors.
 
-Same names, arguments and errors; tensors come back on the device of the grids or tokens. Index arrays may be tensors or
-numpy arrays. Working memory is a few int64 numbers per token.
+Results are on the device of the grids or tokens. Index arrays may be tensors or numpy arrays. Working memory is a few
+int64 numbers per token.
 """
 
 import torch
@@ -17,7 +17,7 @@ def to_device(grids: PackedGrids, device: torch.device | str) -> PackedGrids:
 
 
 def integers(device: torch.device, *values: Array) -> tuple[Tensor, ...]:
-    """Each as an int64 tensor on `device`."""
+    """The values as int64 tensors on `device`."""
     return tuple(torch.as_tensor(value, device=device).long() for value in values)
 
 
@@ -58,14 +58,14 @@ def published_sizes(tokens: Tensor) -> Tensor:
     run = (tokens >= FIRST_COLOUR).long().cumprod(dim=2).sum(dim=2)  # (B, H)
     width = run.cummin(dim=1).values
     height = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-    # One number a row, so that equal areas go to the least height: argmax does not promise the first of equals.
+    # One number per row, so that among equal areas the smallest height wins: argmax may return any of them.
     rank = (((width * height) << 5) + 31 - height).amax(dim=1)
     area, height = rank >> 5, 31 - (rank & 31)
     return torch.stack([height * (area > 0), area // height], dim=1).int()
 
 
 def robust_sizes(tokens: Tensor) -> Tensor:
-    """See kernels.canvas.robust_sizes. A rectangle's rank is one number, as in canvas_numba."""
+    """See kernels.canvas.robust_sizes. The rank of a rectangle is one number, as in canvas_numba."""
     check_tokens(tokens)
     height = torch.arange(1, tokens.shape[1] + 1, device=tokens.device, dtype=torch.int32)[:, None]  # (H, 1)
     width = torch.arange(1, tokens.shape[2] + 1, device=tokens.device, dtype=torch.int32)  # (W,)

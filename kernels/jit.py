@@ -1,4 +1,4 @@
-"""How numba compiles here: lazily, and cached on disk where the disk allows it."""
+"""Numba compilation: lazy, and cached on disk where possible."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import numba
 
 
 def jit(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator: numba's nopython mode, compiled at the first call, the machine code kept beside the source.
+    """Decorator: numba's nopython mode, compiled at the first call, with the machine code cached beside the source.
 
-    Where no folder can be written (Kaggle's input folder is read-only), numba refuses at decoration with a
-    RuntimeError; the function then compiles once a process. The cache notices changes in the file of a compiled
-    function only: so these functions call none of another file, and take their tables as arguments.
+    If no cache folder is writable (Kaggle's input folder is read-only), numba raises RuntimeError at decoration; the
+    function then compiles once per process. The cache only notices changes in the function's own file, so these
+    functions call no function of another file and take their tables as arguments.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

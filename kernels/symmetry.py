@@ -1,10 +1,10 @@
 """The eight symmetries of the square and colour permutations, as tables and arithmetic.
 
-Symmetries are numbered as published: 0 identity; 1, 2, 3 rotation by 90, 180, 270 degrees counter-clockwise;
-4 left-right flip; 5 up-down flip; 6 transpose; 7 left-right flip of rotation 1. A colour permutation p maps colour c to
-p[c].
+Symmetries are numbered as in the published code: 0 identity; 1, 2, 3 rotation by 90, 180, 270 degrees
+counter-clockwise; 4 left-right flip; 5 up-down flip; 6 transpose; 7 left-right flip of rotation 1. A colour permutation
+p maps colour c to p[c].
 
-Every symmetry is: flip the rows or not, flip the columns or not, then transpose or not. With (h, w) the shape of the
+Every symmetry flips the rows or not, flips the columns or not, then transposes or not. With (h, w) the shape of the
 source, out[i, j] = grid[r, c] where
 
     (a, b) = (j, i) if TRANSPOSES[s] else (i, j)
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = Any  # a numpy array or a torch tensor, in functions whose arithmetic both understand
+Array: TypeAlias = Any  # a numpy array or a torch tensor, in functions that work on both
 
 SYMMETRIES = 8
 COLOURS = 10
@@ -26,13 +26,13 @@ MAX_SIDE = 30  # of a grid, in cells
 TRANSPOSES = np.array([0, 1, 0, 1, 0, 0, 1, 1], dtype=bool)
 FLIPS_ROWS = np.array([0, 0, 1, 1, 0, 1, 0, 1], dtype=bool)
 FLIPS_COLUMNS = np.array([0, 1, 1, 0, 1, 0, 0, 1], dtype=bool)
-BITS = np.stack([TRANSPOSES, FLIPS_ROWS, FLIPS_COLUMNS]).astype(np.int64)  # (3, 8): the same, for arithmetic
+BITS = np.stack([TRANSPOSES, FLIPS_ROWS, FLIPS_COLUMNS]).astype(np.int64)  # (3, 8), for arithmetic
 
 
 def _compose_table() -> np.ndarray:
     """(8, 8): the symmetry that equals applying a, then b.
 
-    The flips of b act on a grid that a may have transposed; moved before that transpose, they change places.
+    The flips of b act on a grid that a may have transposed. Moved before that transpose, row and column flip swap.
     """
     transposes, flips_rows, flips_columns = BITS
     a, b = np.ogrid[:SYMMETRIES, :SYMMETRIES]
@@ -50,16 +50,16 @@ INVERSE = np.argmax(COMPOSE == 0, axis=1)  # (8,): COMPOSE[s, INVERSE[s]] == 0
 
 
 def turned_size(bits: Array, height: Array, width: Array) -> tuple[Array, Array]:
-    """(height, width) after the symmetries with these BITS columns (3, B): exchanged where they transpose."""
+    """(height, width) after the symmetries with these BITS columns (3, B): swapped where they transpose."""
     transposes = bits[0]
     return height + transposes * (width - height), width + transposes * (height - width)
 
 
 def walk(bits: Array, height: Array, width: Array, pitch: Array | int) -> tuple[Array, Array, Array]:
-    """How to read a transformed grid straight from the source: (origin, down, right), in cells.
+    """Index arithmetic for reading a transformed grid directly from the source: (origin, down, right), in cells.
 
-    `bits` are BITS columns (3, B), (height, width) the source's shape, and `pitch` the distance between the starts of
-    its rows. Then out[i, j] = source.flat[origin + i * down + j * right]. Numpy arrays or torch tensors of integers.
+    out[i, j] = source.flat[origin + i * down + j * right]. `bits` are BITS columns (3, B), (height, width) is the shape
+    of the source and `pitch` the distance between the starts of its rows. Integer arrays or tensors.
     """
     transposes, flips_rows, flips_columns = bits
     row_step = (1 - 2 * flips_rows) * pitch
@@ -71,7 +71,7 @@ def walk(bits: Array, height: Array, width: Array, pitch: Array | int) -> tuple[
 
 
 def apply_symmetry(grid: np.ndarray, s: int) -> np.ndarray:
-    """A new array: the 2-D `grid` after symmetry `s`, 0 to 7."""
+    """The 2-D `grid` after symmetry `s` (0 to 7), as a new array."""
     if FLIPS_ROWS[s]:
         grid = grid[::-1]
     if FLIPS_COLUMNS[s]:
@@ -84,19 +84,13 @@ def apply_permutation(grid: np.ndarray, p: np.ndarray) -> np.ndarray:
     return p[grid]
 
 
-def compose_permutations(first: np.ndarray, then: np.ndarray) -> np.ndarray:
-    """(..., 10): the permutation that equals applying `first`, then `then`. Leading axes broadcast."""
-    first, then = np.broadcast_arrays(first, then)
-    return np.take_along_axis(then, first, axis=-1)
-
-
 def invert_permutations(p: np.ndarray) -> np.ndarray:
-    """(..., 10) uint8: the inverse of each permutation in the last axis."""
+    """The inverses uint8 (..., 10) of permutations (..., 10)."""
     return np.argsort(p, axis=-1).astype(np.uint8)
 
 
 def random_permutations(count: int, rng: np.random.Generator, keep_black: bool = True) -> np.ndarray:
-    """(count, 10) uint8: uniform colour permutations; colour 0 (black) stays itself unless `keep_black` is False."""
+    """Uniform random colour permutations uint8 (count, 10); colour 0 (black) is fixed unless `keep_black` is False."""
     permutations = np.tile(np.arange(COLOURS, dtype=np.uint8), (count, 1))
     moving = permutations[:, 1:] if keep_black else permutations
     rng.permuted(moving, axis=1, out=moving)

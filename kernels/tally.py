@@ -1,7 +1,7 @@
-"""Counting equal grids among many augmented predictions: the meaning, in numpy. Twins: tally_numba.py, tally_torch.py.
+"""Counting equal grids among augmented predictions: the reference in numpy. The same in tally_numba.py, tally_torch.py.
 
-A prediction is a canvas of colours and a size; it is turned and recoloured. Its key is that of the grid with both
-undone, so predictions agree where their keys do.
+A prediction is a canvas of colours and a grid size, in the symmetry and colours of its variant. Its key is a hash of
+the grid with both undone, so predictions agree if their keys are equal.
 Letters: B samples, (H, W) the canvas, (h, w) a grid, K distinct candidates.
 """
 
@@ -23,13 +23,13 @@ from kernels.symmetry import COLOURS, INVERSE, MAX_SIDE, Array, apply_permutatio
 
 DECODERS = {"robust": robust_sizes, "published": published_sizes}
 
-# Zobrist's hashing with a sum modulo 2**64 in place of the xor, for torch has no xor reduction: one random number for
-# every (row, column, colour), one for every shape. A bit generator's raw stream never changes between numpy versions.
+# Zobrist hashing with a sum modulo 2**64 instead of xor, because torch has no xor reduction: one random number per
+# (row, column, colour) and one per shape. The raw stream of a bit generator is the same in every numpy version.
 _RANDOM = np.random.PCG64(20251004).random_raw(MAX_SIDE * MAX_SIDE * COLOURS + (MAX_SIDE + 1) ** 2).view(np.int64)
 ZOBRIST = _RANDOM[: MAX_SIDE * MAX_SIDE * COLOURS].reshape(MAX_SIDE, MAX_SIDE, COLOURS)
 SHAPE = _RANDOM[MAX_SIDE * MAX_SIDE * COLOURS :].reshape(MAX_SIDE + 1, MAX_SIDE + 1)  # [height, width]
 
-HALTING_UNIT = 2.0**40  # probabilities are summed as multiples of 2**-40: integer sums are the same in every order
+HALTING_UNIT = 2.0**40  # probabilities are summed as integer multiples of 2**-40, so that the order does not matter
 
 
 class Counts(NamedTuple):
@@ -37,22 +37,22 @@ class Counts(NamedTuple):
 
     group: Array  # int64
     key: Array  # int64
-    first: Array  # int64, the first sample that holds it
-    votes: Array  # int64, how many samples hold it
+    first: Array  # int64, first sample with this key
+    votes: Array  # int64, number of samples
     halting: Array  # float64, their mean halting probability
 
 
 def restore(colours_b: np.ndarray, size: np.ndarray, symmetry: int, permutation: np.ndarray) -> np.ndarray:
-    """The grid of `size` at the origin of one canvas (H, W), permutation and symmetry undone: 2-D uint8."""
+    """The grid of `size` at the origin of one canvas (H, W), with permutation and symmetry undone: 2-D uint8."""
     grid = np.asarray(colours_b, dtype=np.uint8)[: size[0], : size[1]]
     return apply_symmetry(apply_permutation(grid, invert_permutations(permutation)), INVERSE[symmetry])
 
 
 def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutation: np.ndarray) -> np.ndarray:
-    """Keys int64 (B,) of the restored grids: the sum of ZOBRIST over their cells, and SHAPE, modulo 2**64.
+    """Keys int64 (B,) of the restored grids: the sum of ZOBRIST over the cells plus SHAPE, modulo 2**64.
 
-    `colours` (B, H, W) 0 to 9, `sizes` (B, 2); `symmetry` (B,), `permutation` (B, 10) as they were applied at encoding.
-    A size without cells has key 0. ValueError for colours, sizes, symmetries or permutations out of range.
+    `colours` (B, H, W) 0 to 9, `sizes` (B, 2); `symmetry` (B,) and `permutation` (B, 10) as applied at encoding. An
+    empty grid has key 0. Raises ValueError for values out of range.
     """
     sizes, symmetry, permutation = integers(sizes, symmetry, permutation)
     check_predictions(colours, sizes, symmetry, permutation)
@@ -65,14 +65,14 @@ def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutati
 
 
 def count(group: np.ndarray, keys: np.ndarray, valid: np.ndarray, halting: np.ndarray) -> Counts:
-    """How often each key occurs in each group, among the valid samples.
+    """How often each key occurs in each group among the valid samples, and its mean halting probability.
 
-    `group`, `keys` int64 (B,), `valid` bool (B,), `halting` float (B,), probabilities 0 to 1 (else ValueError), kept to
-    2**-40. Every twin gives the same counts to the last bit.
+    `group`, `keys` int64 (B,), `valid` bool (B,), `halting` float (B,) from 0 to 1, rounded to 2**-40; ValueError
+    otherwise. The numpy, numba and torch versions agree to the last bit.
     """
     check_votes(group, keys, valid, halting)
     sample = np.flatnonzero(valid)
-    sample = sample[np.lexsort((keys[sample], group[sample]))]  # stable: equal pairs stay in order of occurrence
+    sample = sample[np.lexsort((keys[sample], group[sample]))]  # stable: equal pairs keep their order
     group, keys = group[sample], keys[sample]
     changes = np.ones(len(sample), dtype=bool)
     changes[1:] = (group[1:] != group[:-1]) | (keys[1:] != keys[:-1])
@@ -94,16 +94,16 @@ def tally(
     halting: np.ndarray,
     decoder: Decoder = "robust",
 ) -> Counts:
-    """Decode, key and count: tokens (B, H, W) give sizes, colours (B, H, W) the content; empty grids are dropped."""
+    """Decode, hash and count: tokens (B, H, W) give the sizes, colours (B, H, W) the cells. Empty grids are dropped."""
     sizes = DECODERS[decoder](tokens)
     return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
 
 
-# What the twins share: checks that numpy arrays and torch tensors both understand.
+# Shared by the numpy, numba and torch versions: checks that work on arrays and tensors alike.
 
 
 def check_predictions(colours: Array, sizes: Array, symmetry: Array, permutation: Array) -> None:
-    """ValueError unless `keys` can use these; the last three are int64."""
+    """Raise ValueError unless these are valid arguments of `keys`; the last three are int64."""
     check_tokens(colours)
     samples, height, width = colours.shape
     require_shape("sizes", (samples, 2), sizes)
@@ -114,7 +114,7 @@ def check_predictions(colours: Array, sizes: Array, symmetry: Array, permutation
 
 
 def check_votes(group: Array, keys: Array, valid: Array, halting: Array) -> None:
-    """ValueError unless `count` can use these."""
+    """Raise ValueError unless these are valid arguments of `count`."""
     for what, value in (("keys", keys), ("valid", valid), ("halting", halting)):
         require_shape(what, tuple(group.shape), value)
     require((halting >= 0) & (halting <= 1), "halting", "a probability", halting)

@@ -1,6 +1,7 @@
-"""Counting equal grids: the numba twin of tally.py. Same names, arguments, results and errors.
+"""tally.py in numba. Same names, arguments, results and errors.
 
-Keys are computed in parallel over samples; the count is one pass through a hash table, which takes little beside them.
+Keys are computed in parallel over samples. The count is one pass through a hash table and takes little time beside
+them.
 """
 
 import numpy as np
@@ -22,11 +23,11 @@ def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutati
     sizes, symmetry, permutation = integers(sizes, symmetry, permutation)
     check_predictions(colours, sizes, symmetry, permutation)
     back = BITS[:, INVERSE[symmetry]]
-    origin, down, right = walk(back, sizes[:, 0], sizes[:, 1], colours.shape[2])
-    height, width = turned_size(back, sizes[:, 0], sizes[:, 1])
+    origin, down, right = integers(*walk(back, sizes[:, 0], sizes[:, 1], colours.shape[2]))
+    height, width = integers(*turned_size(back, sizes[:, 0], sizes[:, 1]))
     result = np.empty(len(colours), dtype=np.int64)
     canvases = np.ascontiguousarray(colours, dtype=np.uint8).reshape(len(colours), np.prod(colours.shape[1:]))
-    _keys(canvases, *integers(origin, down, right, height, width), permutation, ZOBRIST, SHAPE, result)
+    _keys(canvases, origin, down, right, height, width, permutation, ZOBRIST, SHAPE, result)
     return result
 
 
@@ -63,7 +64,7 @@ def _key(colours, origin, down, right, height, width, permutation, zobrist, shap
     key = shape[height, width]
     for i in range(height):
         address, line = origin + i * down, zobrist[i]
-        for j in range(width):  # an unsigned index needs no test for counting from the end: three times the speed
+        for j in range(width):  # an unsigned index needs no check for negative values: three times as fast
             key += line[j, inverse[colours[np.uint64(address + j * right)]]]
     return key
 
@@ -76,22 +77,20 @@ def _keys(colours, origin, down, right, height, width, permutation, zobrist, sha
 
 @jit()
 def _count(group, keys, valid, units):  # type: ignore[no-untyped-def]
-    """(first, votes, total units) of each candidate: an open-addressing hash table, at most half full."""
+    """(first, votes, total units) of each candidate, by an open-addressing hash table that is at most half full."""
     samples = len(keys)
     slots = 2
     while slots < 2 * samples:
         slots *= 2
     candidate_in = np.full(slots, -1, dtype=np.int64)
-    first, votes, total = (
-        np.zeros(samples, dtype=np.int64),
-        np.zeros(samples, dtype=np.int64),
-        np.zeros(samples, dtype=np.int64),
-    )
+    first = np.zeros(samples, dtype=np.int64)
+    votes = np.zeros(samples, dtype=np.int64)
+    total = np.zeros(samples, dtype=np.int64)
     candidates = 0
     for b in range(samples):
         if not valid[b]:
             continue
-        slot = (keys[b] + group[b] * 0x1E3779B97F4A7C15) & (slots - 1)  # an odd number, so that groups spread
+        slot = (keys[b] + group[b] * 0x1E3779B97F4A7C15) & (slots - 1)  # an odd factor spreads the groups
         candidate = candidate_in[slot]
         while candidate >= 0 and (keys[first[candidate]] != keys[b] or group[first[candidate]] != group[b]):
             slot = (slot + 1) & (slots - 1)

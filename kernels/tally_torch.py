@@ -1,7 +1,7 @@
-"""Counting equal grids: the torch twin of tally.py, on any device, with no loop over samples or cells.
+"""tally.py in torch, on any device, without loops over samples or cells. Same names, arguments and errors.
 
-Same names, arguments and errors; results are tensors on the device of the colours or keys, float64 among them.
-`restore` is for the few distinct candidates and stays in numpy.
+Results are tensors on the device of the colours or keys; halting probabilities are float64. There is no `restore`: it
+runs only for the few distinct candidates, in numpy.
 """
 
 import torch
@@ -23,7 +23,7 @@ def keys(colours: Tensor, sizes: Array, symmetry: Array, permutation: Array) -> 
     bits = bits_on(device)[:, symmetry]
     height, width = sizes.unbind(1)  # as predicted
     restored = turned_size(bits, height, width)
-    # Cell (i, j) of the prediction is that of the restored grid which lies here in ZOBRIST.
+    # Index into ZOBRIST of the restored cell that is cell (i, j) of the prediction.
     origin, down, right = (part[:, None, None] for part in walk(bits, *restored, MAX_SIDE))
     i = torch.arange(colours.shape[1], device=device)[:, None]  # (H, 1)
     j = torch.arange(colours.shape[2], device=device)  # (W,)
@@ -39,7 +39,7 @@ def count(group: Tensor, keys: Tensor, valid: Tensor, halting: Tensor) -> Counts
     """See kernels.tally.count."""
     check_votes(group, keys, valid, halting)
     sample = valid.nonzero()[:, 0]
-    for value in (keys, group):  # the last one leads; stable: equal pairs stay in order of occurrence
+    for value in (keys, group):  # group is the primary key; stable: equal pairs keep their order
         sample = sample[value[sample].argsort(stable=True)]
     group, keys = group[sample], keys[sample]
     changes = torch.ones_like(sample, dtype=torch.bool)

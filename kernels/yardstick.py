@@ -1,4 +1,4 @@
-"""The yardstick: a machine's own matrix product, so that rates compare across machines."""
+"""The yardstick: the speed of this machine's matrix product, so that rates compare across machines."""
 
 import statistics
 import time
@@ -14,9 +14,9 @@ def gemm_gflops(
     dtype: torch.dtype = torch.float32,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Rate of `torch.mm` on 2048 x 2048 matrices, in GFLOP/s: the best of five.
+    """GFLOP/s of `torch.mm` on 2048 x 2048 matrices: the best of five.
 
-    With `time.process_time` for the clock it is a rate a CPU second: of one thread, other programs slow it little.
+    With `time.process_time` as the clock it is a rate per CPU second, which other programs hardly slow down.
     """
     a, b = torch.randn(2, SIDE, SIDE, device=device).to(dtype)
     cuda = a.device.type == "cuda"
@@ -31,7 +31,7 @@ def gemm_gflops(
 
 
 class Yardstick:
-    """Samples of the machine's rate, taken between measurements because shared machines drift."""
+    """Samples of the machine's speed, taken between measurements because shared machines drift."""
 
     def __init__(self) -> None:
         self.samples = [gemm_gflops()]

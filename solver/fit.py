@@ -1,7 +1,7 @@
-"""Test-time fitting: from the demonstrations of the given tasks to weights that know them.
+"""Test-time fitting: training on the augmented demonstrations of the given tasks. Test outputs are never used.
 
-Fitting is the learner's ordinary step on augmented demonstrations; test outputs are never looked at. Sources:
-arXiv 2511.02886 (all tasks jointly, embeddings from the mean of the trained table, trunk frozen for the first quarter).
+Source: arXiv 2511.02886 (all tasks jointly, embeddings start at the mean of the trained table, the trunk is frozen for
+the first quarter).
 """
 
 import copy
@@ -26,17 +26,17 @@ from solver.tasks.task import Task
 from solver.tokens.stream import PairStream, TaskExamples
 from solver.tokens.variants import Variants
 
-FROZEN_SHARE = 0.25  # of a staged fit during which the trunk rests
-STEP_SHARE = 0.02  # of the time left that one step may take
-REPORT_EVERY = 10  # steps between readings of the loss: each waits for the device
+FROZEN_SHARE = 0.25  # of a staged fit, during which the trunk is frozen
+STEP_SHARE = 0.02  # of the remaining time, that one step may take
+REPORT_EVERY = 10  # steps between readings of the loss, which wait for the device
 
 log = logging.getLogger("arc_trm")
 
 
 class Fitting:
-    """A fit that goes on from where it stopped: run it for a while, predict with the average, run it on.
+    """A fit in parts: run it for a while, predict with the moving average, run it again.
 
-    `start` is not changed. Every task is visited as often as its weight says (`focus`), equally unless told otherwise.
+    `start` is not changed. Tasks are visited in proportion to their weights (`focus`), by default equally often.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class Fitting:
         autocast: torch.dtype | None = None,
     ) -> None:
         self.variants = variants  # of each task
-        self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: share of sequences wholly right, lately
-        self.seconds, self.tokens = 0.0, 0  # spent so far, over all steps
-        self._warm_up = 0.0, 0  # of these on the first step, which compiles and allocates
+        self.steps, self.loss, self.exact = 0, math.nan, 0.0  # exact: recent share of sequences that are entirely right
+        self.seconds, self.tokens = 0.0, 0  # over all steps so far
+        self._warm_up = 0.0, 0  # seconds and tokens of the first step, which compiles and allocates
         self.curve = FitCurve()
-        self.failed = False  # the loss is no number any more
-        self._exhausted = False  # no example fits into memory
-        self._misfits: set[Canvas] = set()  # canvases of which not one does
+        self.failed = False  # the loss is no longer finite
+        self._exhausted = False  # no canvas fits into memory
+        self._misfits: set[Canvas] = set()  # canvases of which not a single example fits into memory
         self._probed = math.nan
         self._unread: Metrics | None = None
         self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
         table, self.rows = starting_table(tasks, self.variants, start)
-        self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # by their identity variant
+        self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # to the checkpoint
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | None = None
         self._streams = 0
@@ -74,29 +74,29 @@ class Fitting:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to be fitted."""
+        """Whether the fit is complete or cannot continue."""
         enough = self._config.steps is not None and self.steps >= self._config.steps
         return self._learner is None or self.failed or self._exhausted or enough
 
     def focus(self, weights: Sequence[float]) -> None:
-        """How often each task is visited from now on, relative to the others; not at all for 0."""
+        """Set how often each task is visited from now on, relative to the others; 0: not at all."""
         if list(weights) != self._weights:
             self._weights, self._stream = list(weights), None
 
     def limit_step(self, clock: Clock) -> None:
-        """Learn the pace, and make steps so small that a slow machine can keep the deadline of `clock`."""
+        """Probe the pace, and limit the size of a step so that a slow machine keeps the deadline of `clock`."""
         if 0 < clock.left() < math.inf and not self.done:
             self._probed = probe_pace(self._start.model)
             self._step_tokens = min(self._step_tokens, max(1, int(STEP_SHARE * clock.left() / self._probed)))
 
     @property
     def pace(self) -> float:
-        """Seconds a token and step: measured, without the first step as soon as there are others; at first a guess."""
+        """Seconds per token per step: probed first, then measured; without step 1 (compilation) once there are more."""
         seconds, tokens = self._warm_up if self.steps > 1 else (0.0, 0)
         return (self.seconds - seconds) / (self.tokens - tokens) if self.tokens else self._probed
 
     def run(self, clock: Clock, first: float = 0.0, last: float = 1.0) -> Iterator[None]:
-        """Fit until the clock, the steps or the loss end it, while the schedule goes from `first` to `last` (0 to 1).
+        """Fit until the clock expires or the fit is done. The schedule goes from `first` to `last` (0 to 1).
 
         Yields after every step.
         """
@@ -129,11 +129,13 @@ class Fitting:
         return self._stream
 
     def _step(self, learner: Learner, stream: PairStream, progress: float) -> bool:
-        """One step; False if no further one is possible."""
-        canvas = stream.next_canvas()
-        slots = stream.slot_count(canvas)
+        """One step; out of memory, halve the step or leave its canvas out. False if no further step is possible."""
+        canvas, slots = stream.next_step()
         try:
-            metrics = learner.train_step(canvas, slots, stream.on(canvas), progress)
+            free, mine = learner.free(canvas, slots)
+            if free:
+                learner.refill(canvas, stream.draw(canvas, free, mine))
+            metrics = learner.step(canvas, progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -155,7 +157,7 @@ class Fitting:
         return not self.failed
 
     def _read(self, metrics: Metrics) -> None:
-        """Look at a step's figures, which waits for the device."""
+        """Read the metrics of a step, which waits for the device."""
         self._unread = None
         self.loss = float(metrics.loss) / metrics.slots
         self.exact += 0.05 * (float(metrics.right) / metrics.slots - self.exact)
@@ -165,14 +167,14 @@ class Fitting:
             log.warning("fit: the loss is %s after %d steps; going on from the start", self.loss, self.steps)
 
     def fitted(self) -> Fitted:
-        """The average of the weights as they are now; the start where nothing was learned."""
+        """The current moving average; the start if there were no steps or the loss diverged."""
         if self._learner is None or self.failed or not self.steps:
             return self._fresh
         model, table = self._learner.averaged()
         return Fitted(model.eval(), table, self.variants, self.rows)
 
     def knowledge(self) -> Knowledge:
-        """What a later fit can start from, under the names of the tasks' variants."""
+        """What a later fit can start from."""
         fitted = self.fitted()
         shared = fitted.model.config.embedding == "shared"
         names, _ = name_rows([(t.id, t.digest) for t in self._tasks], self.variants, shared)
@@ -181,17 +183,13 @@ class Fitting:
 
 
 def probe_pace(model: TRM) -> float:
-    """A guess at the seconds that a training step takes for each token, before there was one.
-
-    One sample on the full canvas is predicted, twice, since the first time warms up; a training step is taken to cost
-    three times that.
-    """
+    """Estimated seconds per token of a training step: three times a prediction of one sample on the full canvas."""
     canvas, device = model.config.canvas, model.y0.device
     tokens = model.config.puzzle_tokens + canvas[0] * canvas[1]
     took = []
     with torch.inference_mode():
         x = torch.zeros(1, tokens, model.config.width, device=device)
-        for _ in range(2):
+        for _ in range(2):  # the first one warms up
             began = time.monotonic()
             model(x, model.fresh_state(1, canvas), canvas).logits.sum().item()
             took.append(time.monotonic() - began)
@@ -203,8 +201,8 @@ def starting_table(
 ) -> tuple[Tensor, list[np.ndarray]]:
     """The puzzle embedding table (rows, W) of the tasks, and the rows of each task's variants.
 
-    A row that the checkpoint has under the same name for the same demonstrations is taken over; all others start at the
-    mean of the trained table, or at zero where nothing is trained yet.
+    A row that the checkpoint has for the same variant name and the same demonstrations is copied. All others start at
+    the mean of the trained table, or at zero if it is empty.
     """
     names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, start.model.config.embedding == "shared")
     width = start.model.config.row_width

@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: everything needed to go on as if nothing had happened, and weights ready to use.
+"""Checkpoints of a training run: weights ready to use, and everything that a bit-exact resume needs.
 
-A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights as `--weights` takes them
-(`solver/checkpoint.py`), and beside them `training.json` (counts, the position in the stream, settings),
-`training.safetensors` (raw weights, optimizer) and `slots-RANK.safetensors` (the examples in work). It is written under
-another name and renamed when it is whole, so a kill at any moment leaves the one before.
+A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights in the format that `--weights` takes
+(`solver/model/weights.py`), `training.json` (counts, position in the stream, settings), `training.safetensors` (raw
+weights, optimizer) and `slots-RANK.safetensors` (the examples in the slots). It is written under another name and
+renamed when complete, so that a kill at any moment leaves the previous checkpoint intact.
 """
 
 import logging
@@ -38,24 +38,24 @@ _SLOT_PARTS = (*Batch._fields, *State._fields, "steps", "halted")
 
 
 @dataclass
-class Progress:
-    """How far a run is, and what it is a run of."""
+class TrainingProgress:
+    """How far a run has come, and what identifies it."""
 
     seed: int
-    data: str  # digest of what is trained on
+    data: str  # digest of the training data
     step: int = 0  # steps done
     seconds: float = 0.0  # of training, over all its runs
-    first_loss: float | None = None  # of the first window, which an explosion is measured against
-    restarts: int = 0  # times it was resumed
+    first_loss: float | None = None  # mean over the first window: divergence is measured against it
+    restarts: int = 0  # how often it was resumed
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     return sorted(p for p in (out / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
 
 
 def begin(out: Path) -> None:
-    """Make a run's folder and note which torchrun it is of. Raises InputError at once where nothing can be written."""
+    """Create a run's folder and record its torchrun. Raises InputError if the folder cannot be written to."""
     try:
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out / FOLDER).close()
@@ -65,7 +65,7 @@ def begin(out: Path) -> None:
 
 
 def is_restart(out: Path) -> bool:
-    """Whether torchrun started this process again after a rank of the run in `out` died, and not after a refusal."""
+    """Whether torchrun restarted this process after a rank of the run in `out` died, and not after an input error."""
     again, mine = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0, out / LAUNCH
     return again and mine.exists() and mine.read_text() == os.environ.get(RUN_ID)
 
@@ -73,20 +73,20 @@ def is_restart(out: Path) -> bool:
 def save_training(
     out: Path,
     learner: Learner,
-    progress: Progress,
+    progress: TrainingProgress,
     config: TrainConfig,
     position: dict[str, Any],
     knowledge: Knowledge,
     keep: int,
 ) -> Path:
-    """Write a checkpoint, all ranks together, and remove all but the last `keep`; returns its folder.
+    """Write a checkpoint, remove all but the last `keep`, and return its folder. All ranks must call this together.
 
-    `position` is the stream's and `knowledge` the moving average. Raises InputError if it cannot be written.
+    `position` is that of the stream, `knowledge` the moving average. Raises InputError if it cannot be written.
     """
     ranks, final = learner.ranks, out / FOLDER / f"step-{progress.step:08d}"
     partial = final.with_name(final.name + ".partial")
     if ranks.rank == 0:
-        for left in final.parent.glob("*.partial"):  # by a kill
+        for left in final.parent.glob("*.partial"):  # of a killed run
             shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
@@ -115,62 +115,57 @@ def save_training(
     return final
 
 
-def load_training(folder: Path, learner: Learner, stream: Stream, progress: Progress, config: TrainConfig) -> Progress:
-    """Put a checkpoint into a learner and a stream, whatever number of ranks wrote it; returns its progress.
+def load_training(
+    folder: Path, learner: Learner, stream: Stream, progress: TrainingProgress, config: TrainConfig
+) -> TrainingProgress:
+    """Load a checkpoint, written by any number of ranks, into a learner and a stream. Returns its progress.
 
-    Settings that have changed since are logged. Raises InputError if the folder is not whole or belongs to another run:
-    another model, data or seed.
+    Settings that have changed since then are logged. Raises InputError if the folder is incomplete or belongs to
+    another run: another model, data or seed.
     """
     counts = _counts(folder / COUNTS)
-    try:
-        return _restored(folder, counts, learner, stream, progress, config)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-        hint = "remove the folder to go on from the one before, or start in another --out"
-        raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
-
-
-def _restored(
-    folder: Path, counts: dict[str, Any], learner: Learner, stream: Stream, progress: Progress, config: TrainConfig
-) -> Progress:
-    saved = Progress(**counts["progress"])
-    _tell_changes(counts["config"], orjson.loads(orjson.dumps(asdict(config), default=str)), folder)
+    saved = TrainingProgress(**counts["progress"])
     for what in ("data", "seed"):
         mine, theirs = getattr(progress, what), getattr(saved, what)
         if mine != theirs:
-            hint = f"resume with the same --data and settings ({MANIFEST} tells them), or choose another --out"
+            hint = f"resume with the same --data and settings ({MANIFEST} lists them), or choose another --out"
             raise InputError(f"{folder}: {what}: expected {theirs}, with which the run began, got {mine}: {hint}")
-    average = load_knowledge(folder, learner.table.device)
-    ours, other = asdict(learner.model.config), asdict(average.model.config)
-    if ours != other:
-        differing = [name for name in ours if ours[name] != other[name]]
-        words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
-        raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
-    tensors = read_tensors(folder / TENSORS)
-    _restore_learner(learner, average, tensors)
-    learner.step_count, *adam_steps = counts["optimizer_steps"]
-    for group, steps in zip(learner.optimizer.param_groups, adam_steps, strict=True):
-        group["step"] = steps
-    if counts["scaler"]:
-        learner.scaler.load_state_dict(counts["scaler"])
-    _restore_slots(folder, learner)
-    stream.seek(counts["stream"])
+    try:
+        _log_changes(counts["config"], orjson.loads(orjson.dumps(asdict(config), default=str)), folder)
+        average = load_knowledge(folder, learner.table.device)
+        ours, other = asdict(learner.model.config), asdict(average.model.config)
+        if ours != other:
+            differing = [name for name in ours if ours[name] != other[name]]
+            words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
+            raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
+        _restore_learner(learner, average, read_tensors(folder / TENSORS))
+        learner.step_count, *group_steps = counts["optimizer_steps"]
+        for group, steps in zip(learner.optimizer.param_groups, group_steps, strict=True):
+            group["step"] = steps
+        if counts["scaler"]:
+            learner.scaler.load_state_dict(counts["scaler"])
+        _restore_slots(folder, learner)
+        stream.seek(counts["stream"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        hint = "remove the folder to resume from the one before, or choose another --out"
+        raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
     saved.restarts += 1
     return saved
 
 
-def _tell_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefix: str = "") -> None:
-    """Log every setting that is not what it was: from here on the run is another one."""
+def _log_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefix: str = "") -> None:
+    """Log every setting that has changed: from here on the run differs from the one that began."""
     for name, value in now.items():
         old = before.get(name, value)
         if isinstance(value, dict) and isinstance(old, dict):
-            _tell_changes(old, value, where, f"{prefix}{name}.")
+            _log_changes(old, value, where, f"{prefix}{name}.")
         elif old != value and prefix + name != "steps":
             log.warning("%s was written with %s%s %s, now %s", where, prefix, name, old, value)
 
 
 def _counts(path: Path) -> dict[str, Any]:
     document = read_json(path)
-    names = {field.name for field in fields(Progress)}
+    names = {field.name for field in fields(TrainingProgress)}
     progress = document.get("progress") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(progress, dict) or progress.keys() != names:
         raise InputError(f"{path}: expected the progress of a run ({', '.join(sorted(names))}), got {shown(document)}")
@@ -178,7 +173,7 @@ def _counts(path: Path) -> dict[str, Any]:
 
 
 def _parameters(learner: Learner) -> dict[str, torch.nn.Parameter]:
-    """Everything that Adam moves, by name."""
+    """Everything that the optimizer updates, by name."""
     rows = {"table": learner.table} if learner.config.row_optimizer == "adam_atan2" else {}
     return {**dict(learner.model.named_parameters()), **rows}
 
@@ -210,6 +205,8 @@ def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Te
 def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
     tensors = {}
     for (height, width), slots in learner.slots.items():
+        assert slots.batch is not None, "slots are filled before a step"
+        assert slots.state is not None
         parts = (*slots.batch, *slots.state, slots.steps, slots.halted)
         named = zip(_SLOT_PARTS, parts, strict=True)
         tensors.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
@@ -217,7 +214,7 @@ def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
 
 
 def _restore_slots(folder: Path, learner: Learner) -> None:
-    """Take this rank's share of the slots of all ranks that wrote."""
+    """Load this rank's share of the slots, written by any number of ranks."""
     paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
     files = [read_tensors(path) for path in paths]
     learner.slots.clear()
@@ -226,8 +223,9 @@ def _restore_slots(folder: Path, learner: Learner) -> None:
         if part != _SLOT_PARTS[0]:
             continue
         parts = [torch.cat([file[f"{canvas}.{part}"] for file in files]) for part in _SLOT_PARTS]
-        mine = learner.ranks.share(len(parts[0]))
+        total = len(parts[0])
+        mine = learner.ranks.share(total)
         *columns, steps, halted = (part[mine].clone().to(learner.table.device) for part in parts)
         batch, state = Batch(*columns[: len(Batch._fields)]), State(*columns[len(Batch._fields) :])
         height, width = (int(side) for side in canvas.split("x"))
-        learner.slots[height, width] = Slots(batch, state, steps, halted)
+        learner.slots[height, width] = Slots(total, steps, halted, batch, state)

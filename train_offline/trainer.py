@@ -1,6 +1,6 @@
-"""The training loop: learner steps on a stream, seen, scored, saved, and resumed to the bit.
+"""The training loop: learner steps on a stream, with metrics, evaluations, checkpoints and bit-exact resume.
 
-The same on one process or many (`solver/ranks.py`): rank 0 talks and decides, all ranks step together.
+It is the same on one process or many (`solver/learning/ranks.py`): rank 0 decides and reports, all ranks step together.
 """
 
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from kernels.yardstick import gemm_gflops
@@ -21,24 +21,22 @@ from solver.common.clock import Clock, stop_signals
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.device import is_out_of_memory
-from solver.model.trm import TRM
-from solver.model.weights import Knowledge
-from solver.tokens.encode import Batch, Draw
-from train_offline.checkpoints import Progress, begin, checkpoints, load_training, save_training
+from solver.model.weights import Knowledge, fresh_knowledge
+from train_offline.checkpoints import TrainingProgress, begin, checkpoints, load_training, save_training
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
 from train_offline.problems.problem import Problem
 from train_offline.settings.config import TrainConfig
 
-EXPLODED = 3.0  # times the loss of the first window: no longer learning
+EXPLODED = 3.0  # a loss above this multiple of the first window's means that training has diverged
 CompileMode = Literal["off", "eager", "inductor"]
 Ending = Literal["done", "time", "interrupted"]
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how long a run goes, whatever it trains."""
+    """Settings of a run that do not change what it learns: its folder, duration, checkpoints and output."""
 
     out: Path
     seed: int = 0
@@ -47,13 +45,13 @@ class RunOptions:
     checkpoint_steps: int = 1000
     checkpoint_seconds: float = 600.0
     keep: int = 3  # checkpoints
-    report_every: int = 10  # steps between readings of the loss: each waits for the device
+    report_every: int = 10  # steps between reports: reading the loss waits for the device
     compile: CompileMode = "off"
     tensorboard: bool = False
     show_progress: bool = True
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no run."""
+        """Raise InputError for invalid counts."""
         within("seed", self.seed, 0)
         for name in ("checkpoint_steps", "keep", "report_every"):
             within(name, getattr(self, name), 1)
@@ -77,22 +75,20 @@ class Trainer:
         smallest = min(problem.stream.slot_count(canvas) for canvas in problem.stream.canvases)
         if smallest < ranks.count:
             got = f"{smallest} for {ranks.count} ranks"
-            raise InputError(f"step_tokens {config.step_tokens}: expected a slot a rank on every canvas, got {got}")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            model = TRM(config.model)
+            raise InputError(f"step_tokens {config.step_tokens}: expected a slot per rank on every canvas, got {got}")
+        model = fresh_knowledge(config.model, options.seed, device).model.train()
         table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
         exploration = torch.Generator().manual_seed(options.seed)
-        self.learner = Learner(model.to(device).train(), table, config.learner, exploration, autocast, ranks)
-        self.progress = Progress(options.seed, problem.manifest["digest"])
+        self.learner = Learner(model, table, config.learner, exploration, autocast, ranks)
+        self.progress = TrainingProgress(options.seed, problem.manifest["digest"])
         self._resume()
         if options.compile != "off":
             self.learner.model.compile_layers(options.compile)
-        # a CPU may take minutes for the yardstick in 16 bits
+        # measuring the peak in 16 bits may take minutes on a CPU
         self.gflops = gemm_gflops(device, autocast if autocast and device.type == "cuda" else torch.float32)
-        self._stop: int | None = None  # the signal that asked for the end
+        self._stop: int | None = None  # signal that asked the run to end
         self._log = MetricsLog(options.out, self.progress.step, options.tensorboard, ranks.rank)
-        self._bar = tqdm(disable=True)  # until it runs
+        self._bar = tqdm(disable=True)  # replaced in run()
 
     def _resume(self) -> None:
         options = self._options
@@ -108,9 +104,9 @@ class Trainer:
             self.progress = load_training(found[-1], self.learner, stream, self.progress, self._config)
 
     def run(self) -> Ending:
-        """Train to the end, the time limit or an interrupt, and save; the metrics go to `metrics.jsonl`.
+        """Train to the last step, the time limit or an interrupt, then save. Metrics go to `metrics.jsonl`.
 
-        Raises InputError, after leaving the last good checkpoint, if the loss is no longer a sensible number.
+        Raises InputError if memory runs out or the loss diverges; the last good checkpoint is kept.
         """
         options, config, progress = self._options, self._config, self.progress
         clock, window, saved_at = Clock(options.time_limit), Window(), time.monotonic()
@@ -143,7 +139,7 @@ class Trainer:
         return ending
 
     def evaluate(self) -> dict[str, float]:
-        """Score the moving average, this checkpoint's alone, on what is held out."""
+        """Score the moving average on what is held out; votes of several checkpoints are never pooled."""
         model, table = self.learner.averaged()
         figures = self._problem.evaluate(model.eval(), table, self._ranks, self._autocast)
         leaks = self._problem.manifest["leaks_allowed"]
@@ -156,11 +152,15 @@ class Trainer:
 
     def _step(self, window: Window) -> None:
         stream, learner, progress = self._problem.stream, self.learner, self.progress
-        while True:  # until the weights have moved: gradients of half an accumulation cannot be saved
-            canvas = stream.next_canvas()
-            slots = stream.slot_count(canvas)
-            draw = self._timed(stream.on(canvas), window)
-            metrics = learner.train_step(canvas, slots, draw, progress.step / self._config.steps)
+        while True:  # until the optimizer has moved: a checkpoint holds no accumulated gradients
+            canvas, slots = stream.next_step()
+            free, mine = learner.free(canvas, slots)
+            if free:
+                began = time.perf_counter()
+                batch = stream.draw(canvas, free, mine)
+                window.drawing += time.perf_counter() - began
+                learner.refill(canvas, batch)
+            metrics = learner.step(canvas, progress.step / self._config.steps)
             window.add(metrics, slots * train_flops(self._config.model, canvas))
             if not learner.between_moves:
                 break
@@ -170,17 +170,10 @@ class Trainer:
     def _out_of_memory(self, error: BaseException) -> InputError:
         tokens, saved = self._config.step_tokens, checkpoints(self._options.out)
         advice = f"go on from {saved[-1]} with --resume" if saved else "start again in another --out"
-        got = f"step {self.progress.step}: expected room for {tokens} tokens a step, got: {one_line(str(error))[:200]}"
+        got = (
+            f"step {self.progress.step}: expected room for {tokens} tokens per step, got: {one_line(str(error))[:200]}"
+        )
         return InputError(f"{got}: {advice} and --step-tokens {tokens // 2}, or more ranks")
-
-    def _timed(self, draw: Draw, window: Window) -> Draw:
-        def timed(free: Tensor, mine: slice) -> Batch:
-            began = time.perf_counter()
-            batch = draw(free, mine)
-            window.drawing += time.perf_counter() - began
-            return batch
-
-        return timed
 
     def _report(self, window: Window) -> None:
         means = window.means(self._ranks, self.gflops)
@@ -193,18 +186,20 @@ class Trainer:
         self._bar.set_postfix_str(_postfix(means), refresh=False)
 
     def _check(self, loss: float) -> None:
-        """Raise InputError, which says what to do, unless the loss is a number and no explosion."""
+        """Raise InputError, with advice, if the loss is not finite or has diverged."""
         first = self.progress.first_loss
         if math.isfinite(loss) and (first is None or loss < EXPLODED * first):
             return
+        lr = self.learner.config.lr
+        advice = f"{self._way_on()} and --learner.lr {lr / 3:g} (now {lr:g})"
+        raise InputError(f"step {self.progress.step}: expected a sensible loss, got {loss:.4g}: {advice}")
+
+    def _way_on(self) -> str:
         saved = checkpoints(self._options.out)
-        lr, step = self.learner.config.lr, self.progress.step
-        advice = f"go on from {saved[-1]} with --resume" if saved else "start again in another --out"
-        advice += f" and --learner.lr {lr / 3:g} (now {lr:g})"
-        raise InputError(f"step {step}: expected a sensible loss, got {loss:.4g}: {advice}")
+        return f"continue from {saved[-1]} with --resume" if saved else "start again in another --out"
 
     def _agree(self, expired: bool, due: bool) -> tuple[Ending | None, bool]:
-        """What all ranks do now: whether to end, and whether to save. The first rank's clock counts."""
+        """Whether to end and to save, the same on all ranks. A signal to any rank counts, but only rank 0's clock."""
         first = self._ranks.rank == 0
         stop, expired_sum, due_sum = self._ranks.total([self._stop is not None, first and expired, first and due])
         return ("interrupted" if stop else "time" if expired_sum else None), bool(due_sum)
@@ -217,16 +212,17 @@ class Trainer:
         model, table = self.learner.averaged()
         knowledge = Knowledge(model, table, self._problem.rows, self._problem.manifest)
         position = self._problem.stream.position()
-        state = (self.learner, self.progress, self._config, position, knowledge)
-        save_training(self._options.out, *state, self._options.keep)
+        save_training(
+            self._options.out, self.learner, self.progress, self._config, position, knowledge, self._options.keep
+        )
 
     def _note_stop(self, number: int) -> None:
         self._stop = number
-        self._bar.write("ending after this step; once more to end at once, without a checkpoint")
+        self._bar.write("ending after this step; repeat to end at once, without a checkpoint")
 
 
 def _postfix(means: dict[str, float]) -> str:
-    """What the bar shows of a window."""
+    """The figures of a window that the progress bar shows."""
     work = f"{means['examples_per_second']:.0f} examples/s, {means['peak_share']:.0%} of peak"
     return (
         f"loss {means['loss']:.3f}, exact {means['exact']:.1%}, {means['supervision_steps']:.1f} supervision steps, "

@@ -1,6 +1,15 @@
-"""The learner: one supervision step of training, the same offline and at test time, on one process or on many.
+"""The learner: one supervision step of training. The same code trains offline and fits at test time, on any number of
+processes.
 
-A batch has B slots; each keeps its example until it halts and then takes a new one. Every canvas keeps its own slots.
+A batch has B slots. A slot keeps its example until it halts, then takes a new one. Every canvas has its own slots.
+One training step:
+
+    canvas, slot_count = stream.next_step()
+    free, mine = learner.free(canvas, slot_count)  # slots of all ranks that need an example; which are this rank's
+    if free:
+        learner.refill(canvas, stream.draw(canvas, free, mine))
+    metrics = learner.step(canvas, progress)
+
 Letters: B slots of this rank, S canvas tokens, W width of a puzzle embedding row.
 """
 
@@ -20,41 +29,24 @@ from solver.model.layers import Layer
 from solver.model.linear import Linear
 from solver.model.trm import TRM, Condition, Output, State
 from solver.settings.config import LearnerConfig
-from solver.tokens.encode import Batch, Draw
+from solver.tokens.encode import Batch
 
 FIRST_SCALE = 2.0**16  # of a float16 loss: its gradients would underflow unscaled
 
 
 @dataclass
 class Slots:
-    """The examples in work on one canvas and how far they are."""
+    """This rank's examples on one canvas and how far each one is."""
 
-    batch: Batch
-    state: State
+    total: int  # slots of all ranks
     steps: Tensor  # (B,) supervision steps done
-    halted: Tensor  # (B,) bool
-
-    @classmethod
-    def empty(cls, count: int, device: torch.device) -> "Slots":
-        """Slots that all wait for an example."""
-        nothing = torch.empty(0, device=device)
-        steps = torch.zeros(count, dtype=torch.int64, device=device)
-        halted = torch.ones_like(steps, dtype=torch.bool)
-        return cls(Batch(*[nothing] * 5), State(nothing, nothing), steps, halted)
-
-    def refill(self, free: Tensor, new: Batch, fresh: State) -> None:
-        """Give the slots `free` (K,) new examples (K) and fresh states, in order; the others keep theirs."""
-        if len(free) == len(self.halted):
-            self.batch, self.state = new, fresh
-            self.steps = torch.zeros_like(self.steps)
-        elif len(free):
-            for mine, added in zip((*self.batch, *self.state), (*new, *fresh), strict=True):
-                mine[free] = added.to(mine.dtype)
-            self.steps[free] = 0
+    halted: Tensor  # (B,) bool: needs a new example
+    batch: Batch | None = None  # None before the first examples
+    state: State | None = None
 
 
 class Metrics(NamedTuple):
-    """Sums over this rank's slots in one step, left on the device: reading one waits for it."""
+    """Sums over this rank's slots in one step. They stay on the device, because reading one waits for it."""
 
     loss: Tensor
     token_loss: Tensor
@@ -66,14 +58,14 @@ class Metrics(NamedTuple):
 
 
 class Trained(nn.Module):
-    """What the optimizer moves: the trunk, and the puzzle embedding table where Adam moves that too."""
+    """What the optimizer updates: the trunk, and the puzzle embedding table if Adam updates that too."""
 
     def __init__(self, trunk: TRM, rows: nn.Parameter | None) -> None:
         super().__init__()
         self.trunk, self.rows = trunk, rows
 
     def forward(self, batch: Batch, rows: Tensor | None, state: State, canvas: Canvas) -> tuple[Tensor, Output]:
-        """The question x and one supervision step; `rows` (B, W) are looked up unless they are given."""
+        """The question x, and one supervision step on it. `rows` (B, W); None: look them up in the table."""
         rows = self.rows[batch.ids] if rows is None else rows  # type: ignore[index]
         x = self.trunk.embed(batch.inputs, Condition(rows, batch.symmetry, batch.permutation), canvas)
         return x, self.trunk(x, state, canvas)
@@ -81,18 +73,18 @@ class Trained(nn.Module):
 
 @dataclass
 class Learner:
-    """A model, its puzzle embedding table, and everything that moves them.
+    """A model, its puzzle embedding table, and everything that updates them.
 
-    `table` (rows, W) is moved row by row; with `row_optimizer="adam_atan2"` it is a parameter like the trunk's.
+    The `table` (rows, W) is updated row by row; with `row_optimizer="adam_atan2"` it is a parameter like any other.
     """
 
     model: TRM
     table: nn.Parameter
     config: LearnerConfig
     generator: torch.Generator  # on the CPU; decides exploration
-    autocast: torch.dtype | None = None  # precision of the forward pass where it is not float32
+    autocast: torch.dtype | None = None  # precision of the forward pass; None: float32
     ranks: Ranks = field(default_factory=Ranks)
-    step_count: int = 0  # steps of the optimizers
+    step_count: int = 0  # optimizer steps
     slots: dict[Canvas, Slots] = field(default_factory=dict)
     gradient_norm: Tensor | None = None  # of the trunk at the last step, before clipping; None without clipping
 
@@ -118,7 +110,7 @@ class Learner:
         self._micro_steps = 0
 
     def averaged(self) -> tuple[TRM, Tensor]:
-        """The moving average that is evaluated: the trunk's, and the table (averaged only if Adam moves it)."""
+        """The moving average, which is what gets evaluated: the trunk, and the table (averaged only under Adam)."""
         average: Any = self.average.module
         return average.trunk, (self.table if average.rows is None else average.rows).detach()
 
@@ -128,39 +120,65 @@ class Learner:
 
     @property
     def between_moves(self) -> bool:
-        """Whether gradients are waiting for more of their kind: a training state cannot be saved now."""
+        """Whether accumulated gradients still wait for an optimizer step; the training state cannot be saved then."""
         return self._micro_steps % self.config.accumulation != 0
 
-    def train_step(self, canvas: Canvas, slot_count: int, draw: Draw, progress: float = 0.0) -> Metrics:
-        """One supervision step of every slot of a canvas.
+    def free(self, canvas: Canvas, slot_count: int) -> tuple[int, slice]:
+        """How many of the `slot_count` slots of a canvas need an example, and which of these belong to this rank.
 
-        `slot_count` is the global batch, of all ranks; `progress` in [0, 1] places the step on the cosine schedule.
+        Both count over all ranks, so that all of them draw from the stream in one global order.
         """
-        slots = self._filled_slots(canvas, slot_count, draw)
+        mine, slots = self.ranks.share(slot_count), self.slots.get(canvas)
+        if slots is None or slots.total != slot_count:
+            steps = torch.zeros(mine.stop - mine.start, dtype=torch.int64, device=self.table.device)
+            slots = self.slots[canvas] = Slots(slot_count, steps, torch.ones_like(steps, dtype=torch.bool))
+        halted = self.ranks.gather(slots.halted.byte(), slot_count).cpu()
+        return int(halted.sum()), slice(int(halted[: mine.start].sum()), int(halted[: mine.stop].sum()))
+
+    def refill(self, canvas: Canvas, new: Batch) -> None:
+        """Put new examples, with fresh states, into the halted slots of this rank: one for each, in order."""
+        slots = self.slots[canvas]
+        fresh = State(*(part.clone() for part in self.model.fresh_state(len(new.ids), canvas)))
+        if slots.batch is None or slots.state is None or len(new.ids) == len(slots.halted):
+            slots.batch, slots.state, slots.steps = new, fresh, torch.zeros_like(slots.steps)
+            return
+        halted = slots.halted.nonzero()[:, 0]
+        for mine, added in zip((*slots.batch, *slots.state), (*new, *fresh), strict=True):
+            mine[halted] = added.to(mine.dtype)
+        slots.steps[halted] = 0
+
+    def step(self, canvas: Canvas, progress: float = 0.0) -> Metrics:
+        """One supervision step of every slot of a canvas, after `free` and `refill`.
+
+        `progress` in [0, 1] places the step on the cosine schedule.
+        """
+        slots = self.slots[canvas]
+        assert slots.batch is not None, "slots are filled before a step"
+        assert slots.state is not None
         self._micro_steps += 1
         rows = None
         if self.config.row_optimizer == "sign_sgd":
             rows = self.table[slots.batch.ids].detach().requires_grad_()
         with self.ranks.exchanging(self._parallel, not self.between_moves):
-            with self._precision():
+            with torch.autocast(self.table.device.type, dtype=self.autocast, enabled=self.autocast is not None):
                 x, output = self._parallel(slots.batch, rows, slots.state, canvas)
-                losses = self._losses(slots, x.detach(), output, canvas)
+                losses = self._losses(slots.batch.labels, slots.steps, x.detach(), output, canvas)
             loss = losses.total().sum()
-            # DDP averages over the ranks what is summed here: hence the number of ranks
-            self.scaler.scale(loss / (slot_count * self.config.accumulation / self.ranks.count)).backward()
+            # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
+            self.scaler.scale(loss / (slots.total * self.config.accumulation / self.ranks.count)).backward()
         if rows is not None:
             assert rows.grad is not None
-            gathered = (self.ranks.gather(part, slot_count) for part in (slots.batch.ids, rows.grad))
-            self._row_gradients.append(tuple(part.clone() for part in gathered))  # type: ignore[arg-type]
+            ids, gradients = (self.ranks.gather(part, slots.total) for part in (slots.batch.ids, rows.grad))
+            self._row_gradients.append((ids.clone(), gradients.clone()))
         if not self.between_moves:
             self._move(progress)
         slots.state, slots.steps = output.state, slots.steps + 1
-        slots.halted = self._halts(slots.steps, output.halting.detach(), slot_count)
-        tokens, halting, continuing, right = (part.detach().sum() for part in losses[:4])
-        return Metrics(loss.detach(), tokens, halting, continuing, right, slots.steps.sum(), slot_count)
+        slots.halted = self._halts(slots.steps, output.halting.detach(), slots.total)
+        tokens, halting, continuing, right = (part.detach().sum() for part in losses)
+        return Metrics(loss.detach(), tokens, halting, continuing, right, slots.steps.sum(), slots.total)
 
     def abandon_step(self, canvas: Canvas) -> None:
-        """Forget a step that ran out of memory half way: its gradients, and the examples in work on its canvas."""
+        """Drop a step that ran out of memory: its gradients, and the examples on its canvas."""
         self.optimizer.zero_grad()
         self._row_gradients.clear()
         self._micro_steps -= self._micro_steps % self.config.accumulation
@@ -174,29 +192,16 @@ class Learner:
             factor *= low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return factor
 
-    def _filled_slots(self, canvas: Canvas, slot_count: int, draw: Draw) -> Slots:
-        """This rank's slots, the halted ones with new examples; the free slots of all ranks draw in one order."""
-        mine = self.ranks.share(slot_count)
-        slots = self.slots.get(canvas)
-        if slots is None or len(slots.halted) != mine.stop - mine.start:
-            slots = self.slots[canvas] = Slots.empty(mine.stop - mine.start, self.table.device)
-        free = self.ranks.gather(slots.halted.byte(), slot_count).nonzero()[:, 0].cpu()
-        if len(free):
-            here = slice(*(int((free < bound).sum()) for bound in (mine.start, mine.stop)))
-            new = draw(free, here)
-            fresh = State(*(part.clone() for part in self.model.fresh_state(len(new.ids), canvas)))
-            slots.refill((free[here] - mine.start).to(self.table.device), new, fresh)
-        return slots
-
-    def _losses(self, slots: Slots, x: Tensor, output: Output, canvas: Canvas) -> Losses:
+    def _losses(self, labels: Tensor, steps: Tensor, x: Tensor, output: Output, canvas: Canvas) -> Losses:
         target = None
         if self.model.config.halting == "q_learning":
             with torch.no_grad():
                 ahead = self.model(x, output.state, canvas).halting
-            target = continue_target(ahead, slots.steps + 1 >= self.config.supervision_steps)
-        return step_losses(output.logits, output.halting, slots.batch.labels, self.config.loss, target)
+            target = continue_target(ahead, steps + 1 >= self.config.supervision_steps)
+        return step_losses(output.logits, output.halting, labels, self.config.loss, target)
 
     def _move(self, progress: float) -> None:
+        """Update trunk, table and moving average from the accumulated gradients."""
         factor = self.lr_factor(progress)
         if self.config.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -206,7 +211,7 @@ class Learner:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        overflowed = self.scaler.get_scale() < scale  # then the scaler has left the weights where they were
+        overflowed = self.scaler.get_scale() < scale  # the scaler then skipped the update
         if self._row_gradients and not overflowed:
             ids, gradients = (torch.cat(parts) for parts in zip(*self._row_gradients, strict=True))
             sign_sgd_(self.table, ids, gradients, self.config.row_lr * factor, self.config.row_weight_decay)
@@ -216,15 +221,14 @@ class Learner:
             self.average.update_parameters(self._trained)
         self.step_count += 1
 
-    def _halts(self, steps: Tensor, halting: Tensor, slot_count: int) -> Tensor:
-        """Which slots halt: at the last step, or when the head says so after a minimum that exploration draws."""
-        last, mine = self.config.supervision_steps, self.ranks.share(slot_count)
-        explores = torch.rand(slot_count, generator=self.generator) < self.config.exploration
-        minimum = torch.randint(2, max(last, 2) + 1, (slot_count,), generator=self.generator).where(explores, 0)
+    def _halts(self, steps: Tensor, halting: Tensor, total: int) -> Tensor:
+        """Which slots halt: at the last step, or when the head says so, after a random minimum if they explore.
+
+        Every rank draws for all slots, so that the number of ranks does not change what is explored.
+        """
+        last, mine = self.config.supervision_steps, self.ranks.share(total)
+        explores = torch.rand(total, generator=self.generator) < self.config.exploration
+        minimum = torch.randint(2, max(last, 2) + 1, (total,), generator=self.generator).where(explores, 0)
         to_halt, to_continue = halting.unbind(dim=1)
         wants = to_halt > (to_continue if self.model.config.halting == "q_learning" else 0)
         return (steps >= last) | (wants & (steps >= minimum[mine].to(steps.device)))
-
-    def _precision(self) -> torch.autocast:
-        device = self.table.device.type
-        return torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None)

@@ -1,7 +1,7 @@
-"""The loss of one supervision step: cross-entropy over the labelled tokens + halting.
+"""The loss of one supervision step: cross-entropy over the labelled tokens plus the halting loss.
 
-Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, section 4 and the published code; the
-Q-learning of when to continue: arXiv 2506.21734, section 2.
+Letters: B batch, S canvas tokens, V vocabulary. Source: arXiv 2510.04871, section 4, and the published code; Q-learning
+of when to continue: arXiv 2506.21734, section 2.
 """
 
 from typing import NamedTuple
@@ -17,16 +17,15 @@ HALTING_WEIGHT = 0.5
 
 
 class Losses(NamedTuple):
-    """Losses and marks of each slot; (B,) each."""
+    """Losses per slot; (B,) each."""
 
     tokens: Tensor  # mean cross-entropy over the labelled tokens
     halting: Tensor  # binary cross-entropy of "halt" against "the whole sequence is right"
-    continuing: Tensor  # binary cross-entropy of "continue" against what the next step promises; 0 without Q-learning
+    continuing: Tensor  # binary cross-entropy of "continue" against the value of the next step; 0 without Q-learning
     right: Tensor  # bool: every labelled token is right
-    predicted: Tensor  # (B, S) best tokens
 
     def total(self) -> Tensor:
-        """Loss of each slot, (B,); the caller sums and divides by the global batch size."""
+        """Loss per slot (B,); the caller sums and divides by the global batch size."""
         return self.tokens + HALTING_WEIGHT * (self.halting + self.continuing)
 
 
@@ -41,12 +40,12 @@ def stablemax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def softmax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """The usual -log p[target], in float32; logits (…, V), target (…, 1) -> (…,)."""
+    """-log p[target] with the usual softmax, in float32; logits (…, V), target (…, 1) -> (…,)."""
     return -F.log_softmax(logits.float(), dim=-1).gather(-1, target)[..., 0]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
-    """Mean over the labelled tokens of each slot, (B,); logits (B, S, V), labels (B, S) with IGNORE = -100."""
+    """Mean over the labelled tokens of each slot (B,); logits (B, S, V), labels (B, S), IGNORE if unlabelled."""
     labelled = labels != IGNORE
     target = labels.where(labelled, 0)[..., None]
     of_token = stablemax_cross_entropy if kind == "stablemax" else softmax_cross_entropy
@@ -58,21 +57,20 @@ def step_losses(
     logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind, continue_target: Tensor | None = None
 ) -> Losses:
     """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64, continue_target (B,)."""
-    predicted = logits.argmax(dim=-1)
-    right = ((predicted == labels) | (labels == IGNORE)).all(dim=1)
+    right = ((logits.argmax(dim=-1) == labels) | (labels == IGNORE)).all(dim=1)
     to_halt, to_continue = halting.float().unbind(dim=1)
     halting_loss = F.binary_cross_entropy_with_logits(to_halt, right.float(), reduction="none")
     if continue_target is None:
         continuing = torch.zeros_like(halting_loss)
     else:
         continuing = F.binary_cross_entropy_with_logits(to_continue, continue_target, reduction="none")
-    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right, predicted.detach())
+    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right)
 
 
 def continue_target(next_halting: Tensor, last: Tensor) -> Tensor:
-    """What continuing is worth (B,): the better choice of the next step, or to halt there if it is the last.
+    """Value of continuing (B,): that of the better choice at the next step, or of halting there if it is the last.
 
-    next_halting (B, 2): halting logits one supervision step later; last (B,) bool: whether that step is the last.
+    next_halting (B, 2): halting logits of the next supervision step; last (B,) bool: whether that is the last one.
     """
     to_halt, to_continue = next_halting.float().unbind(dim=1)
     return to_halt.where(last, to_halt.maximum(to_continue)).sigmoid()

@@ -1,4 +1,4 @@
-"""What moves weights: Adam-atan2 or Muon for the trunk, row-wise sign-SGD for puzzle embeddings."""
+"""Optimizers: Adam-atan2 or Muon for the trunk, row-wise sign-SGD for the puzzle embeddings."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,23 +9,23 @@ from torch import Tensor
 from solver.settings.config import Method
 
 MOMENTS: dict[Method, tuple[str, ...]] = {"adam_atan2": ("m", "v"), "muon": ("m",)}
-"""What each method keeps of every parameter between steps."""
+"""State that each method keeps per parameter."""
 
 MUON_MOMENTUM = 0.95
-MUON_RMS = 0.2  # root mean square of a step at lr 1: about that of Adam's, so that both do with the same lr
-# Five iterations bring singular values of 0.001 to 1 near enough to 1 (K. Jordan's quintic, 2024)
+MUON_RMS = 0.2  # root mean square of an update at lr 1: about that of Adam, so that both use the same lr
+# Five iterations bring singular values from 0.001 to 1 close enough to 1 (K. Jordan's quintic, 2024)
 _QUINTIC, _ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
 
 class TrunkOptimizer(torch.optim.Optimizer):
     """Adam-atan2, and Muon for the groups with `method="muon"`, whose parameters are matrices.
 
-    Adam-atan2 is Adam whose division is an arctangent, so that there is no epsilon and no step exceeds lr * pi/2:
+    Adam-atan2 replaces the division of Adam by an arctangent, so it needs no epsilon and no update exceeds lr * pi/2:
     p *= 1 - lr*wd;  m, v as in Adam;  p -= lr/(1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t)),
-    exactly as the published runs. All tensors of a group are moved by a handful of `torch._foreach_*` calls.
+    exactly as in the published runs. All tensors of a group are updated by a few `torch._foreach_*` calls.
 
-    Muon moves a matrix by the nearest orthogonal one to its averaged gradient, scaled to Adam's size of steps (the
-    update of URM's ARC-AGI-2 runs, arXiv 2512.14693, with the scale of arXiv 2502.16982 section 2.2).
+    Muon updates a matrix by the orthogonal matrix nearest to its averaged gradient, scaled to the update size of Adam
+    (as in URM's ARC-AGI-2 runs, arXiv 2512.14693, with the scale of arXiv 2502.16982 section 2.2).
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class TrunkOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
             group["step"] += 1
             for p in parameters:
-                if self.state[p].keys() != set(MOMENTS[group["method"]]):  # at first, or resumed with another method
+                if self.state[p].keys() != set(MOMENTS[group["method"]]):  # first step, or resumed with another method
                     self.state[p] = {moment: torch.zeros_like(p) for moment in MOMENTS[group["method"]]}
             gradients = [p.grad for p in parameters]
             means = [self.state[p]["m"] for p in parameters]
@@ -79,7 +79,7 @@ def _muon_update(parameters: list[Tensor], gradients: list[Tensor], means: list[
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix (M, N) with singular values of about 1 (0.7 to 1.2) in place of its own, by Newton-Schulz iterations."""
+    """The matrix (M, N) with its singular values replaced by about 1 (0.7 to 1.2), by Newton-Schulz iterations."""
     a, b, c = _QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -92,9 +92,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sign_sgd_(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float) -> None:
-    """Move only the rows that the batch used: row *= 1 - lr*wd; row -= lr * sign(sum of its gradients).
+    """Update, in place, the rows that the batch used: row *= 1 - lr*wd; row -= lr * sign(sum of its gradients).
 
-    table (rows, W), changed in place; ids (B,), may repeat; gradients (B, W).
+    table (rows, W); ids (B,), may repeat; gradients (B, W).
     """
     unique, place = ids.unique(return_inverse=True)
     summed = torch.zeros(len(unique), table.shape[1], dtype=gradients.dtype, device=gradients.device)

@@ -1,7 +1,7 @@
-"""The processes that train together under torchrun: who this one is, and what they exchange.
+"""The processes (ranks) that train together under torchrun, and what they exchange.
 
-A global batch of B slots is cut into one run of slots a rank; whatever a step decides for all slots (which take new
-examples, which explore) is decided alike on every rank, so that the number of ranks does not change the training.
+A global batch of slots is cut into one contiguous part per rank. Decisions about slots (which take new examples, which
+explore) are made for all slots on every rank, so that the number of ranks does not change the training.
 """
 
 import os
@@ -18,21 +18,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among `count`; alone by default, and then nothing is exchanged."""
+    """One process among `count`. The default is a single process, which exchanges nothing."""
 
     rank: int = 0
     count: int = 1
 
     def share(self, total: int) -> slice:
-        """This rank's part of `total` slots: parts are contiguous, in order of rank, and differ by one at most."""
+        """This rank's part of `total` slots: contiguous, in order of rank, with sizes that differ by at most one."""
         return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
     def sizes(self, total: int) -> list[int]:
-        """How many of `total` slots each rank has."""
+        """Number of slots of each rank, out of `total`."""
         return [total * (rank + 1) // self.count - total * rank // self.count for rank in range(self.count)]
 
     def gather(self, mine: Tensor, total: int) -> Tensor:
-        """The rows of all ranks (total, …), in order, from this rank's (share of total, …)."""
+        """The rows of all ranks (total, …), in order; `mine` are this rank's."""
         if self.count == 1:
             return mine
         sizes = self.sizes(total)
@@ -43,7 +43,7 @@ class Ranks:
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def total(self, numbers: Sequence[float]) -> list[float]:
-        """The sums over the ranks of some numbers."""
+        """Sums of some numbers over all ranks."""
         if self.count == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=_exchange_device())
@@ -51,16 +51,16 @@ class Ranks:
         return sums.tolist()
 
     def wait(self) -> None:
-        """Return when every rank has come here."""
+        """Wait for all ranks."""
         if self.count > 1:
             dist.barrier()
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over the ranks in every backward pass."""
+        """The module, with gradients averaged over the ranks in every backward pass."""
         return module if self.count == 1 else DistributedDataParallel(module)
 
     def exchanging(self, module: nn.Module, now: bool) -> AbstractContextManager[Any]:
-        """The context of a forward and backward pass whose gradients are averaged now, or kept for a later one."""
+        """Context for a forward and backward pass: average gradients over the ranks `now`, or only accumulate them."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) and not now else nullcontext()
 
 
@@ -69,14 +69,14 @@ def _exchange_device() -> torch.device:
 
 
 def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
-    """The ranks torchrun started, and this one's device; alone if torchrun did not start this process."""
+    """Join the ranks that torchrun started; a single process otherwise. Returns this rank and its device."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks(), device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     store, rank, count = next(dist.rendezvous("env://"))
-    # torchrun's store outlives a restart: the addresses of the ranks that died would be taken for those of the new ones
+    # torchrun's store survives a restart: without a prefix, new ranks would read the addresses of dead ones
     store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)
@@ -84,6 +84,6 @@ def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
 
 
 def leave_ranks() -> None:
-    """Take leave of the other ranks."""
+    """Leave the process group, if one was joined."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Where the work runs and in which precision: probed here and nowhere else."""
+"""Choice of device and precision."""
 
 import torch
 
@@ -7,7 +7,7 @@ from solver.settings.config import Precision
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The named device, or the best one present. Raises InputError for CUDA where there is none."""
+    """The named device, or for auto the best one present. Raises InputError if CUDA is named but missing."""
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("device: expected a CUDA card and a torch that can use it, got none: take --device cpu")
     if name != "auto":
@@ -16,9 +16,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_precision(device: torch.device, precision: Precision = "auto") -> torch.dtype | None:
-    """Type of the forward pass for autocast, None for plain float32.
+    """Type for autocast in the forward pass; None for plain float32.
 
-    bfloat16 from CUDA capability 8 on, float16 on 7.x (a T4 has no bfloat16 units), float32 elsewhere.
+    Auto: bfloat16 from CUDA capability 8 on, float16 on 7.x (a T4 has no bfloat16 units), float32 elsewhere.
     """
     if precision != "auto":
         return None if precision == "float32" else getattr(torch, precision)
@@ -28,7 +28,7 @@ def pick_precision(device: torch.device, precision: Precision = "auto") -> torch
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may help. A GPU has an exception of its own; torch's CPU allocator only has words."""
+    """Whether a smaller batch may help. The GPU has its own exception; torch's CPU allocator raises a RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)

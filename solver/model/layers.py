@@ -19,7 +19,7 @@ Rotary = tuple[Tensor, Tensor] | None
 
 
 class _RMSNorm(torch.autograd.Function):
-    """The norm with its derivative in closed form: the traced one's arithmetic, in a third of its passes."""
+    """The norm with its derivative in closed form: a third of the memory passes that autograd needs."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -35,9 +35,9 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """x (…, D) divided by its root mean square over D, without gain; in float32 or wider, returned in x's type."""
+    """x (…, D) divided by its root mean square over D, without gain. Computes in float32 or wider, keeps x's type."""
     wide = x if x.dtype == torch.float64 else x.float()
-    if torch.compiler.is_compiling():  # which derives and fuses it as well by itself
+    if torch.compiler.is_compiling():  # the compiler derives and fuses this as well
         return (wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + NORM_EPSILON)).to(x.dtype)
     return _RMSNorm.apply(wide).to(x.dtype)
 
@@ -48,14 +48,14 @@ def swiglu_width(width: int, expansion: float) -> int:
 
 
 def _taps(kernel: int, before: int, tokens: int) -> Iterator[tuple[int, slice, slice]]:
-    """For each place of a kernel: the tokens that receive through it, and those that they receive from."""
+    """For each kernel position: the tokens it writes to, and the tokens it reads from."""
     for place in range(kernel):
         back, ahead = (min(max(distance, 0), tokens) for distance in (before - place, place - before))
         yield place, slice(back, tokens - ahead), slice(ahead, tokens - back)
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution as shifted products: on a CPU 3 to 6 times as fast as conv1d, there and back."""
+    """Depthwise convolution as shifted products: on a CPU 3 to 6 times as fast as conv1d, forward and backward."""
 
     @staticmethod
     def forward(
@@ -82,10 +82,10 @@ class _Depthwise(torch.autograd.Function):
 
 
 class DepthwiseConvolution(nn.Module):
-    """Each channel convolved along the tokens as they are numbered, by itself; zeros beyond both ends.
+    """Each channel is convolved along the token axis on its own, with zero padding at both ends.
 
-    A token receives from `before` tokens before it, itself, and the rest of the kernel after it. Its start is torch's
-    for a conv1d: uniform within 1/sqrt(k).
+    The kernel covers `before` tokens before a token, the token itself, and the rest after it. Initialised like torch's
+    conv1d: uniform within 1/sqrt(k).
     """
 
     def __init__(self, channels: int, kernel: int, before: int) -> None:
@@ -101,17 +101,17 @@ class DepthwiseConvolution(nn.Module):
         if not torch.compiler.is_compiling():
             return _Depthwise.apply(x, weight, bias, self.before)
         padded = F.pad(x, (0, 0, self.before, len(weight) - 1 - self.before))
-        for place in range(len(weight)):  # the compiler derives and fuses this by itself
+        for place in range(len(weight)):  # the compiler derives and fuses this
             bias = bias + padded[:, place : place + x.shape[1]] * weight[place]
         return bias
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate) * up) over the last axis, gate and up in one product.
+    """down(silu(gate) * up) over the last axis, with gate and up in one matrix product.
 
-    With a `convolution` down(silu(convolution(silu(gate) * up))), along the tokens: the URM's ConvSwiGLU (arXiv
-    2512.14693). As in its published code the convolution has a bias and its kernel starts k // 2 tokens back, so that
-    k = 2 takes each token and the one before it: puzzle tokens come first, then the cells row by row.
+    With a `convolution`: down(silu(convolution(silu(gate) * up))) along the tokens, the ConvSwiGLU of the URM (arXiv
+    2512.14693). As in its published code, the convolution has a bias and its kernel starts k // 2 tokens back, so k = 2
+    mixes each token with the one before it. Puzzle tokens come first, then the cells in row order.
     """
 
     def __init__(self, width: int, expansion: float, convolution: int = 0) -> None:
@@ -142,7 +142,7 @@ class Attention(nn.Module):
         self.out = Linear(width, width)
 
     def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
-        """h (B, N, D) -> (B, N, D); `rotary` as from `positions.rotary_tables`, None for no positions."""
+        """h (B, N, D) -> (B, N, D); `rotary` from `rotary.rotary_tables`; None: no positions."""
         batch, tokens, width = h.shape
         queries_keys, values = self.qkv(h).split([2 * width, width], dim=-1)
         queries_keys = queries_keys.reshape(batch, tokens, -1, self.head_size)  # (B, N, 2 heads, K)
@@ -155,9 +155,9 @@ class Attention(nn.Module):
 
 
 class TokenMLP(nn.Module):
-    """h = rms(h + SwiGLU(h)) over the token axis, in place of attention ("mlp_t"); the number of tokens is fixed.
+    """h = rms(h + SwiGLU(h)) over the token axis, instead of attention ("mlp_t"); the number of tokens is fixed.
 
-    The published norm runs over the tokens as well, not over the width as everywhere else.
+    As published, the norm here also runs over the tokens, not over the width as everywhere else.
     """
 
     def __init__(self, tokens: int, expansion: float) -> None:
@@ -165,13 +165,13 @@ class TokenMLP(nn.Module):
         self.swiglu = SwiGLU(tokens, expansion)
 
     def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
-        """h (B, N, D) -> (B, N, D). Positions are in the weights: `rotary` is not used."""
+        """h (B, N, D) -> (B, N, D). The weights know the positions; `rotary` is unused."""
         across = h.transpose(1, 2)  # (B, D, N)
         return rms_norm(across + self.swiglu(across)).transpose(1, 2)
 
 
 class Layer(nn.Module):
-    """A mixer over the tokens (residual and norm included), then h = rms(h + SwiGLU(h)) for each token."""
+    """A mixer over the tokens (with residual and norm), then h = rms(h + SwiGLU(h)) per token."""
 
     def __init__(self, make_mixer: Callable[[], nn.Module], width: int, expansion: float, convolution: int = 0) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """f(h, injection) = layers(h + injection), the one network that every update shares."""
+    """f(h, injection) = layers(h + injection), the network behind every update."""
 
     def __init__(self, make_layer: Callable[[], Layer], layers: int) -> None:
         super().__init__()
@@ -197,8 +197,3 @@ class Network(nn.Module):
         for layer in self.layers:
             h = layer(h, rotary)
         return h
-
-
-def scaled(x: Tensor, width: int) -> Tensor:
-    """Embeddings times sqrt(D), so that their entries are of the size of the normalised state's."""
-    return x * torch.tensor(width, dtype=x.dtype, device=x.device).sqrt()

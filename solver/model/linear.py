@@ -1,8 +1,8 @@
-"""The matrix product under every layer: torch's own, and a float32 CPU path about twice as fast on AMD processors.
+"""The linear layer: torch's product, or a float32 CPU path that is about twice as fast on AMD processors.
 
-`torch.mm` sends float32 to MKL, which picks a slow path on AMD; oneDNN, which torch ships as well, does not. Both add
-the same float32 products in another order, so they agree to rounding (tests/solver/test_models.py). Switch the fast
-path off with `torch.backends.mkldnn.enabled = False`.
+`torch.mm` sends float32 to MKL, which picks a slow path on AMD; oneDNN, also part of torch, does not. The two sum the
+same float32 products in a different order and agree up to rounding (tests/solver/model/test_trm.py). To disable the
+fast path, set `torch.backends.mkldnn.enabled = False`.
 """
 
 import platform
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Normal values cut at two sigma of the uncut distribution, then rescaled so that the *resulting* std is `std`."""
-    cut_std = 0.8796256610342398  # of a unit normal cut at +-2: sqrt(1 - 4 pdf(2) / (2 cdf(2) - 1))
+    """Normal values truncated at two sigma, rescaled so that the *resulting* standard deviation is `std`."""
+    cut_std = 0.8796256610342398  # of a unit normal truncated at +-2: sqrt(1 - 4 pdf(2) / (2 cdf(2) - 1))
     return nn.init.trunc_normal_(torch.empty(shape), a=-2, b=2, generator=generator).mul_(std / cut_std)
 
 
@@ -25,7 +25,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """x (…, K) times the transpose of weight (N, K); oneDNN's op has no derivative of its own."""
+    """x (…, K) times the transpose of weight (N, K), with a derivative, which the oneDNN op lacks."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
@@ -41,20 +41,20 @@ class _OneDnnLinear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
             rows, columns = weight.shape
             left, right = grad.reshape(-1, rows).t(), x.reshape(-1, columns).t()
-            # oneDNN is fastest when the side it packs is the longer one
+            # oneDNN is fastest if the matrix that it packs has the longer side
             grad_weight = _product(right, left).t() if rows > columns else _product(left, right)
         return grad_x, grad_weight
 
 
 @cache
 def _onednn_is_here() -> bool:
-    """Whether this torch has the op, on the processors it was measured on. The op is not public: it may go."""
+    """Whether this torch has the op, on a kind of processor that was measured. The op is private and may disappear."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     return x86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def has_fast_path(x: Tensor, weight: Tensor) -> bool:
-    """Whether this product goes to oneDNN: float32 on an x86 CPU, no autocast, oneDNN present and enabled."""
+    """Whether this product uses oneDNN: float32 on an x86 CPU, no autocast, oneDNN present and enabled."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
@@ -75,7 +75,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Linear(nn.Module):
-    """A linear layer without bias, weight (outputs, inputs), started at std 1/sqrt(inputs)."""
+    """A linear layer without bias; weight (outputs, inputs), initialised with std 1/sqrt(inputs)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

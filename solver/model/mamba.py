@@ -1,7 +1,7 @@
 """The mixer of the Mamba-2 hybrid (arXiv 2602.12078): two Mamba-2 blocks, then attention, in plain torch.
 
-Mamba-2 (arXiv 2405.21060) reads the tokens as they are numbered, the puzzle's first, then the cells row by row, and
-carries a state from each to the next; only attention looks back from the end.
+Mamba-2 (arXiv 2405.21060) is causal: it reads the puzzle tokens, then the cells in row order, and carries a state from
+each token to the next. Only attention also looks ahead.
 Letters: B batch, N tokens, D width, I = 2 D inner width, H heads, K size of one, S size of a head's state; C chunks of
 Q tokens.
 """
@@ -16,24 +16,24 @@ from solver.model.layers import Attention, DepthwiseConvolution, Rotary, rms_nor
 from solver.model.linear import Linear
 
 BLOCKS = 2  # Mamba-2 blocks before each attention
-EXPANSION = 2  # I / D, as Mamba-2 has it; heads are as wide as attention's, so there are twice as many
+EXPANSION = 2  # I / D, as in Mamba-2; heads are as wide as those of attention, so there are twice as many
 KERNEL = 4  # of the causal convolution before the scan
-CHUNK = 64  # largest Q: the masked product grows with Q, the states with S, which is 16 to 128 for D of 64 to 512
+CHUNK = 64  # largest Q: the masked product costs Q per token, the states S, which is 16 to 128 for D of 64 to 512
 
-_RATES = (1.0, 16.0)  # at which fresh heads forget, a unit of step size
-_STEPS = (0.001, 0.1)  # fresh step sizes, evenly over their logarithm
+_RATES = (1.0, 16.0)  # range of initial decay rates of a head, per unit of step size
+_STEPS = (0.001, 0.1)  # range of initial step sizes, log-uniform
 
 
 def state_size(width: int) -> int:
-    """S: a quarter of the width, so that it shrinks with it.
+    """S: a quarter of the width.
 
-    At the published width of 512 that is Mamba-2's 128, and one layer has the 6.86 M parameters that the paper states.
+    At the published width of 512 this is 128 as in Mamba-2, and one layer has the paper's 6.86 M parameters.
     """
     return max(width // 4, 1)
 
 
 def chunks_of(tokens: int, largest: int = CHUNK) -> tuple[int, int]:
-    """C and Q: as few chunks as hold the tokens, and as short as that many can be, so that little is padding."""
+    """C and Q: the fewest chunks that hold the tokens, as short as possible to keep the padding small."""
     chunks = -(-tokens // largest)
     return chunks, -(-tokens // chunks)
 
@@ -41,17 +41,16 @@ def chunks_of(tokens: int, largest: int = CHUNK) -> tuple[int, int]:
 def scan(x: Tensor, steps: Tensor, rates: Tensor, write: Tensor, read: Tensor, largest: int = CHUNK) -> Tensor:
     """The state space model h_t = exp(steps_t rates) h_(t-1) + steps_t write_t x_t, y_t = read_t h_t (section 6).
 
-    x (B, N, H, K), steps (B, N, H) and rates (H,), which are negative, in float32 or wider; write (B, N, S), "B" in the
-    paper, and read (B, N, S), "C", are shared by the heads -> y (B, N, H, K) in x's type. Within a chunk the recurrence
-    is a masked product like attention's; between chunks only states are carried. All exponents are at most 0, so
-    nothing overflows however fast a head forgets.
+    x (B, N, H, K); steps (B, N, H) and negative rates (H,), in float32 or wider; write and read (B, N, S), "B" and "C"
+    in the paper, are shared by the heads. Returns y (B, N, H, K) in x's type. Within a chunk the recurrence is a masked
+    product as in attention; between chunks only states are carried. All exponents are at most 0, so nothing overflows.
     """
     tokens = x.shape[1]
     chunks, length = chunks_of(tokens, largest)
     missing = chunks * length - tokens
 
     def chunked(part: Tensor) -> Tensor:
-        """(B, N, …) -> (B, C, Q, …); a step of size 0, as of the padding, leaves the state alone."""
+        """(B, N, …) -> (B, C, Q, …), padded with steps of size 0, which leave the state unchanged."""
         if missing:
             part = F.pad(part, (0, 0) * (part.dim() - 2) + (0, missing))
         return part.unflatten(1, (chunks, length))
@@ -65,7 +64,7 @@ def scan(x: Tensor, steps: Tensor, rates: Tensor, write: Tensor, read: Tensor, l
 
 
 def _within(inputs: Tensor, elapsed: Tensor, write: Tensor, read: Tensor) -> Tensor:
-    """What each token gets from its own chunk: inputs (B, C, Q, H, K) -> (B, C, Q, H, K)."""
+    """Contributions from within the chunk: inputs (B, C, Q, H, K) -> (B, C, Q, H, K)."""
     length = inputs.shape[2]
     by_head = elapsed.transpose(2, 3)  # (B, C, H, Q)
     later = torch.ones(length, length, dtype=torch.bool, device=inputs.device).triu(1)
@@ -76,25 +75,25 @@ def _within(inputs: Tensor, elapsed: Tensor, write: Tensor, read: Tensor) -> Ten
 
 
 def _between(inputs: Tensor, elapsed: Tensor, write: Tensor, read: Tensor) -> Tensor:
-    """What the tokens of all chunks but the first get from the chunks before theirs: (B, C - 1, Q, H, K)."""
-    left = (elapsed[:, :-1, -1:] - elapsed[:, :-1]).exp()  # of an input at the end of its chunk
+    """Contributions from earlier chunks, for all chunks but the first: (B, C - 1, Q, H, K)."""
+    left = (elapsed[:, :-1, -1:] - elapsed[:, :-1]).exp()  # decay from an input to the end of its chunk
     kept = (inputs[:, :-1] * left[..., None]).to(inputs.dtype)
     written = (write[:, :-1].transpose(2, 3) @ kept.flatten(3)).unflatten(3, kept.shape[3:])  # (B, C - 1, S, H, K)
-    first, *later = written.unbind(1)  # at once: the derivative of an index is as large as the whole
-    state = first.to(elapsed.dtype, copy=True)  # a view would hold all that is written until backward
+    first, *later = written.unbind(1)  # at once: the gradient of indexing is as large as the whole tensor
+    state = first.to(elapsed.dtype, copy=True)  # a view would keep all of `written` alive until backward
     states = [state]
     for total, more in zip(elapsed[:, 1:-1, -1].exp().unbind(1), later, strict=True):
         state = state * total[:, None, :, None] + more
         states.append(state)
-    before = torch.stack(states, dim=1).to(inputs.dtype)  # (B, C - 1, S, H, K), at the start of each later chunk
+    before = torch.stack(states, dim=1).to(inputs.dtype)  # (B, C - 1, S, H, K), state at the start of each later chunk
     found = (read[:, 1:] @ before.flatten(3)).unflatten(3, kept.shape[3:])
     return (found * elapsed[:, 1:].exp()[..., None]).to(inputs.dtype)
 
 
 class Mamba2(nn.Module):
-    """h = rms(h + out(rms(y * silu(gate)))), y the scan of the convolved inputs and a skip (section 7 and its code).
+    """h = rms(h + out(rms(y * silu(gate)))), where y is the scan of the convolved inputs plus a skip (section 7).
 
-    The inner norm has no gain, as no norm here has one: `out` follows at once and would absorb it.
+    The inner norm has no gain, like all norms here: `out` follows directly and would absorb it.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -105,7 +104,7 @@ class Mamba2(nn.Module):
         self.project = Linear(width, sum(self.gate_and_steps))
         self.convolution = DepthwiseConvolution(inner + 2 * state, KERNEL, before=KERNEL - 1)
         steps = torch.empty(self.heads).uniform_(*(math.log(step) for step in _STEPS)).exp()
-        self.step_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # softplus takes it back to the step
+        self.step_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
         self.log_rates = nn.Parameter(torch.empty(self.heads).uniform_(*_RATES).log())
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.out = Linear(inner, width)
@@ -122,7 +121,7 @@ class Mamba2(nn.Module):
 
 
 class Mamba2Hybrid(nn.Module):
-    """The mixer: Mamba-2, Mamba-2, attention, each with residual and norm; the layer's SwiGLU follows."""
+    """The mixer: Mamba-2, Mamba-2, attention, each with residual and norm. The SwiGLU of the layer follows."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -130,7 +129,7 @@ class Mamba2Hybrid(nn.Module):
         self.attention = Attention(width, heads)
 
     def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
-        """h (B, N, D) -> (B, N, D); `rotary` is attention's alone, the scan has an order of its own."""
+        """h (B, N, D) -> (B, N, D); `rotary` is for the attention; the scan has its own order."""
         for block in self.mamba:
             h = block(h)
         return self.attention(h, rotary)

@@ -1,4 +1,4 @@
-"""Which task the network sees: the leading tokens looked up by puzzle id.
+"""Puzzle tokens: the leading tokens that identify the task and its variant.
 
 Letters: B batch, W width of one row of the table, P puzzle tokens, D width of the network.
 """
@@ -12,13 +12,13 @@ from solver.model.linear import truncated_normal
 
 
 class AugmentationTokens(nn.Module):
-    """Two tokens that describe a variant: its symmetry, and for each colour which colour it became.
+    """Two tokens that describe a variant: its symmetry and its colour permutation.
 
-    With them one row block can serve all variants of a task (`shared` embedding). The second token is the sum over the
-    colours of a vector for (colour, what it became); a token a colour learned no better and cost more (LOG.md).
+    With them one row serves all variants of a task (`shared` embedding). The second token is the sum over the colours
+    of a vector for (colour, new colour); one token per colour learned no better and cost more (see the log in docs).
     """
 
-    first_image: Tensor  # (10,) where each colour's rows of the table begin
+    first_image: Tensor  # (10,) first row of each colour in `recolouring`
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where a token stands: rotary angles for a canvas of any size.
+"""Rotary position embeddings for a canvas of any size.
 
 Letters: N tokens (P puzzle tokens first, then H*W canvas cells in row order), K size of one attention head.
 """
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def cell_index(canvas: tuple[int, int], full_width: int) -> Tensor:
-    """The number (H*W,) that each cell of a canvas has on a canvas `full_width` cells wide, counted in row order."""
+    """The row-order index (H*W,) that each cell of a canvas has on the full canvas, `full_width` cells wide."""
     rows, columns = torch.arange(canvas[0]), torch.arange(canvas[1])
     return (rows[:, None] * full_width + columns).flatten()
 
@@ -18,18 +18,18 @@ def _frequencies(count: int, theta: float) -> Tensor:
 
 
 def rope_angles(canvas: tuple[int, int], full_width: int, puzzle_tokens: int, head_size: int, theta: float) -> Tensor:
-    """Angles (N, K/2) of the published positions: one number a token, 0…P-1 for puzzle tokens, then the cells.
+    """Angles (N, K/2) of the published positions: token numbers, 0 to P-1 for puzzle tokens, then the cells.
 
-    A cell keeps the number it has on the full canvas, so a model trained there can run on a smaller one.
+    A cell keeps its number on the full canvas, so a model trained there can run on a smaller one.
     """
     numbers = torch.cat([torch.arange(puzzle_tokens), puzzle_tokens + cell_index(canvas, full_width)])
     return numbers[:, None].float() * _frequencies(head_size // 2, theta)
 
 
 def rope2d_angles(canvas: tuple[int, int], puzzle_tokens: int, head_size: int, theta: float) -> Tensor:
-    """Angles (N, K/2) over (row, column): half of the frequencies turn with the row, the rest with the column.
+    """Angles (N, K/2) by (row, column): half of the frequencies encode the row, the rest the column.
 
-    A cell's angles do not depend on the canvas, so the same weights serve every size. Puzzle token i stands apart at
+    The angles of a cell do not depend on the canvas, so the same weights serve every size. Puzzle token i is at
     (-1-i, -1-i), on the diagonal outside the canvas.
     """
     apart = -1 - torch.arange(puzzle_tokens)
@@ -42,18 +42,18 @@ def rope2d_angles(canvas: tuple[int, int], puzzle_tokens: int, head_size: int, t
 
 
 def rotary_tables(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles (N, K/2) -> cosine and signed sine (N, 1, K), broadcast over heads, for `rotate`."""
+    """Angles (N, K/2) -> cosine and signed sine (N, 1, K) for `rotate`, to be broadcast over heads."""
     cosine, sine = angles.cos(), angles.sin()
     return torch.cat([cosine, cosine], dim=1)[:, None], torch.cat([-sine, sine], dim=1)[:, None]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (k, k + K/2) of x (B, N, heads, K) by its token's angle (RoPE, rotate-half layout)."""
+    """Rotate each pair (k, k + K/2) of x (B, N, heads, K) by the angle of its token (RoPE, rotate-half layout)."""
     cosine, signed_sine = tables
     first, second = x.chunk(2, dim=-1)
     turned = x * cosine
     if turned.requires_grad or x.dtype != cosine.dtype:
         return torch.addcmul(turned, torch.cat([second, first], dim=-1), signed_sine)
     for half, other, sine in zip(turned.chunk(2, dim=-1), (second, first), signed_sine.chunk(2, dim=-1), strict=True):
-        half.addcmul_(other, sine)  # the same sums, in place
+        half.addcmul_(other, sine)  # the same, in place
     return turned

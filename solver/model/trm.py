@@ -1,7 +1,7 @@
-"""The Tiny Recursive Model (arXiv 2510.04871): one small network that refines an answer by recursing on itself.
+"""The Tiny Recursive Model (arXiv 2510.04871): one small network that refines an answer step by step.
 
-One recursion serves the TRM, the HRM it came from (arXiv 2506.21734) and the baselines of its ablations: they differ in
-how many networks and latents there are and in how many updates carry gradient (`TRMConfig`).
+The same class covers the HRM (arXiv 2506.21734) and the ablations of the paper. They differ in the number of networks
+and latents, and in how many updates carry gradient (`TRMConfig`).
 Letters: B batch, P puzzle tokens, S = H*W canvas tokens, N = P + S, D width, V vocabulary.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kernels.canvas import Canvas
 from solver.common.checks import InputError
-from solver.model.layers import Attention, Layer, Network, Rotary, TokenMLP, scaled
+from solver.model.layers import Attention, Layer, Network, Rotary, TokenMLP
 from solver.model.linear import Linear, linear, truncated_normal
 from solver.model.mamba import Mamba2Hybrid
 from solver.model.puzzle_embedding import AugmentationTokens, puzzle_tokens
@@ -26,7 +26,7 @@ HALTING_BIAS = -5.0  # a fresh network almost never halts
 
 
 class Condition(NamedTuple):
-    """What tells the network which variant of which task it sees, a sample a row."""
+    """Which variant of which task each of B samples is."""
 
     rows: Tensor  # (B, W) of the puzzle embedding table
     symmetry: Tensor  # (B,)
@@ -34,25 +34,25 @@ class Condition(NamedTuple):
 
 
 class State(NamedTuple):
-    """What is carried from one supervision step to the next, detached."""
+    """What one supervision step passes to the next, detached."""
 
-    y: Tensor  # (B, N, D) answer, `z_H` in the published checkpoints
+    y: Tensor  # (B, N, D) answer, `z_H` in published checkpoints
     z: Tensor  # (B, N, D) latent, `z_L`
 
 
 class Output(NamedTuple):
-    """What one supervision step leaves."""
+    """Result of one supervision step."""
 
     state: State
     logits: Tensor  # (B, S, V)
-    halting: Tensor  # (B, 2) logits: halt, continue (HRM only)
+    halting: Tensor  # (B, 2) logits: halt, continue (Q-learning only)
 
 
 class TRM(nn.Module):
-    """The network f, its embeddings and heads. The puzzle embedding table lives outside: it belongs to the tasks."""
+    """The network f with embeddings and heads. The puzzle embedding table is separate: it belongs to the tasks."""
 
-    y0: Tensor  # (D,) where every answer starts; a buffer, never trained
-    z0: Tensor  # (D,) where every latent starts
+    y0: Tensor  # (D,) initial answer at every token; a buffer, never trained
+    z0: Tensor  # (D,) initial latent
 
     def __init__(self, config: TRMConfig) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class TRM(nn.Module):
         self._rotary: dict[tuple[Canvas, torch.device], Rotary] = {}
 
     def compile_layers(self, backend: str) -> None:
-        """Compile every layer with `torch.compile`: what nearly all time goes to, and free of canvas sizes."""
+        """Compile every layer with `torch.compile`: nearly all time is spent there, one graph serves all canvases."""
         for layer in self.modules():
             if isinstance(layer, Layer):
                 layer.compile(backend=backend, dynamic=True)
@@ -92,7 +92,7 @@ class TRM(nn.Module):
         return State(self.y0.expand(shape), self.z0.expand(shape))
 
     def embed(self, tokens: Tensor, condition: Condition, canvas: Canvas) -> Tensor:
-        """The question x (B, N, D) from input tokens (B, S) and what the sample is a variant of."""
+        """The question x (B, N, D) from input tokens (B, S) and the condition."""
         config = self.config
         parts = [puzzle_tokens(condition.rows, config.row_tokens, config.width)]
         if config.embedding == "shared":
@@ -103,39 +103,55 @@ class TRM(nn.Module):
             leading = torch.arange(config.puzzle_tokens)
             cells = config.puzzle_tokens + cell_index(canvas, config.canvas[1])
             x = (x + self.position_embedding[torch.cat([leading, cells]).to(x.device)]) * 0.5**0.5
-        return scaled(x, config.width)
+        scale = torch.tensor(config.width, dtype=x.dtype, device=x.device).sqrt()
+        return x * scale  # entries as large as those of the normalised state
 
     def forward(self, x: Tensor, state: State, canvas: Canvas) -> Output:
-        """One supervision step: T cycles of updates, of which only the last ones carry gradient."""
-        rotary = self.rotary(canvas, x.device)
-        first = self.config.cycles * self.config.updates - self.config.graded_updates
-        with torch.no_grad():
-            state = self._update(x, state, rotary, 0, first)
-        y, z = self._update(x, state, rotary, first, self.config.cycles * self.config.updates)
-        logits = self.output_head(y[:, self.config.puzzle_tokens :])
+        """One supervision step: T - 1 cycles without gradient, then one with (section 3 of the paper).
+
+        A cycle is n times z = f(z, y + x), then y = f(y, z). With `gradient="one_step"` only the last of these latent
+        updates and the answer update carry gradient, as in the HRM.
+        """
+        config, rotary, (y, z) = self.config, self.rotary(canvas, x.device), state
+        if config.latents == 1:
+            y = self._forward_single(y, x, rotary)
+        else:
+            graded = 1 if config.gradient == "one_step" else config.latent_updates
+            with torch.no_grad():
+                for _ in range(config.cycles - 1):
+                    z = self.update_latent(x, y, z, rotary, config.latent_updates)
+                    y = self.update_answer(y, z, rotary)
+                z = self.update_latent(x, y, z, rotary, config.latent_updates - graded)  # none by default
+            z = self.update_latent(x, y, z, rotary, graded)
+            y = self.update_answer(y, z, rotary)
+        logits = self.output_head(y[:, config.puzzle_tokens :])
         halting = linear(y[:, 0], self.halting_weight) + self.halting_bias
         return Output(State(y.detach(), z.detach()), logits, halting)
 
-    def _update(self, x: Tensor, state: State, rotary: Rotary, first: int, last: int) -> State:
-        """Updates first…last-1 of a supervision step: in each cycle n of the latent, then one of the answer."""
-        y, z = state
-        if self.config.latents == 1:
-            for _ in range(first, last):
-                y = self.network(y, x, rotary)
-            return State(y, z)
-        of_answer = self.answer_network if self.config.networks == 2 else self.network
-        for update in range(first, last):
-            place = update % self.config.updates
-            if place == self.config.latent_updates:
-                y = of_answer(y, z, rotary)
-                continue
-            if place == 0 or update == first:
-                injection = y + x  # the same for all n latent updates of a cycle
-            z = self.network(z, injection, rotary)
-        return State(y, z)
+    def update_latent(self, x: Tensor, y: Tensor, z: Tensor, rotary: Rotary, times: int = 1) -> Tensor:
+        """z = f(z, y + x), repeated `times`; all (B, N, D)."""
+        if times:
+            injection = y + x  # the same in every update
+            for _ in range(times):
+                z = self.network(z, injection, rotary)
+        return z
+
+    def update_answer(self, y: Tensor, z: Tensor, rotary: Rotary) -> Tensor:
+        """y = f(y, z), or g(y, z) with a second network g; all (B, N, D)."""
+        return (self.answer_network if self.config.networks == 2 else self.network)(y, z, rotary)
+
+    def _forward_single(self, y: Tensor, x: Tensor, rotary: Rotary) -> Tensor:
+        """The ablation without a latent (section 4.2): y = f(y, x), n + 1 times per cycle."""
+        total, graded = self.config.cycles * self.config.updates, self.config.graded_updates
+        with torch.no_grad():
+            for _ in range(total - graded):
+                y = self.update_answer(y, x, rotary)
+        for _ in range(graded):
+            y = self.update_answer(y, x, rotary)
+        return y
 
     def rotary(self, canvas: Canvas, device: torch.device) -> Rotary:
-        """Rotary tables of a canvas, computed once a device. Raises InputError if the weights do not serve it."""
+        """Rotary tables of a canvas, cached per device. Raises InputError if the model does not support the canvas."""
         config = self.config
         if not config.any_canvas and canvas != config.canvas:
             raise InputError(f"model: the token MLP serves only its own canvas {config.canvas}, got {canvas}")
@@ -155,5 +171,5 @@ class TRM(nn.Module):
 
 
 def trainable_parameters(model: nn.Module) -> int:
-    """Number of trainable entries, the puzzle embedding table not counted."""
+    """Number of trainable parameters, without the puzzle embedding table."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

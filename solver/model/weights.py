@@ -1,6 +1,5 @@
-"""Weights travel as a folder: model.safetensors, config.json, puzzles.json, manifest.json (what they were trained on).
-
-Data only, nothing is ever unpickled.
+"""Weights as a folder: model.safetensors, config.json, puzzles.json (names of the table's rows) and manifest.json (what
+they were trained on). The files hold data only; nothing is unpickled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,51 +27,52 @@ WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzle
 TABLE = "puzzle_embedding"
 TRUNK = "trunk."
 
-PUZZLES_BYTES = 2**28  # largest puzzles.json that is read: several million rows
+PUZZLES_BYTES = 2**28  # size limit of puzzles.json: several million rows
 
 
 @dataclass
 class Knowledge:
-    """A trunk and a puzzle embedding table with its names: what a checkpoint holds and what fitting starts from."""
+    """A trunk and a puzzle embedding table with named rows: the content of a checkpoint, and the start of a fit."""
 
     model: TRM
     table: Tensor  # (rows, W)
     rows: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (variant name, task digest) -> row
-    manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty where that is not known
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty if unknown
 
     @property
     def saw_test_outputs(self) -> bool:
-        """Whether it was trained with the leak guard off, so that its scores are not those of unseen outputs."""
+        """Whether it was trained with the leak guard off, so that its scores are not on unseen outputs."""
         return bool(self.manifest.get("leaks_allowed"))
 
     @property
     def canvas_mode(self) -> CanvasMode:
-        """The canvases that it was trained on, useless on others (RESULTS.md): as the manifest says.
+        """The canvas mode that it was trained in, from the manifest. In the other mode the weights are useless.
 
-        Where that says nothing: full for weights with a row a variant, as published ones have, and tight for others.
+        Without an entry: full for weights with one row per variant, like published ones, otherwise tight.
         """
-        told, config = self.manifest.get("canvas_mode"), self.model.config
-        if told in get_args(CanvasMode):
-            return cast(CanvasMode, told)
+        mode, config = self.manifest.get("canvas_mode"), self.model.config
+        if mode in get_args(CanvasMode):
+            return cast(CanvasMode, mode)
         return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
 
 
 @dataclass
 class Fitted:
-    """A trunk that has seen the tasks' demonstrations, and where each variant's puzzle embedding is."""
+    """A trunk fitted to the demonstrations of some tasks, and the puzzle embeddings of their variants."""
 
-    model: TRM  # in evaluation, the moving average
+    model: TRM  # the moving average, in evaluation mode
     table: Tensor  # (rows, W)
-    variants: list[Variants]  # of each task
-    rows: list[np.ndarray]  # of each task: (K,) rows of its variants
+    variants: list[Variants]  # per task
+    rows: list[np.ndarray]  # per task: table rows (K,) of its variants
 
 
 def name_rows(
     tasks: Sequence[tuple[str, str]], variants: Sequence[Variants], shared: bool
 ) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
-    """What each row of a puzzle embedding table is called, and the rows (K,) of each task's variants.
+    """The names (variant name, digest) of the rows of a puzzle embedding table, and the rows (K,) of each task's
+    variants.
 
-    `tasks` are ids and digests. A shared row serves all variants of a task; otherwise each has its own.
+    `tasks` are ids and digests. With `shared` one row serves all variants of a task, otherwise each has its own.
     """
     names: list[tuple[str, str]] = []
     rows = []
@@ -97,7 +97,7 @@ def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowl
 
 
 def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
-    """Write the three files, each atomically; the weights last, so that they are never newer than their description."""
+    """Write the files, each atomically, the weights last, so that they are never without their description."""
     folder = Path(folder)
     tensors = {TRUNK + name: tensor.contiguous() for name, tensor in knowledge.model.state_dict().items()}
     tensors[TABLE] = knowledge.table.contiguous()
@@ -109,7 +109,7 @@ def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
 
 
 def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
-    """The trunk, table and names in a folder. Raises InputError: which file or tensor, expected, got."""
+    """Read a weights folder. Raises InputError that names the faulty file or tensor."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
@@ -132,7 +132,7 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
 
 
 def load_arc_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
-    """As `load_knowledge`; raises InputError as well for a model that is not one of ARC's grids."""
+    """Like `load_knowledge`, but also raises InputError for a model that is not for ARC grids."""
     knowledge = load_knowledge(folder, device)
     config = knowledge.model.config
     if config.vocabulary != VOCABULARY:
@@ -147,9 +147,9 @@ def _shape(tensor: torch.Tensor | None) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, mapped and not read: a page is in memory only once it is touched.
+    """The tensors of a safetensors file, memory-mapped: pages are read when they are touched.
 
-    Writing to them changes neither the file nor what others see. Raises InputError for no file or a broken one.
+    Writing to them changes only this process's copy. Raises InputError for a missing or broken file.
     """
     try:
         return load_file(path)
@@ -160,7 +160,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write contiguous tensors as a safetensors file, atomically and without a copy in memory."""
+    """Write contiguous tensors to a safetensors file, atomically and without a copy in memory."""
 
     def write(temporary: Path) -> None:
         try:
@@ -172,7 +172,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _config(path: Path) -> TRMConfig:
-    """The settings in a file; those that it lacks have come since it was written, and are what they were before."""
+    """The settings in a file. Missing ones are newer than the file; their defaults are the behaviour at that time."""
     document, default = read_json(path), TRMConfig()
     if not isinstance(document, dict):
         raise fault(str(path), "an object with the model's settings", document)
@@ -203,7 +203,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _runs(names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """The puzzles as the file lists them: a million rows are small where neighbours share their digest."""
+    """The content of puzzles.json. Adjacent rows of one digest share an entry, which keeps a million rows small."""
     runs: list[dict[str, Any]] = []
     for digest, run in groupby(names, key=lambda name: name[1]):
         of_run = [name for name, _ in run]

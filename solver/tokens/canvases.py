@@ -1,6 +1,6 @@
-"""Which canvas a pair is computed on: the full one as published, or the smallest bucket that holds it.
+"""Choice of the canvas for a pair: the full one as published, or the smallest bucket that holds the pair.
 
-Work is in proportion to the canvas, and ARC pairs fill a sixth to a third of the published 30x30 cells.
+Work is proportional to the canvas, and ARC pairs fill a sixth to a third of the published 30x30 cells.
 """
 
 import math
@@ -29,17 +29,17 @@ def fit_canvas(pair: Pair, config: CanvasConfig) -> Canvas:
 
 
 def predict_canvas(task: Task, test_index: int, config: CanvasConfig) -> Canvas:
-    """The canvas of a test input, upright: room for it, its largest possible output and its end-of-grid row."""
+    """The canvas of a test input, upright: room for the input, its largest expected output and the end-of-grid row."""
     size = task.test[test_index].input.shape
     return config.bucket(larger(size, output_bound(task, size)), 1)
 
 
 def output_bound(task: Task, size: Size) -> Size:
-    """The largest output that the demonstrations allow for an input of a size.
+    """The largest output size to expect for an input of a size, from the demonstrations.
 
-    A rule allows a size if it holds for every demonstration: same size as the input, constant, a fixed ratio to the
-    input, a fixed ratio to the transposed input. Several may hold: the bound is the largest height and the largest
-    width among them. When none does, it is the full canvas.
+    Three rules are tried: constant size, a fixed ratio to the input, a fixed ratio to the transposed input. A rule
+    counts if it holds for every demonstration. The bound is the largest height and the largest width by any rule that
+    counts, or the full canvas if none does.
     """
     pairs = [(pair.input.shape, pair.output.shape) for pair in task.train if pair.output is not None]
     bounds = []

@@ -1,19 +1,19 @@
-"""TODO."""
+"""Grids to tokens on a device."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kernels import canvas_numba, canvas_torch
-from kernels.canvas import PAD, Canvas, PackedGrids, pack
+from kernels.canvas import PAD, Canvas, pack
 from solver.tokens.variants import Variants
 
 
 class Batch(NamedTuple):
-    """Examples for some slots, on one canvas."""
+    """B examples on one canvas."""
 
     inputs: Tensor  # (B, S) int64 tokens
     labels: Tensor  # (B, S) int64 tokens, IGNORE where nothing is scored
@@ -22,30 +22,30 @@ class Batch(NamedTuple):
     permutation: Tensor  # (B, 10) int64
 
     def at(self, slots: Tensor | slice) -> "Batch":
-        """The examples of some slots."""
+        """Some of the examples."""
         return Batch(*(part[slots] for part in self))
 
 
-Draw = Callable[[Tensor, slice], Batch]
-"""(slots of all ranks that need an example, which of those are this rank's) -> a batch for this rank's."""
-
-
 class Encoder:
-    """Puts grids on canvases as tokens on a device: by numba on the CPU, by torch anywhere else."""
+    """Encodes grids as tokens on a device: with numba on a CPU, with torch elsewhere."""
 
     def __init__(self, grids: Sequence[np.ndarray], device: torch.device) -> None:
         self.device = device
-        self._grids = pack(grids)
-        if device.type != "cpu":
-            self._on_device: PackedGrids = canvas_torch.to_device(self._grids, device)
+        self._kernel: Any = canvas_numba if device.type == "cpu" else canvas_torch
+        self._grids = pack(grids) if device.type == "cpu" else canvas_torch.to_device(pack(grids), device)
 
     def __call__(
         self, index: np.ndarray, variants: Variants, offset: np.ndarray, canvas: Canvas, padding: int = PAD
     ) -> Tensor:
         """Tokens (K, H*W) int64 of grids `index` (K,), each as its variant, at `offset` (K, 2) on a canvas."""
-        place = (index, variants.symmetry, variants.permutation, offset[:, 0], offset[:, 1], canvas, padding)
-        if self.device.type == "cpu":
-            tokens = torch.from_numpy(canvas_numba.encode(self._grids, *place))
-        else:
-            tokens = canvas_torch.encode(self._on_device, *place)
-        return tokens.flatten(1).long()
+        tokens = self._kernel.encode(
+            self._grids,
+            index=index,
+            symmetry=variants.symmetry,
+            permutation=variants.permutation,
+            row=offset[:, 0],
+            column=offset[:, 1],
+            canvas=canvas,
+            padding=padding,
+        )
+        return torch.as_tensor(tokens).flatten(1).long()

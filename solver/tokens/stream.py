@@ -1,34 +1,31 @@
-"""Training examples, drawn, augmented, translated and encoded when they are needed and never stored.
+"""Training examples: drawn, augmented, translated and encoded when they are needed, and never stored.
 
-Every canvas has its own slots, so a step first draws a canvas and then fills the free slots from the pairs that fall on
-it. What is drawn depends on the seed and on the position in the stream alone, so that a run can be resumed to the step
-and is the same on any number of ranks. Letters: K examples of one draw, E entries of one round, (H, W) a canvas.
+What is drawn depends only on the seed and on the position in the stream, so that a run can resume at any step and is
+the same on any number of ranks. Letters: K examples of one draw, E examples of one shuffle, (H, W) a canvas.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kernels.canvas import IGNORE, Canvas
 from solver.settings.config import CanvasConfig
 from solver.tasks.task import Pair
 from solver.tokens.canvases import fit_canvas, pair_size
-from solver.tokens.encode import Batch, Draw, Encoder
+from solver.tokens.encode import Batch, Encoder
 from solver.tokens.variants import Variants
 
-ROUND = 1024  # entries, at the least, that are put in order at a time
-_CANVAS_DRAWS = 2**32 - 1  # keeps the draws of canvases apart from those of examples
+SHUFFLED = 1024  # examples, at least, that are put in order at once: numpy calls have a fixed cost
+_CANVAS_DRAWS = 2**32 - 1  # keeps the random numbers for canvases apart from those for examples
 
 
 @dataclass(frozen=True)
 class TaskExamples:
-    """What is learned of one task: its pairs, as its variants."""
+    """What is learned of one task: its pairs, seen through its variants."""
 
     pairs: Sequence[Pair]
     variants: Variants
@@ -36,37 +33,28 @@ class TaskExamples:
     weight: float = 1.0  # how often the task is visited, relative to the others
 
 
-class _Visits(NamedTuple):
-    """Groups of pairs that are visited together: a task's that fall on one canvas in one orientation; (G,) each."""
-
-    task: np.ndarray
-    turned: np.ndarray  # bool: the pairs fall here in variants that do, or do not, swap height and width
-    first: np.ndarray  # of its pairs, in `_Bucket.pairs`
-    length: np.ndarray  # how many pairs
-
-
-class _Round(NamedTuple):
+class _Shuffle(NamedTuple):
     """Examples in the order in which they are drawn; (E,) each."""
 
     pair: np.ndarray
-    variant: np.ndarray  # number in the pool
+    variant: np.ndarray  # index into the pool
     place: np.ndarray  # (E, 3) uniform in [0, 1): row and column on the canvas, whether the grid is moved at all
 
 
 class _Pool:
-    """The variants of all tasks, end to end, a task's upright ones before those that swap height and width."""
+    """The variants of all tasks, concatenated; within a task, upright ones come before those that swap the sides."""
 
     def __init__(self, tasks: Sequence[TaskExamples]) -> None:
         orders = [np.argsort(task.variants.transposes, kind="stable") for task in tasks]
         joined = [(*(part[o] for part in task.variants), task.rows[o]) for task, o in zip(tasks, orders, strict=True)]
-        columns = (np.concatenate(parts) for parts in zip(*joined, strict=True))
-        self.symmetry, self.permutation, self.row = columns
+        self.symmetry, self.permutation, self.row = (np.concatenate(parts) for parts in zip(*joined, strict=True))
         upright = np.array([int((~task.variants.transposes).sum()) for task in tasks])
-        self.count = np.stack([upright, [len(task.rows) for task in tasks] - upright], axis=1)  # (tasks, 2)
-        self._start = np.cumsum(self.count.sum(axis=1)) - self.count.sum(axis=1)
+        sizes = np.array([len(task.rows) for task in tasks])
+        self.count = np.stack([upright, sizes - upright], axis=1)  # (tasks, 2)
+        self._start = np.cumsum(sizes) - sizes
 
     def choose(self, task: np.ndarray, turned: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
-        """A random variant of each task (K,); where `turned` is given, one that does or does not swap the sides."""
+        """A random variant of each task (K,); if `turned` is given, one that does or does not swap the sides."""
         first, count = self._start[task], self.count[task]
         if turned is None:
             size = count.sum(axis=1)
@@ -76,23 +64,23 @@ class _Pool:
 
 
 class _Bucket:
-    """What falls on one canvas, in rounds: in each, tasks in random order, one random variant, all its pairs."""
+    """The pairs that fit one canvas, in passes: each visits tasks in random order, with one random variant of each."""
 
     def __init__(self, square: bool, entries: list[tuple[int, bool, int, float]], weights: np.ndarray) -> None:
-        """`entries`: (task, turned, pair, share of the task's variants that fall here); `weights` of all tasks."""
+        """`entries`: (task, turned, pair, share of the task's variants on this canvas); `weights` of all tasks."""
         task, turned, self.pairs, share = (np.array(column) for column in zip(*entries, strict=True))
-        starts = np.flatnonzero(np.diff(task * 2 + turned, prepend=-1))
-        counts = np.diff(starts, append=len(task))
-        self._visits = _Visits(task[starts], turned[starts], starts, counts)
-        of_visit = weights[task[starts]]
-        self._weight = of_visit / of_visit.max()  # the heaviest task is visited in every pass
-        self._square = square  # a square canvas takes a variant of either kind
-        self.weight = float((share * weights[task]).sum())  # pairs that fall here, as a share of all variants
-        self._passes = math.ceil(ROUND / max(1.0, float((self._weight * counts).sum())))
-        self._kept: tuple[int, _Round] | None = None
-        self.position = (0, 0)  # round, place in it
+        # Pairs of one task in one orientation are drawn together. Such a group begins in the entries at `_first`.
+        self._first = np.flatnonzero(np.diff(task * 2 + turned, prepend=-1))
+        self._length = np.diff(self._first, append=len(task))
+        self._task, self._turned = task[self._first], turned[self._first]
+        self._weight = weights[self._task] / weights[self._task].max()  # the heaviest task is visited in every pass
+        self._square = square  # a square canvas takes upright and turned variants alike
+        self.weight = float((share * weights[task]).sum())  # pairs on this canvas, by weight and share of variants
+        self._passes = math.ceil(SHUFFLED / max(1.0, float((self._weight * self._length).sum())))
+        self._kept: tuple[int, _Shuffle] | None = None
+        self.position = (0, 0)  # number of the shuffle, place in it
 
-    def take(self, count: int, pool: _Pool, seed: Sequence[int]) -> _Round:
+    def take(self, count: int, pool: _Pool, seed: Sequence[int]) -> _Shuffle:
         """The next `count` examples."""
         parts = []
         number, place = self.position
@@ -100,33 +88,47 @@ class _Bucket:
             if self._kept is None or self._kept[0] != number:
                 self._kept = number, self._shuffled(pool, np.random.default_rng([*seed, number]))
             whole = self._kept[1]
-            part = _Round(*(column[place : place + count] for column in whole))
+            part = _Shuffle(*(column[place : place + count] for column in whole))
             count, place = count - len(part.pair), place + len(part.pair)
             parts.append(part)
             if place == len(whole.pair):
                 number, place = number + 1, 0
         self.position = number, place
-        return parts[0] if len(parts) == 1 else _Round(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+        return parts[0] if len(parts) == 1 else _Shuffle(*(np.concatenate(c) for c in zip(*parts, strict=True)))
 
-    def _shuffled(self, pool: _Pool, generator: np.random.Generator) -> _Round:
-        """One round: as many passes as make it worth while; a task of half the largest weight comes in half of them."""
+    def _shuffled(self, pool: _Pool, generator: np.random.Generator) -> _Shuffle:
+        """Enough passes for SHUFFLED examples. A task with half the largest weight is visited in half of them."""
         of_pass, visited = np.nonzero(generator.random((self._passes, len(self._weight))) < self._weight)
         visited = visited[np.lexsort((generator.random(len(visited)), of_pass))]
-        visits = _Visits(*(column[visited] for column in self._visits))
-        variant = pool.choose(visits.task, None if self._square else visits.turned, generator)
-        visit = np.repeat(np.arange(len(visited)), visits.length)
-        within = np.arange(len(visit)) - np.repeat(np.cumsum(visits.length) - visits.length, visits.length)
+        variant = pool.choose(self._task[visited], None if self._square else self._turned[visited], generator)
+        length = self._length[visited]
+        visit = np.repeat(np.arange(len(visited)), length)
+        within = np.arange(len(visit)) - np.repeat(np.cumsum(length) - length, length)
         shuffled = np.lexsort((generator.random(len(visit)), visit))
-        pair = self.pairs[visits.first[visit] + within][shuffled]
-        return _Round(pair, variant[visit], generator.random((len(visit), 3)))
+        pair = self.pairs[self._first[visited][visit] + within][shuffled]
+        return _Shuffle(pair, variant[visit], generator.random((len(visit), 3)))
 
 
 class PairStream:
-    """An endless stream of the pairs of some tasks, as random variants at random places.
+    """An endless stream of the pairs of some tasks, as random variants at random places on their canvas.
 
-    Drawn as by the published sampler: tasks in random order, one random variant of each, all of its pairs in random
-    order (those that fall on the canvas). Every pair comes equally often whatever its canvas, but for the weights: a
-    canvas is chosen in proportion to the work its pairs make, and holds as many slots as fit `step_tokens`.
+    A batch has one canvas, so the pairs are sorted into buckets, one per canvas, and every step picks a bucket. An
+    example: three tasks of weight 1, canvas sides 4 and 8, `step_tokens` 300, `extra_tokens` 4.
+
+        task A: 3 pairs on canvas 4x4    task B: 2 pairs on 4x4    task C: 1 pair on 4x8
+
+        bucket 4x4: A and B, in any variant. 20 tokens per example, so 15 slots
+        bucket 4x8: C, in variants that keep height and width. 36 tokens per example, so 8 slots
+        bucket 8x4: C, in variants that swap them. 36 tokens per example, so 8 slots
+
+    Order within a bucket, as in the published sampler: passes over the tasks in random order; a visit takes one random
+    variant of the task and all of its pairs on this canvas in random order. Bucket 4x4 may yield b2 b1, a1 a3 a2, a2 a1
+    a3, b1 b2: B then A in the first pass, A then B in the second. The pairs of a visit share a variant so that a batch
+    shows the whole rule of a task. A task of weight 1/2 is visited in about every second pass.
+
+    Choice of the bucket: with a chance in proportion to tokens per example times pairs, where a pair that half of the
+    variants send here counts half. Here 5 * 20 : 1/2 * 36 : 1/2 * 36. Because the slots of a bucket are in inverse
+    proportion to its tokens, every step costs about the same, yet every pair is drawn equally often on any canvas.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class PairStream:
         seed: int,
         device: torch.device,
     ) -> None:
-        """`step_tokens` is the size of a step in tokens and `extra_tokens` what a sample has beside its canvas."""
+        """`step_tokens`: tokens per step. `extra_tokens`: tokens per example beside its canvas (the puzzle tokens)."""
         self._step_tokens, self._extra, self._seed, self._device = step_tokens, extra_tokens, seed, device
         self._pool = _Pool(tasks)
         pairs = [pair for task in tasks for pair in task.pairs]
@@ -169,66 +171,62 @@ class PairStream:
         return {c: _Bucket(c[0] == c[1], sorted(rows), weights) for c, rows in sorted(entries.items())}
 
     def tokens(self, canvas: Canvas) -> int:
-        """Of one example, puzzle tokens included."""
+        """Tokens per example, puzzle tokens included."""
         return canvas[0] * canvas[1] + self._extra
 
     def slot_count(self, canvas: Canvas) -> int:
-        """How many slots a step on this canvas has, so that every step costs about the same."""
+        """Slots of a step on this canvas, over all ranks: as many as `step_tokens` allows, at least one."""
         return max(1, self._step_tokens // self.tokens(canvas))
 
     def halve(self, canvas: Canvas) -> int:
-        """Make steps half as large as one on this canvas, which ran out of memory; returns their tokens."""
+        """Make steps half as large as one on this canvas, which ran out of memory. Returns the new tokens per step."""
         self._step_tokens = max(1, self.slot_count(canvas) * self.tokens(canvas) // 2)
         return self._step_tokens
 
     def leave_out(self, canvases: Collection[Canvas]) -> bool:
-        """Draw no more from some canvases; False, and nothing is changed, if no other is left."""
+        """Draw no more from some canvases. If no other canvas is left, change nothing and return False."""
         chance = np.where([canvas in canvases for canvas in self.canvases], 0.0, self._chance)
         if chance.any():
             self._chance = chance / chance.sum()
         return bool(chance.any())
 
     def shares(self) -> dict[Canvas, float]:
-        """How often a step is on each canvas."""
+        """Share of the steps on each canvas."""
         return dict(zip(self.canvases, self._chance.tolist(), strict=True))
 
-    def next_canvas(self) -> Canvas:
-        """The canvas of the next step."""
+    def next_step(self) -> tuple[Canvas, int]:
+        """The canvas of the next step, and its slots over all ranks."""
         generator = np.random.default_rng([self._seed, _CANVAS_DRAWS, self._steps])
         self._steps += 1
-        return self.canvases[generator.choice(len(self.canvases), p=self._chance)]
+        canvas = self.canvases[generator.choice(len(self.canvases), p=self._chance)]
+        return canvas, self.slot_count(canvas)
 
     def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
-        """The next `count` examples of a canvas; only those that are `mine` are encoded and returned."""
+        """The next `count` examples of a canvas, of which only `mine`, this rank's, are encoded and returned."""
         number = self.canvases.index(canvas)
         drawn = self._buckets[canvas].take(count, self._pool, [self._seed, number])
         pairs, chosen, place = (column[mine] for column in drawn)
         variants = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen])
         offset = self._offsets(pairs, variants.transposes, place, canvas)
-        described = (self._pool.row[chosen], *variants)
         inputs = self._encoder(2 * pairs, variants, offset, canvas)
         labels = self._encoder(2 * pairs + 1, variants, offset, canvas, IGNORE)
-        return Batch(inputs, labels, *(torch.from_numpy(a.astype(np.int64)).to(self._device) for a in described))
-
-    def on(self, canvas: Canvas) -> Draw:
-        """What a learner's step on this canvas draws its examples with."""
-        return partial(self._draw_free, canvas)
-
-    def _draw_free(self, canvas: Canvas, free: Tensor, mine: slice) -> Batch:
-        return self.draw(canvas, len(free), mine)
+        ids, symmetry, permutation = (
+            torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (self._pool.row[chosen], *variants)
+        )
+        return Batch(inputs, labels, ids, symmetry, permutation)
 
     def position(self) -> dict[str, Any]:
-        """Where the stream is, as JSON; `seek` of the same tasks and seed goes on from there."""
+        """The position in the stream, as JSON; `seek` on a stream of the same tasks and seed continues there."""
         return {"steps": self._steps, "buckets": [list(bucket.position) for bucket in self._buckets.values()]}
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Go to a position."""
+        """Continue at a position."""
         self._steps = position["steps"]
         for bucket, (number, place) in zip(self._buckets.values(), position["buckets"], strict=True):
             bucket.position = (number, place)
 
     def _offsets(self, pairs: np.ndarray, transposes: np.ndarray, place: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Places (K, 2) for pairs; one example in as many as its task has pairs stays at the origin."""
+        """Offsets (K, 2): random, except that about one pair per visit stays at the origin, where test inputs are."""
         size = np.where(transposes[:, None], self._size[pairs][:, ::-1], self._size[pairs])
         offset = (place[:, :2] * (np.array(canvas) - size + 1)).astype(np.int64)
         stays = place[:, 2] * self._pairs_of_task[self._task[pairs]] < 1

@@ -1,7 +1,7 @@
-"""Variants of a task: the task seen through a symmetry and a colour permutation.
+"""Variants of a task: the task under a symmetry and a colour permutation.
 
-A variant is a value (task, symmetry, permutation), made from (seed, task id) alone, so that every run and every
-rank names the same ones. Letters: K variants.
+The variants of a task depend only on (seed, task id), so every run and every rank makes the same ones.
+Letters: K variants.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.symmetry import SYMMETRIES, TRANSPOSES
 
-PERMUTED = 9  # colours 1…9; black is never permuted
+PERMUTED = 9  # colours 1 to 9; black is never permuted
 PERMUTATIONS = math.factorial(PERMUTED)
 
 
@@ -32,7 +32,7 @@ class Variants(NamedTuple):
 
 
 def task_generator(seed: int, task_id: str) -> np.random.Generator:
-    """The random numbers that belong to one task, the same on every machine (Python's `hash` is not)."""
+    """The random numbers of one task, the same on every machine (unlike Python's `hash`)."""
     digest = hashlib.sha256(f"{seed}|{task_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
@@ -40,8 +40,8 @@ def task_generator(seed: int, task_id: str) -> np.random.Generator:
 def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, colours: bool = True) -> Variants:
     """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
 
-    `count` in all, or as many as exist. The plain symmetries come first because they are the variants that change a
-    task least: the first to fit, and the first to vote.
+    `count` in all, or as many as exist. The plain symmetries come first because they change a task least and should
+    vote first.
     """
     permutations = PERMUTATIONS if colours else 1
     plain = np.arange(SYMMETRIES if symmetries else 1) * permutations
@@ -50,13 +50,13 @@ def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, 
     ranks = plain[:count]
     if count > len(plain):
         chosen = task_generator(seed, task_id).choice(total - len(plain), count - len(plain), replace=False)
-        symmetry, permutation = np.divmod(chosen, permutations - 1)  # a pair that does permute
+        symmetry, permutation = np.divmod(chosen, permutations - 1)  # skips the identity permutation
         ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
     return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))
 
 
 def permutation_of_rank(ranks: np.ndarray) -> np.ndarray:
-    """The colour permutations (K, 10) with these lexicographic ranks (K,); rank 0 is the identity, black stays."""
+    """The colour permutations (K, 10) of lexicographic ranks (K,); rank 0 is the identity, black is fixed."""
     remaining = np.tile(np.arange(1, PERMUTED + 1, dtype=np.uint8), (len(ranks), 1))
     permutation = np.zeros((len(ranks), PERMUTED + 1), np.uint8)
     for place in range(PERMUTED):
@@ -68,7 +68,7 @@ def permutation_of_rank(ranks: np.ndarray) -> np.ndarray:
 
 
 def variant_name(task_id: str, symmetry: int, permutation: np.ndarray) -> str:
-    """The published name: the bare task id for the identity, else like `id|||t3|||0213456789`."""
+    """The name in published checkpoints: the task id for the identity, else like `id|||t3|||0213456789`."""
     digits = "".join(str(colour) for colour in permutation)
     if symmetry == 0 and digits == "0123456789":
         return task_id

@@ -119,7 +119,10 @@ def train(case: Case, dtype: torch.dtype = torch.float32) -> tuple[Learner, list
     for row in case.meta["train_log"]:
         offered = case.batch(f"train/step{row['step']}/batch/")
         slots = len(offered.ids)
-        metrics = learner.train_step(canvas, slots, lambda free, mine: offered.at(free[mine]))  # noqa: B023
+        free, _ = learner.free(canvas, slots)
+        if free:
+            learner.refill(canvas, offered.at(learner.slots[canvas].halted))
+        metrics = learner.step(canvas)
         assert learner.gradient_norm is not None
         sums = {"loss": metrics.loss, "lm_loss": metrics.token_loss, "q_halt_loss": metrics.halting_loss}
         sums["q_continue_loss"] = metrics.continue_loss

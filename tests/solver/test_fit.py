@@ -168,13 +168,13 @@ def test_the_pace_is_that_of_all_steps_but_the_first(monkeypatch: pytest.MonkeyP
     paces: list[float] = []
     tokens: list[int] = []
 
-    real, durations = Learner.train_step, iter([8.0, 1.0, 2.0, 3.0])
+    real, durations = Learner.step, iter([8.0, 1.0, 2.0, 3.0])
 
     def a_step(self: Learner, *given: Any) -> Metrics:
         now[0] += next(durations)
         return real(self, *given)
 
-    monkeypatch.setattr(Learner, "train_step", a_step)
+    monkeypatch.setattr(Learner, "step", a_step)
 
     for _ in fitting.run(Clock()):
         paces.append(fitting.pace)

@@ -33,20 +33,21 @@ Canvas = tuple[int, int]
 class Memory:
     """A learner that runs out of it above a number of slots on a canvas, at the start of a step or in its midst."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, room: Any, error: Exception, where: str = "train_step") -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, room: Any, error: Exception, where: str = "step") -> None:
         self.tried: list[tuple[Canvas, int]] = []
         self.done: list[tuple[Canvas, int]] = []
-        step, losses, move = Learner.train_step, Learner._losses, Learner._move
+        step, losses, move = Learner.step, Learner._losses, Learner._move
 
         def check(place: str) -> None:
             canvas, slots = self.tried[-1]
             if place == where and slots > room(canvas):
                 raise error
 
-        def train_step(learner: Learner, canvas: Canvas, slots: int, *rest: Any) -> Any:
+        def checked_step(learner: Learner, canvas: Canvas, *rest: Any) -> Any:
+            slots = learner.slots[canvas].total
             self.tried.append((canvas, slots))
-            check("train_step")
-            metrics = step(learner, canvas, slots, *rest)
+            check("step")
+            metrics = step(learner, canvas, *rest)
             self.done.append((canvas, slots))
             return metrics
 
@@ -58,7 +59,7 @@ class Memory:
             check("move")
             move(*given)
 
-        patch.setattr(Learner, "train_step", train_step)
+        patch.setattr(Learner, "step", checked_step)
         patch.setattr(Learner, "_losses", in_losses)
         patch.setattr(Learner, "_move", in_move)
 
@@ -75,7 +76,7 @@ def finite(fitting: Fitting) -> bool:
     return bool(fitted.table.isfinite().all()) and all(bool(p.isfinite().all()) for p in fitted.model.parameters())
 
 
-@pytest.mark.parametrize("where", ["train_step", "losses", "move"])
+@pytest.mark.parametrize("where", ["step", "losses", "move"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_a_step_that_is_too_large_is_halved(where: str, error: Exception, monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     memory = Memory(monkeypatch, lambda canvas: 3, error, where)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from solver.learning.learner import Learner
 from solver.model.trm import TRM
@@ -36,8 +36,7 @@ MODELS = {
 }
 
 
-def draw(free: Tensor, mine: slice) -> Batch:
-    count = len(free[mine])
+def draw(count: int) -> Batch:
     tokens = torch.arange(CANVAS[0] * CANVAS[1]).repeat(count, 1) % 6
     nothing = torch.zeros(count, dtype=torch.int64)
     return Batch(tokens, tokens, nothing, nothing, torch.arange(10).repeat(count, 1))

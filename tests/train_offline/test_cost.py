@@ -8,6 +8,7 @@ import torch
 
 from kernels.canvas import Canvas
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
+from tests.solver.learning.steps import train_step
 from tests.train_offline.counted_models import CANVAS, SMALL, draw, learner_of
 from train_offline.cost import DEVICES, SHARE_OF_PEAK, Work, estimate, lines
 from train_offline.flops import train_flops
@@ -38,7 +39,7 @@ def test_the_published_run_takes_about_as_long_as_its_authors_say() -> None:
 def test_bytes_are_those_that_a_learner_holds(row_optimizer: Any) -> None:
     config = LearnerConfig(row_optimizer=row_optimizer)
     learner = learner_of(SMALL, config, autocast=torch.bfloat16)
-    learner.train_step(CANVAS, 4, draw)
+    train_step(learner, CANVAS, 4, draw)
     work = estimate(config_of(SMALL, config), {CANVAS: 1.0}, {CANVAS: 4}, table_rows=3)
     states = [part for slots in learner.slots.values() for part in slots.state]
     assert {part.dtype for part in states} == {torch.float32}  # also under autocast

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernels.canvas import Canvas
 from solver.model.trm import TRM, Condition, trainable_parameters
 from solver.settings.config import TRMConfig
+from tests.solver.learning.steps import train_step
 from tests.train_offline.counted_models import CANVAS, MODELS, draw, learner_of
 from train_offline.flops import forward_flops, kept_bytes, train_flops, trunk_parameters
 from train_offline.settings import presets
@@ -27,7 +28,7 @@ def counted(model: TRMConfig, train: bool, samples: int = 2) -> float:
     learner = learner_of(model)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         if train:
-            learner.train_step(CANVAS, samples, draw)
+            train_step(learner, CANVAS, samples, draw)
         else:
             batch = draw(torch.arange(samples), slice(None))
             condition = Condition(learner.table[batch.ids], batch.symmetry, batch.permutation)

@@ -109,7 +109,7 @@ def test_the_time_limit_ends_cleanly(tmp_path: Path) -> None:
 def test_signals_save_and_end(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer(tmp_path)
     step = at_step(3, lambda learner: os.kill(os.getpid(), number))
-    monkeypatch.setattr(Learner, "train_step", step)
+    monkeypatch.setattr(Learner, "step", step)
     handler = signal.getsignal(number)
     assert run.run() == "interrupted"
     assert checkpoints(tmp_path / "run")[-1].name == "step-00000003"
@@ -118,7 +118,7 @@ def test_signals_save_and_end(tmp_path: Path, number: int, monkeypatch: pytest.M
 
 def at_step(number: int, act: Callable[[Learner], None]) -> Callable[..., Any]:
     """A learner's step that does something besides, once."""
-    original, count = Learner.train_step, 0
+    original, count = Learner.step, 0
 
     def step(learner: Learner, *arguments: Any) -> Any:
         nonlocal count
@@ -138,7 +138,7 @@ def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(
         with torch.no_grad():
             learner.model.output_head.weight.mul_(harm)
 
-    monkeypatch.setattr(Learner, "train_step", at_step(5, poison))
+    monkeypatch.setattr(Learner, "step", at_step(5, poison))
     run = trainer(tmp_path, checkpoint_steps=4)
     with pytest.raises(InputError, match=r"step [56]: expected a sensible loss, got .*step-00000004 with --resume and"):
         run.run()
@@ -149,9 +149,9 @@ def test_out_of_memory_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypa
     def fail(learner: Learner) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
-    monkeypatch.setattr(Learner, "train_step", at_step(3, fail))
+    monkeypatch.setattr(Learner, "step", at_step(3, fail))
     run = trainer(tmp_path, checkpoint_steps=2)
-    words = r"step 2: expected room for 300 tokens a step, got: .*step-00000002 with --resume and --step-tokens 150"
+    words = r"step 2: expected room for 300 tokens per step, got: .*step-00000002 with --resume and --step-tokens 150"
     with pytest.raises(InputError, match=words):
         run.run()
 
@@ -225,5 +225,5 @@ def test_metrics_of_a_killed_run_are_cut_back(tmp_path: Path) -> None:
 
 def test_more_ranks_than_slots_are_refused(tmp_path: Path) -> None:
     run = trainer(tmp_path)
-    with pytest.raises(InputError, match="expected a slot a rank on every canvas, got 5 for 7 ranks"):
+    with pytest.raises(InputError, match="expected a slot per rank on every canvas, got 5 for 7 ranks"):
         Trainer(tiny_config(tmp_path), run._problem, options(tmp_path, resume=True), CPU, Ranks(0, 7))

@@ -1,4 +1,4 @@
-"""What an analysis leaves: NAME.json with every figure, NAME.png, and NAME.md with a table row for RESULTS.md."""
+"""What an analysis leaves: NAME.json with every figure, NAME.png, and NAME.md with a table row for docs/results.md."""
 
 import hashlib
 import shlex

@@ -149,18 +149,21 @@ def probe_places(config: TRMConfig) -> list[tuple[tuple[int, int], bool]]:
 def probes(model: TRM, x: Tensor, canvas: Canvas) -> Iterator[Tensor]:
     """Answers y (B, N, D) within the first supervision step from x (B, N, D): one after each update of the latent.
 
-    What the latent knows is asked by updating the answer from it at once, as a probe that the recursion does not see.
-    After a cycle's last latent update that is the recursion's own answer. A single latent is its own answer.
+    The latent is read by updating the answer from it at once, as a probe that the recursion does not see. After the
+    last latent update of a cycle that is the recursion's own answer. A single latent is its own answer.
     """
-    config, rotary, state = model.config, model.rotary(canvas, x.device), model.fresh_state(len(x), canvas)
-    latent_updates = config.latent_updates
-    for update in range(config.cycles * config.updates):
-        state = model._update(x, state, rotary, update, update + 1)
-        place = update % config.updates
-        if config.latents == 1 or place == latent_updates:
-            yield state.y
-        elif place < latent_updates - 1:  # after the last one comes the update of the answer
-            yield model._update(x, state, rotary, latent_updates, latent_updates + 1).y
+    config, rotary, (y, z) = model.config, model.rotary(canvas, x.device), model.fresh_state(len(x), canvas)
+    for _ in range(config.cycles):
+        if config.latents == 1:
+            for _ in range(config.updates):
+                y = model.update_answer(y, x, rotary)
+                yield y
+        else:
+            for _ in range(config.latent_updates):
+                z = model.update_latent(x, y, z, rotary)
+                answer = model.update_answer(y, z, rotary)
+                yield answer
+            y = answer
 
 
 def _shapes(own: TRMConfig, options: RecursionOptions) -> Iterator[TRMConfig]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kernels.canvas import Canvas
 from solver.learning.ranks import Ranks
 from solver.model.trm import TRM
-from solver.tokens.encode import Draw
+from solver.tokens.encode import Batch
 
 
 class Stream(Protocol):
@@ -24,11 +24,11 @@ class Stream(Protocol):
     def shares(self) -> dict[Canvas, float]:
         """The share of steps on each canvas."""
 
-    def next_canvas(self) -> Canvas:
-        """The canvas of the next step."""
+    def next_step(self) -> tuple[Canvas, int]:
+        """The canvas of the next step, and its slots over all ranks."""
 
-    def on(self, canvas: Canvas) -> Draw:
-        """The function from which a learner's step on this canvas draws its examples."""
+    def draw(self, canvas: Canvas, count: int, mine: slice) -> Batch:
+        """The next `count` examples of a canvas, of which only `mine`, this rank's, are returned."""
 
     def position(self) -> dict[str, Any]:
         """The current position, as JSON."""

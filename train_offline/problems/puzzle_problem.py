@@ -19,7 +19,7 @@ from solver.common.clock import Clock
 from solver.learning.ranks import Ranks
 from solver.model.trm import TRM, Condition
 from solver.predict import refine
-from solver.tokens.encode import Batch, Draw
+from solver.tokens.encode import Batch
 from train_offline.problems import maze, sudoku
 from train_offline.problems.problem import Problem
 from train_offline.problems.puzzle_csv import read_mazes, read_sudokus
@@ -112,22 +112,19 @@ class PuzzleStream:
         """Every step is on the one canvas."""
         return {self.canvases[0]: 1.0}
 
-    def next_canvas(self) -> Canvas:
-        """The one canvas."""
-        return self.canvases[0]
+    def next_step(self) -> tuple[Canvas, int]:
+        """The one canvas, and its slots."""
+        return self.canvases[0], self._slots
 
-    def on(self, canvas: Canvas) -> Draw:
-        """The function from which a learner's step draws its examples."""
-        return self._draw
-
-    def _draw(self, free: Tensor, mine: slice) -> Batch:
+    def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
+        """The next `count` puzzles, of which only `mine` are returned."""
         epoch, place = divmod(self._drawn, len(self._puzzles))
-        epochs = range(epoch, epoch + 2 + len(free) // len(self._puzzles))
+        epochs = range(epoch, epoch + 2 + count // len(self._puzzles))
         orders = [np.random.default_rng([self._seed, 1, e]).permutation(len(self._puzzles)) for e in epochs]
-        chosen = self._puzzles.at(np.concatenate(orders)[place : place + len(free)])
+        chosen = self._puzzles.at(np.concatenate(orders)[place : place + count])
         generator = np.random.default_rng([self._seed, 2, self._draws])
         pair = self._augment(chosen.inputs, chosen.labels, generator)
-        self._draws, self._drawn = self._draws + 1, self._drawn + len(free)
+        self._draws, self._drawn = self._draws + 1, self._drawn + count
         inputs, labels = (part[mine] for part in pair)
         return as_batch(inputs, labels, self._device)
 

@@ -57,7 +57,7 @@ def mini() -> TrainConfig:
 
     The weights that ship (`submission/weights/mini`) are of this preset; their card tells how they came about. Theirs
     had ConceptARC as well, which is in no package: give the whole list with --data, its folder included. All test
-    outputs of ARC-AGI-1 are held out. So many variants need weak decay: with 1.0 the loss stays high (LOG.md).
+    outputs of ARC-AGI-1 are held out. So many variants need weak decay: with 1.0 the loss stays high (docs/log.md).
     """
     learner = replace(
         solver_presets.small_learner(),

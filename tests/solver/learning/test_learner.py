@@ -13,6 +13,7 @@ from solver.learning.optimizers import TrunkOptimizer, orthogonal, sign_sgd_
 from solver.model.trm import TRM
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
+from tests.solver.learning.steps import train_step
 
 CANVAS = (2, 3)
 MODEL = TRMConfig(width=16, heads=2, cycles=1, latent_updates=1, canvas=(3, 3), row_tokens=1, row_width=16)
@@ -112,7 +113,7 @@ def test_muon_of_the_trunk_is_for_the_layers_matrices_alone() -> None:
     moved = {names[id(p)] for p in matrices["params"]}
     assert moved == {name for name in names.values() if name.startswith("network.")}
     assert (matrices["method"], others["method"]) == ("muon", "adam_atan2")
-    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 2, lambda count: make_batch(count))
     assert {part for p in matrices["params"] for part in learner.optimizer.state[p]} == {"m"}
     assert {part for p in others["params"] for part in learner.optimizer.state[p]} == {"m", "v"}
 
@@ -131,12 +132,12 @@ def test_slots_keep_their_example_until_they_halt(device: torch.device) -> None:
     learner = make_learner(device, supervision_steps=3, exploration=0.0)
     drawn: list[int] = []
 
-    def draw(free: torch.Tensor, mine: slice) -> Batch:
-        drawn.append(len(free))
-        return make_batch(len(free), seed=len(drawn), device=device)
+    def draw(count: int) -> Batch:
+        drawn.append(count)
+        return make_batch(count, seed=len(drawn), device=device)
 
     for expected in ([1, 1], [2, 2], [3, 3], [1, 1]):
-        learner.train_step(CANVAS, 2, draw)
+        train_step(learner, CANVAS, 2, draw)
         assert learner.slots[CANVAS].steps.tolist() == expected
     assert drawn == [2, 2]
 
@@ -146,17 +147,17 @@ def test_a_confident_slot_halts_early_unless_it_explores() -> None:
         learner = make_learner(supervision_steps=16, exploration=exploration, lr=0.0)
         with torch.no_grad():
             learner.model.halting_bias.fill_(5.0)
-        learner.train_step(CANVAS, 4, lambda free, mine: make_batch(len(free)))
+        train_step(learner, CANVAS, 4, lambda count: make_batch(count))
         assert learner.slots[CANVAS].halted.tolist() == [halts] * 4  # an explorer stays at least 2 steps
 
 
 def test_partial_refill_replaces_the_halted_slots_alone() -> None:
     learner = make_learner(supervision_steps=9, exploration=0.0)
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count))
     slots = learner.slots[CANVAS]
     before = slots.batch.inputs.clone()
     slots.halted = torch.tensor([False, True, False])
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free), seed=9))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count, seed=9))
     assert torch.equal(slots.batch.inputs[[0, 2]], before[[0, 2]])
     assert torch.equal(slots.batch.inputs[1], make_batch(1, seed=9).inputs[0])
     assert slots.steps.tolist() == [2, 1, 2]
@@ -164,9 +165,9 @@ def test_partial_refill_replaces_the_halted_slots_alone() -> None:
 
 def test_every_canvas_keeps_its_own_slots() -> None:
     learner = make_learner()
-    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
-    learner.train_step((3, 2), 1, lambda free, mine: make_batch(len(free)))
-    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 2, lambda count: make_batch(count))
+    train_step(learner, (3, 2), 1, lambda count: make_batch(count))
+    train_step(learner, CANVAS, 2, lambda count: make_batch(count))
     assert {canvas: len(slots.steps) for canvas, slots in learner.slots.items()} == {CANVAS: 2, (3, 2): 1}
     assert learner.slots[CANVAS].steps.tolist() == [2, 2]
 
@@ -174,10 +175,10 @@ def test_every_canvas_keeps_its_own_slots() -> None:
 def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
     whole, parts = make_learner(accumulation=1), make_learner(accumulation=2)
     batch = make_batch(4)
-    whole.train_step(CANVAS, 4, lambda free, mine: batch)
+    train_step(whole, CANVAS, 4, lambda count: batch)
     for half in (torch.tensor([0, 1]), torch.tensor([2, 3])):
         parts.slots.clear()
-        parts.train_step(CANVAS, 2, lambda free, mine, half=half: batch.at(half))
+        train_step(parts, CANVAS, 2, lambda count, half=half: batch.at(half))
     assert (whole.step_count, parts.step_count) == (1, 1)
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
@@ -187,7 +188,7 @@ def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
 def test_clipping_bounds_the_gradient_it_measures() -> None:
     for clip_norm in (None, 1e-3):
         learner = make_learner(clip_norm=clip_norm)
-        learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+        train_step(learner, CANVAS, 2, lambda count: make_batch(count))
         assert (learner.gradient_norm is None) == (clip_norm is None)
     assert learner.gradient_norm is not None
     assert learner.gradient_norm > 1e-3  # before clipping
@@ -200,19 +201,19 @@ def test_frozen_trunk_stays_while_rows_move(row_optimizer: str) -> None:
         learner.model.halting_weight.normal_()
     before = [p.clone() for p in learner.model.parameters()]
     learner.freeze_trunk(True)
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count))
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert learner.table[:3].abs().min() > 0
     assert torch.equal(learner.table[3:], torch.zeros(2, 16))
     learner.freeze_trunk(False)
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count))
     assert not torch.equal(before[0], next(learner.model.parameters()))
 
 
 def test_average_starts_before_the_first_step() -> None:
     learner = make_learner(ema_decay=0.9)
     start = learner.model.output_head.weight.detach().clone()
-    learner.train_step(CANVAS, 2, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 2, lambda count: make_batch(count))
     expected = 0.9 * start + 0.1 * learner.model.output_head.weight.detach()
     torch.testing.assert_close(learner.averaged()[0].output_head.weight.detach(), expected)
 
@@ -223,11 +224,11 @@ def test_float16_is_scaled_and_an_overflow_moves_nothing(row_optimizer: str) -> 
     learner = Learner(learner.model, learner.table, learner.config, learner.generator, torch.float16)
     before, table = learner.model.token_embedding.detach().clone(), learner.table.detach().clone()
     learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 1e30})
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count))
     assert torch.equal(learner.model.token_embedding, before)
     assert torch.equal(learner.table, table)
     learner.scaler.load_state_dict({**learner.scaler.state_dict(), "scale": 2.0**10})
-    learner.train_step(CANVAS, 3, lambda free, mine: make_batch(len(free)))
+    train_step(learner, CANVAS, 3, lambda count: make_batch(count))
     assert not torch.equal(learner.model.token_embedding, before)
     assert learner.model.token_embedding.isfinite().all()
 
@@ -244,5 +245,8 @@ def test_learner_learns_what_can_be_learned() -> None:
     """A fixed batch is soon known by heart."""
     learner = make_learner(lr=3e-3, weight_decay=0.0, loss="softmax")
     batch = make_batch(4)
-    losses = [learner.train_step(CANVAS, 4, lambda free, mine: batch.at(free)).token_loss.item() for _ in range(250)]
+    losses = [
+        train_step(learner, CANVAS, 4, lambda count: batch.at(learner.slots[CANVAS].halted)).token_loss.item()
+        for _ in range(250)
+    ]
     assert losses[-1] < 0.3 * losses[0]

@@ -64,8 +64,7 @@ def contains(tokens: np.ndarray, cells: np.ndarray) -> bool:
 def test_every_pair_is_drawn_equally_often(device: torch.device) -> None:
     stream, seen = make_stream(device), Counter()
     for _ in range(600):
-        canvas = stream.next_canvas()
-        batch = stream.draw(canvas, stream.slot_count(canvas))
+        batch = stream.draw(*stream.next_step())
         seen.update((batch.ids // 1000).tolist())
     share = {task: seen[task] / sum(seen.values()) for task in range(3)}
     assert [share[t] for t in range(3)] == pytest.approx([3 / 6, 2 / 6, 1 / 6], abs=0.04)
@@ -101,7 +100,7 @@ def test_a_visit_is_one_variant_of_a_task_with_all_its_pairs(device: torch.devic
 
 def test_a_stream_goes_on_from_its_position(device: torch.device) -> None:
     def draws(stream: PairStream) -> list[torch.Tensor]:
-        return [stream.draw(stream.next_canvas(), 700).inputs for _ in range(5)]
+        return [stream.draw(stream.next_step()[0], 700).inputs for _ in range(5)]
 
     whole, resumed = make_stream(device), make_stream(device)
     draws(whole)
@@ -121,13 +120,15 @@ def test_steps_cost_about_the_same_and_small_canvases_hold_more(device: torch.de
     stream = make_stream(device)
     slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
     assert slots == {(4, 4): 300 // 20, (4, 8): 300 // 36, (8, 4): 300 // 36}
+    shares = make_stream(device, count=8).shares()  # as the docstring of PairStream counts them
+    assert shares == pytest.approx({(4, 4): 100 / 136, (4, 8): 18 / 136, (8, 4): 18 / 136})
     assert make_stream(device, "full").slot_count((30, 30)) == 1  # at least one
 
 
 def test_the_stream_is_a_function_of_its_seed(device: torch.device) -> None:
     def draws(seed: int) -> list[list[int]]:
         stream = make_stream(device, seed=seed)
-        return [stream.draw(stream.next_canvas(), 5).inputs.flatten().tolist() for _ in range(4)]
+        return [stream.draw(stream.next_step()[0], 5).inputs.flatten().tolist() for _ in range(4)]
 
     assert draws(1) == draws(1)
     assert draws(1) != draws(2)

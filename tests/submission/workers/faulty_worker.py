@@ -47,11 +47,11 @@ def die(*_: Any) -> NoReturn:
 def install() -> None:
     """Put the fault in its place."""
     if FAULT == "out of memory in fit":
-        Learner.train_step = scarce(Learner.train_step, lambda _, canvas, slots, *rest: slots, LARGEST)  # type: ignore[method-assign]
+        Learner.step = scarce(Learner.step, lambda self, canvas, *rest: self.slots[canvas].total, LARGEST)  # type: ignore[method-assign]
     elif FAULT == "out of memory in predict":
         predict.refine = scarce(predict.refine, lambda _, inputs, *rest: len(inputs), LARGEST)
     elif FAULT == "no memory at all":
-        Learner.train_step = scarce(Learner.train_step, lambda *_: 1, 0)  # type: ignore[method-assign]
+        Learner.step = scarce(Learner.step, lambda *_: 1, 0)  # type: ignore[method-assign]
         predict.refine = scarce(predict.refine, lambda *_: 1, 0)
     elif FAULT == "disk full":
         fsync, full = os.fsync, [True, True]
@@ -67,15 +67,15 @@ def install() -> None:
         jumps = iter(range(10**9, 0, -3600))
         time.time = lambda: next(jumps)
     elif FAULT == "dies always":
-        Learner.train_step = die  # type: ignore[method-assign]
+        Learner.step = die  # type: ignore[method-assign]
     elif once():
         if FAULT == "dies after its first votes":
             append = journal.Journal.append
             journal.Journal.append = lambda self, blocks: (append(self, blocks), die())  # type: ignore[method-assign,assign]
         elif FAULT == "hangs":
-            Learner.train_step = lambda *_: time.sleep(1000)  # type: ignore[method-assign,assign,return-value]
+            Learner.step = lambda *_: time.sleep(1000)  # type: ignore[method-assign,assign,return-value]
         elif FAULT == "crashes":
-            Learner.train_step = lambda *_: 1 // 0  # type: ignore[method-assign,assign,return-value]
+            Learner.step = lambda *_: 1 // 0  # type: ignore[method-assign,assign,return-value]
         else:
             raise ValueError(FAULT)
 

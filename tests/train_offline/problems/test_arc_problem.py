@@ -49,7 +49,7 @@ def test_test_outputs_of_a_demonstrations_corpus_are_never_drawn(tmp_path: Path)
     colours = {tuple(sorted(np.unique(secret, return_counts=True)[1].tolist()))}
     stream = made.stream
     for canvas in stream.canvases:
-        labels = stream.on(canvas)(torch.arange(100), slice(None)).labels.numpy()
+        labels = stream.draw(canvas, 100, slice(None)).labels.numpy()
         for row in labels:
             counts = np.unique(row[row >= 2], return_counts=True)[1]
             assert tuple(sorted(counts.tolist())) not in colours

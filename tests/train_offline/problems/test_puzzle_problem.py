@@ -38,7 +38,7 @@ def stream_of(config: TrainConfig, seed: int = 0) -> PuzzleStream:
 
 
 def draw(stream: PuzzleStream, count: int, mine: slice = slice(None)) -> list[torch.Tensor]:
-    return list(stream.on((4, 4))(torch.arange(count), mine))
+    return list(stream.draw((4, 4), count, mine))
 
 
 def test_sudokus_are_drawn_as_their_augmentations() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from solver.common.checks import InputError
 from solver.learning.learner import Learner
@@ -15,6 +15,7 @@ from solver.settings.config import TRMConfig
 from solver.tasks.load import load_tasks
 from solver.tokens.canvases import fit_canvas
 from solver.tokens.encode import Batch
+from tests.solver.learning.steps import train_step
 from train_offline.flops import train_flops
 from train_offline.settings import paper_presets, presets
 from train_offline.settings.config import TrainConfig
@@ -145,8 +146,7 @@ def small(change: Callable[[TrainConfig], TrainConfig], **learner: object) -> Le
     )
 
 
-def draw(free: Tensor, mine: slice) -> Batch:
-    count = len(free[mine])
+def draw(count: int) -> Batch:
     tokens = torch.arange(4).repeat(count, 1) + 2
     nothing = torch.zeros(count, dtype=torch.int64)
     return Batch(tokens, tokens, nothing, nothing, torch.arange(10).repeat(count, 1))
@@ -157,7 +157,7 @@ def test_without_decay_the_average_is_the_weights(decay: float, equal: bool) -> 
     assert presets.hrm_sudoku().learner.ema_decay == 0.0
     learner = small(lambda config: config, ema_decay=decay)
     for _ in range(3):
-        learner.train_step((2, 2), 4, draw)
+        train_step(learner, (2, 2), 4, draw)
         pairs = zip(learner.averaged()[0].parameters(), learner.model.parameters(), strict=True)
         assert all(torch.equal(average, weight) for average, weight in pairs) == equal
 
@@ -165,5 +165,5 @@ def test_without_decay_the_average_is_the_weights(decay: float, equal: bool) -> 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_every_ablation_learns(ablation: str) -> None:
     learner = small(ABLATIONS[ablation], lr=3e-2)
-    losses = [float(learner.train_step((2, 2), 4, draw).token_loss) for _ in range(15)]
+    losses = [float(train_step(learner, (2, 2), 4, draw).token_loss) for _ in range(15)]
     assert losses[-1] < 0.5 * losses[0]
