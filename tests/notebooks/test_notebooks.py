@@ -33,7 +33,7 @@ def run(name: str, folder: Path, **environment: str) -> list[str]:
     """Execute a notebook in `folder`; all that its cells put out, as lines. A cell that raises fails the test."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     told = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(folder), env=told)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(folder), env=told)
     return [line for cell in notebook.cells for line in cell_lines(cell)]
 
 
@@ -58,7 +58,7 @@ def test_submission(tmp_path: Path) -> None:
     make_package(package, Settings(wheels=False))
     kaggle = SimulatedKaggle(tmp_path / "kaggle", package, read_package(package), CHALLENGES, SOLUTIONS)
     kaggle.arrange("newer")
-    options = "--rehearsal-budget 90s --devices cpu --fit-steps 2 --augmentations 2 --supervision-steps 2"
+    options = "--rehearsal-budget 1h --devices cpu --fit-steps 2 --augmentations 2 --supervision-steps 2"
     lines = run("submission", kaggle.working, KAGGLE_ROOT=str(kaggle.root), KAGGLE_OPTIONS=options)
     assert "no wheels attached: the image has to have everything" in lines
     assert (kaggle.working / "submission.json").is_file()

@@ -12,8 +12,8 @@ from solver.answers import submission_json
 from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
 from submission import batch
-from tests.solver.samples import MIRROR, TALL, TASKS
-from tests.submission.runs import as_json, kaggle_files
+from tests.solver.samples import MIRROR, TALL, TASKS, as_json
+from tests.submission.runs import kaggle_files
 
 QUICK = ["--budget", "30m", "--fit-steps", "10", "--augmentations", "8"]
 
@@ -75,7 +75,7 @@ def test_ranks_share_the_tasks_and_rank_0_writes_what_all_voted(tmp_path: Path) 
             env=environment | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         folder = tmp_path / "out" / "arc-agi_test_challenges"

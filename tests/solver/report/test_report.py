@@ -263,7 +263,7 @@ places = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=places, value=values)
 def test_any_record_is_drawn_or_refused(
     place: tuple[Any, ...], value: object, tmp_path_factory: pytest.TempPathFactory

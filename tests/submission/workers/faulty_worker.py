@@ -3,6 +3,8 @@
 Faults that end or block the worker happen once: the file FLAG says that it has been.
 """
 
+# mypy: disable-error-code="method-assign, assignment"
+
 import os
 import signal
 import sys
@@ -44,14 +46,20 @@ def die(*_: Any) -> NoReturn:
     raise AssertionError
 
 
+def hang(*_: Any) -> NoReturn:
+    FLAG.with_suffix(".hangs").touch()
+    while True:
+        time.sleep(1000)
+
+
 def install() -> None:
     """Put the fault in its place."""
     if FAULT == "out of memory in fit":
-        Learner.train_step = scarce(Learner.train_step, lambda _, canvas, slots, *rest: slots, LARGEST)  # type: ignore[method-assign]
+        Learner.train_step = scarce(Learner.train_step, lambda _, canvas, slots, *rest: slots, LARGEST)
     elif FAULT == "out of memory in predict":
         predict.refine = scarce(predict.refine, lambda _, inputs, *rest: len(inputs), LARGEST)
     elif FAULT == "no memory at all":
-        Learner.train_step = scarce(Learner.train_step, lambda *_: 1, 0)  # type: ignore[method-assign]
+        Learner.train_step = scarce(Learner.train_step, lambda *_: 1, 0)
         predict.refine = scarce(predict.refine, lambda *_: 1, 0)
     elif FAULT == "disk full":
         fsync, full = os.fsync, [True, True]
@@ -62,20 +70,20 @@ def install() -> None:
                 raise OSError(28, "No space left on device")
             fsync(handle)
 
-        journal.os.fsync = sometimes  # type: ignore[attr-defined]
+        journal.os.fsync = sometimes
     elif FAULT == "clock jumps":
         jumps = iter(range(10**9, 0, -3600))
         time.time = lambda: next(jumps)
     elif FAULT == "dies always":
-        Learner.train_step = die  # type: ignore[method-assign]
+        Learner.train_step = die
     elif once():
         if FAULT == "dies after its first votes":
             voted = worker.Teller.voted
-            worker.Teller.voted = lambda self, blocks: (voted(self, blocks), die())  # type: ignore[method-assign,assign]
+            worker.Teller.voted = lambda self, blocks: (voted(self, blocks), die())
         elif FAULT == "hangs":
-            Learner.train_step = lambda *_: time.sleep(1000)  # type: ignore[method-assign,assign,return-value]
+            Learner.train_step = hang
         elif FAULT == "crashes":
-            Learner.train_step = lambda *_: 1 // 0  # type: ignore[method-assign,assign,return-value]
+            Learner.train_step = lambda *_: 1 // 0
         else:
             raise ValueError(FAULT)
 
