@@ -52,6 +52,7 @@ def test_a_notebook_is_what_make_notebooks_makes_of_its_source(name: str) -> Non
     assert not any(cell.outputs or cell.execution_count for cell in code), "saved without outputs"
 
 
+@pytest.mark.slow
 def test_submission(tmp_path: Path) -> None:
     """On a tree as Kaggle's, outside the scored run."""
     package = tmp_path / "package"
@@ -66,6 +67,7 @@ def test_submission(tmp_path: Path) -> None:
     assert lines[-1].startswith("a page of "), "the rehearsal's report"
 
 
+@pytest.mark.slow
 def test_train(tmp_path: Path) -> None:
     options = [*ARGUMENTS, *corpus(tmp_path), "--steps", "6", "--evaluation.every", "6", "--device", "cpu"]
     lines = run("train", tmp_path, ARC_RUN=str(tmp_path / "run"), ARC_TRAINING=" ".join(options))
@@ -75,6 +77,7 @@ def test_train(tmp_path: Path) -> None:
     assert any("kaggle kernels push" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_explore(tmp_path: Path) -> None:
     tasks = load_tasks(str(CHALLENGES), str(SOLUTIONS))
     (tmp_path / FILE_NAME).write_bytes(orjson.dumps(record(tasks)))

@@ -51,7 +51,9 @@ def config(steps: int | None = 3, **fit: Any) -> SolveConfig:
             row_tokens=1,
             row_width=16,
         ),
-        fit=FitConfig(**{"steps": steps, "augmentations": 8, "step_tokens": 200, "learner": LEARNER, **fit}),
+        fit=FitConfig(
+            **{"mode": "full", "steps": steps, "augmentations": 8, "step_tokens": 200, "learner": LEARNER, **fit}
+        ),
         predict=PredictConfig(supervision_steps=3, batch_tokens=400),
         canvases=CanvasConfig("tight"),
     )

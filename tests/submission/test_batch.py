@@ -23,6 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     return batch.main()
 
 
+@pytest.mark.slow
 def test_every_file_gets_a_folder_and_a_bad_one_costs_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog
 ) -> None:  # type: ignore[no-untyped-def]
@@ -64,6 +65,7 @@ def test_mistakes_get_one_line(options: list[str], words: str, monkeypatch: pyte
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ranks_share_the_tasks_and_rank_0_writes_what_all_voted(tmp_path: Path) -> None:
     files = kaggle_files(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

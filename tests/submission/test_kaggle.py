@@ -38,6 +38,7 @@ def checked(root: Path) -> dict[str, list[submission_json.Attempts]]:
     return submission_json.read(root / "working" / "submission.json", expected_counts(TASKS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["input/competitions/arc-prize", "input/arc-prize"])
 def test_the_scored_run_solves_the_test_file_in_either_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
@@ -60,6 +61,7 @@ def test_the_scored_run_solves_the_test_file_in_either_layout(
     assert "devices: cpu; weights: none" in log
 
 
+@pytest.mark.slow
 def test_outside_the_scored_run_there_is_a_rehearsal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +76,7 @@ def test_outside_the_scored_run_there_is_a_rehearsal(
     assert "submission.json holds fallback attempts" in log
 
 
+@pytest.mark.slow
 def test_one_broken_task_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = kaggle_files(tmp_path / "input" / "arc-prize") / "arc-agi_test_challenges.json"
     document = json.loads(path.read_text())
@@ -132,6 +135,7 @@ def test_whatever_fails_the_submission_stays_and_the_exit_code_is_good(
     assert "ZeroDivisionError" in (tmp_path / "working" / "solve.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_parent_killed_at_random_moments_never_loses_a_vote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

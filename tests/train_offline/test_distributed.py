@@ -15,6 +15,8 @@ from tests.train_offline.tiny_runs import ARGUMENTS, corpus, same_checkpoints
 from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 ROWS = {
     "adam_atan2": [],

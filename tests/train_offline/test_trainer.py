@@ -65,6 +65,7 @@ def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
     """20 steps are 10, a kill that nothing can catch, and 10 more."""
     data = corpus(tmp_path)
@@ -197,6 +198,7 @@ def test_leaks_are_written_into_the_checkpoint(tmp_path: Path) -> None:
     assert load_knowledge(checkpoints(tmp_path / "run")[-1], CPU).saw_test_outputs
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of itself
 @pytest.mark.parametrize("mode", ["off", "eager"])
 def test_compiled_layers_train_alike(tmp_path: Path, mode: Any) -> None:

@@ -267,6 +267,7 @@ def test_any_json_is_read_or_refused_in_one_line(
         assert plain(result) == plain(read(save(path, build(result, 10).decode())))
 
 
+@pytest.mark.slow
 def test_a_list_of_very_many_candidates_takes_no_more_than_its_size(tmp_path: Path) -> None:
     count = 50_000
     cells = [[int(digit) for digit in f"{number:05}"] for number in range(count)]

@@ -272,6 +272,7 @@ for folder in sys.stdin:  # a child of its own for each kill
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_appending_tears_no_earlier_line(tmp_path: Path) -> None:
     one = grid("1")
     task = Task("t", (Pair(one, one),), (Pair(one, None),))

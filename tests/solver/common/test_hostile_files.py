@@ -127,6 +127,7 @@ LARGE: dict[str, tuple[Callable[[], Iterable[bytes]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_file_is_refused_in_bounded_time_and_memory(name: str, tmp_path: Path) -> None:
     make, words = LARGE[name]

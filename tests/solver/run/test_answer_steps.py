@@ -134,6 +134,7 @@ def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
     assert steps[0]["changed"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_under_a_budget_keeps_time_for_it(each: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tick(monkeypatch)

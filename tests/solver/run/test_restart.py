@@ -216,6 +216,7 @@ def wait_for_votes(child: subprocess.Popen[str], folder: Path) -> Counter[Any]:
     raise AssertionError(f"it ended without a vote: {child.communicate()}")
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -> None:
     child = start_child(tmp_path)
     seen = wait_for_votes(child, tmp_path)
@@ -235,6 +236,7 @@ def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -
     assert sum(after.values()) == sum(test["votes"] for task in record["tasks"] for test in task["test"])
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_submission_and_all_votes_to_resume_with(tmp_path: Path) -> None:
     child = start_child(tmp_path)
     seen = wait_for_votes(child, tmp_path)

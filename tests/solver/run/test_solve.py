@@ -77,6 +77,7 @@ def test_a_valid_submission_lies_there_before_the_first_step(tmp_path: Path, mon
     submission_json.check(out, expected_counts(TASKS))
 
 
+@pytest.mark.slow
 def test_every_round_leaves_its_votes_in_the_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, real, seen = tmp_path / "submission.json", Fitting.run, []
 
@@ -112,6 +113,7 @@ def test_a_budget_is_kept(tmp_path: Path, each: bool, monkeypatch: pytest.Monkey
     assert 1.5 < clock.elapsed() < 4.0
 
 
+@pytest.mark.slow
 def test_a_watcher_hears_of_every_step_vote_and_round(monkeypatch: pytest.MonkeyPatch) -> None:
     tick(monkeypatch)
     watcher, clock = Watching(), Clock(10.0)

