@@ -43,6 +43,7 @@ def test_every_file_gets_a_folder_and_a_bad_one_costs_a_line(
     assert not (tmp_path / "out" / "bad").exists()
 
 
+@pytest.mark.slow
 def test_solutions_give_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
     files = kaggle_files(tmp_path)
     challenges, solutions = (str(files / f"arc-agi_evaluation_{kind}.json") for kind in ("challenges", "solutions"))

@@ -1,6 +1,6 @@
 """A worker with a fault: `python -m tests.submission.workers.faulty_worker FAULT FLAG`.
 
-Faults that end or block the worker happen once: the file FLAG says that it has been.
+Faults that end or block the worker happen once: the file FLAG marks that one has happened.
 """
 
 # mypy: disable-error-code="method-assign, assignment"
@@ -20,11 +20,11 @@ from solver.learning.learner import Learner
 from submission.workers import worker
 
 FAULT, FLAG = sys.argv[1], Path(sys.argv[2])
-LARGEST = 3  # examples for which a scarce memory suffices
+LARGEST = 3  # examples that fit into the simulated memory
 
 
 def once() -> bool:
-    """Whether this is the first time."""
+    """Whether this is the first call, over all processes."""
     first = not FLAG.exists()
     FLAG.touch()
     return first
@@ -53,7 +53,7 @@ def hang(*_: Any) -> NoReturn:
 
 
 def install() -> None:
-    """Put the fault in its place."""
+    """Replace what is to fail."""
     if FAULT == "out of memory in fit":
         Learner.train_step = scarce(Learner.train_step, lambda _, canvas, slots, *rest: slots, LARGEST)
     elif FAULT == "out of memory in predict":

@@ -1,4 +1,4 @@
-"""Each fault is provoked; after it there is a valid submission, votes are kept, and one line tells what happened."""
+"""Each fault is injected. Afterwards the submission is valid, the votes are kept, and the log has a line about it."""
 
 import logging
 import os

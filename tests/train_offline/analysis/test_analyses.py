@@ -64,6 +64,7 @@ def analyzed(name: str, out: Path, *words: object, steps: int = 3) -> dict[str, 
     return document
 
 
+@pytest.mark.slow
 def test_tasks_may_be_fitted_first_and_are_known_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solver.settings.presets.PRESETS", {"mini": config})
     weights = ours(tmp_path, knowledge(tasks=[MIRROR]))
@@ -109,6 +110,7 @@ def test_an_analysis_of_our_weights(name: str, tmp_path: Path) -> None:
         assert tight["gemm_gflop_per_example"] * 3 == pytest.approx(tight["seconds"] * 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["votes", "identity"])
 def test_an_analysis_of_a_published_file_and_of_what_is_imported_of_it(name: str, tmp_path: Path) -> None:
     (checkpoint, identifiers), tasks = published(tmp_path), save_tasks(tmp_path)
@@ -123,6 +125,7 @@ def test_an_analysis_of_a_published_file_and_of_what_is_imported_of_it(name: str
     assert file["figures"] == folder["figures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["recursion", "efficiency"])
 def test_the_other_analyses_of_a_published_file(name: str, tmp_path: Path) -> None:
     checkpoint, identifiers = published(tmp_path)
