@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from hypothesis import strategies as st
-from targets import EXAMPLES
+
+from tests.fuzz.targets import EXAMPLES
 
 # Text that a JSON writer would not write, put in where a value stands.
 RAW = [
@@ -32,7 +33,27 @@ KEYS += [
     "\u2028",
 ]
 NEAR = [True, False, None, -1, 10, 1.0, 0.5, "1", [1], "@raw0@", "@raw3@", 2**64]  # to a cell or a count; RAW's places
-LEAVES = [None, True, False, -1, 0, 1, 9, 10, 31, 255, 256, 2**31, 2**63, 2**64, -(2**64), 10**30, 1.0, 0.5, -1.5]
+LEAVES: list[Any] = [
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    9,
+    10,
+    31,
+    255,
+    256,
+    2**31,
+    2**63,
+    2**64,
+    -(2**64),
+    10**30,
+    1.0,
+    0.5,
+    -1.5,
+]
 LEAVES += ["", "1", "[[1]]", "x" * 5000, "\ud800", "\x00", "\n", {}, [], [[]], [[0]], [[[0]]], {"input": [[0]]}]
 LEAVES += [[1] * 30, [1] * 31, [[1]] * 31, [[1] * 30] * 30, [[1] * 31] * 31, [[1, 2], [3]], [[1], 2], [[1.0]], [["1"]]]
 

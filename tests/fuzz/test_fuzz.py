@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from inputs import files
-from targets import EXAMPLES, Targets
 
-COUNT = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+from tests.fuzz.inputs import files
+from tests.fuzz.targets import EXAMPLES, Targets
+
+COUNT = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 MEMORY = "/dev/shm"
 
 
@@ -42,7 +43,7 @@ def test_every_target_loads_its_example(name: str, targets: Targets) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=COUNT, deadline=None)
+@settings(max_examples=COUNT)
 @given(data=st.data())
 def test_any_file_is_loaded_or_refused(name: str, data: st.DataObject, targets: Targets) -> None:
     event(targets.run(name, data.draw(files(targets.by_name[name][0]))))

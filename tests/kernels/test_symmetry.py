@@ -35,7 +35,7 @@ PUBLISHED: list[Callable[[np.ndarray], np.ndarray]] = [
     np.transpose,
     lambda grid: np.fliplr(np.rot90(grid, 1)),
 ]
-QUICK = settings(deadline=None, max_examples=30)
+QUICK = settings(max_examples=30)
 permutations = st.permutations(range(COLOURS)).map(lambda p: np.array(p, dtype=np.uint8))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import canvas, tally, tally_numba, tally_torch
@@ -16,7 +16,7 @@ from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 from kernels.tally import SHAPE, ZOBRIST, Counts, restore
 
 TWINS = [tally, tally_numba, tally_torch]
-QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40)
 IDENTITY = np.arange(COLOURS)
 twins = pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
 sides = st.one_of(st.sampled_from([1, MAX_SIDE]), st.integers(1, MAX_SIDE))

@@ -33,7 +33,7 @@ def run(name: str, folder: Path, **environment: str) -> list[str]:
     """Execute a notebook in `folder`; all that its cells put out, as lines. A cell that raises fails the test."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     told = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(folder), env=told)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(folder), env=told)
     return [line for cell in notebook.cells for line in cell_lines(cell)]
 
 
@@ -52,13 +52,14 @@ def test_a_notebook_is_what_make_notebooks_makes_of_its_source(name: str) -> Non
     assert not any(cell.outputs or cell.execution_count for cell in code), "saved without outputs"
 
 
+@pytest.mark.slow
 def test_submission(tmp_path: Path) -> None:
     """On a tree as Kaggle's, outside the scored run."""
     package = tmp_path / "package"
     make_package(package, Settings(wheels=False))
     kaggle = SimulatedKaggle(tmp_path / "kaggle", package, read_package(package), CHALLENGES, SOLUTIONS)
     kaggle.arrange("newer")
-    options = "--rehearsal-budget 90s --devices cpu --fit-steps 2 --augmentations 2 --supervision-steps 2"
+    options = "--rehearsal-budget 1h --devices cpu --fit-steps 2 --augmentations 2 --supervision-steps 2"
     lines = run("submission", kaggle.working, KAGGLE_ROOT=str(kaggle.root), KAGGLE_OPTIONS=options)
     assert "no wheels attached: the image has to have everything" in lines
     assert (kaggle.working / "submission.json").is_file()
@@ -66,6 +67,7 @@ def test_submission(tmp_path: Path) -> None:
     assert lines[-1].startswith("a page of "), "the rehearsal's report"
 
 
+@pytest.mark.slow
 def test_train(tmp_path: Path) -> None:
     options = [*ARGUMENTS, *corpus(tmp_path), "--steps", "6", "--evaluation.every", "6", "--device", "cpu"]
     lines = run("train", tmp_path, ARC_RUN=str(tmp_path / "run"), ARC_TRAINING=" ".join(options))
@@ -75,6 +77,7 @@ def test_train(tmp_path: Path) -> None:
     assert any("kaggle kernels push" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_explore(tmp_path: Path) -> None:
     tasks = load_tasks(str(CHALLENGES), str(SOLUTIONS))
     (tmp_path / FILE_NAME).write_bytes(orjson.dumps(record(tasks)))

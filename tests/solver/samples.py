@@ -1,8 +1,9 @@
-"""Hand-made tasks, a network small enough to fit them in seconds, and somebody who watches a run."""
+"""Hand-made tasks, the configuration of a tiny network, and a watcher that records the events of a run."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from solver.model.weights import Knowledge
 from solver.run.events import Counted, Event, Progress, RoundDone
 from solver.run.solve import Run, solve
 from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
-from solver.tasks.task import Pair, Task
+from solver.tasks.task import Pair, Task, to_challenge
 from solver.tokens.variants import make_variants
 
 
 def grid(*rows: str) -> np.ndarray:
-    """A grid written as one string of digits a row."""
+    """A grid from one string of digits per row."""
     return np.array([[int(digit) for digit in row] for row in rows], np.uint8)
 
 
@@ -39,7 +40,7 @@ TALL = Task(
 TASKS = [MIRROR, TALL]
 
 
-def config(steps: int = 3, **fit: object) -> SolveConfig:
+def config(steps: int | None = 3, **fit: Any) -> SolveConfig:
     """A run of a few steps on a network of a few thousand weights."""
     return SolveConfig(
         name="sample",
@@ -107,16 +108,24 @@ class Watching:
         self.beats.append(progress)
 
 
-def save_challenges(path: Path, tasks: Sequence[Task] = TASKS) -> Path:
-    """The tasks as Kaggle's challenges file holds them, without test outputs."""
-    document = {
-        task.id: {
-            "train": [
-                {"input": p.input.tolist(), "output": p.output.tolist()} for p in task.train if p.output is not None
-            ],
-            "test": [{"input": p.input.tolist()} for p in task.test],
-        }
-        for task in tasks
-    }
-    path.write_text(json.dumps(document))
+def as_json(task: Task, outputs: bool = False) -> dict[str, Any]:
+    """A task as a challenges file holds it, with the test outputs if `outputs`."""
+    document = to_challenge(task)
+    for entry, pair in zip(document["test"], task.test, strict=True):
+        if outputs and pair.output is not None:
+            entry["output"] = pair.output.tolist()
+    return document
+
+
+def save_challenges(path: Path, tasks: Sequence[Task] = TASKS, outputs: bool = False) -> Path:
+    """Write a challenges file in Kaggle's format."""
+    path.write_text(json.dumps({task.id: as_json(task, outputs) for task in tasks}))
+    return path
+
+
+def save_solutions(path: Path) -> Path:
+    """Write the test outputs of TASKS in Kaggle's format."""
+    path.write_text(
+        json.dumps({task.id: [p.output.tolist() for p in task.test if p.output is not None] for task in TASKS})
+    )
     return path

@@ -12,8 +12,8 @@ from solver.answers import submission_json
 from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
 from submission import batch
-from tests.solver.samples import MIRROR, TALL, TASKS
-from tests.submission.runs import as_json, kaggle_files
+from tests.solver.samples import MIRROR, TALL, TASKS, as_json
+from tests.submission.runs import kaggle_files
 
 QUICK = ["--budget", "30m", "--fit-steps", "10", "--augmentations", "8"]
 
@@ -23,6 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     return batch.main()
 
 
+@pytest.mark.slow
 def test_every_file_gets_a_folder_and_a_bad_one_costs_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog
 ) -> None:  # type: ignore[no-untyped-def]
@@ -42,6 +43,7 @@ def test_every_file_gets_a_folder_and_a_bad_one_costs_a_line(
     assert not (tmp_path / "out" / "bad").exists()
 
 
+@pytest.mark.slow
 def test_solutions_give_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
     files = kaggle_files(tmp_path)
     challenges, solutions = (str(files / f"arc-agi_evaluation_{kind}.json") for kind in ("challenges", "solutions"))
@@ -64,6 +66,7 @@ def test_mistakes_get_one_line(options: list[str], words: str, monkeypatch: pyte
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ranks_share_the_tasks_and_rank_0_writes_what_all_voted(tmp_path: Path) -> None:
     files = kaggle_files(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -75,7 +78,7 @@ def test_ranks_share_the_tasks_and_rank_0_writes_what_all_voted(tmp_path: Path) 
             env=environment | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         folder = tmp_path / "out" / "arc-agi_test_challenges"

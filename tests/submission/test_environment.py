@@ -14,8 +14,8 @@ from submission import environment
 from submission.challenges import BLANK, load_challenges, sample_answers
 from submission.environment import find_devices, find_environment
 from submission.workers.job import share_tasks
-from tests.solver.samples import MIRROR, TALL, TASKS
-from tests.submission.runs import as_json, kaggle_files
+from tests.solver.samples import MIRROR, TALL, TASKS, as_json
+from tests.submission.runs import kaggle_files
 
 
 def test_torch_is_not_needed_to_leave_a_submission() -> None:

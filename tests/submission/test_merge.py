@@ -160,7 +160,7 @@ lists = cells.map(lambda found: ranks(*found)) | cells.flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(one=lists, weight=st.integers(1, 50), copies=st.integers(2, 4))
 def test_merging_a_file_with_itself_changes_no_order(one: list[Candidate], weight: int, copies: int) -> None:
     alone = order(merged(one))
@@ -170,7 +170,7 @@ def test_merging_a_file_with_itself_changes_no_order(one: list[Candidate], weigh
         assert alone == order(one), "what is ranked already stays so"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     given_lists=st.lists(lists, min_size=1, max_size=4),
     weights=st.lists(st.integers(0, 9), min_size=4, max_size=4).filter(lambda w: w[0] > 0),
@@ -186,7 +186,7 @@ def test_scaling_all_weights_changes_no_order(
     assert [c.weight * factor for c in plain] == pytest.approx([c.weight for c in other])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(given_lists=st.lists(lists, min_size=1, max_size=4), data=st.data())
 def test_scores_sum_to_the_weights_and_come_best_first(given_lists: list[list[Candidate]], data: st.DataObject) -> None:
     count = len(given_lists)

@@ -15,6 +15,8 @@ from tests.train_offline.tiny_runs import ARGUMENTS, corpus, same_checkpoints
 from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 ROWS = {
     "adam_atan2": [],
@@ -31,7 +33,7 @@ def train(folder: Path, name: str, ranks: int, *more: str) -> subprocess.Popen[b
 @pytest.mark.parametrize("rows", ROWS)
 def test_two_ranks_have_the_losses_of_one(tmp_path: Path, rows: str) -> None:
     runs = [train(tmp_path, str(ranks), ranks, "--steps", "12", *ROWS[rows]) for ranks in (1, 2)]
-    assert [run.wait(240) for run in runs] == [0, 0]
+    assert [run.wait(600) for run in runs] == [0, 0]
     one, two = ([line for line in read_metrics(tmp_path / name) if line["group"] == "train"] for name in ("1", "2"))
     assert [line["step"] for line in one] == [line["step"] for line in two] == list(range(1, 13))
     for key in ("loss", "token_loss", "halting_loss", "supervision_steps", "exact"):
@@ -42,14 +44,14 @@ def test_two_ranks_have_the_losses_of_one(tmp_path: Path, rows: str) -> None:
 
 def test_a_killed_rank_costs_nothing_but_time(tmp_path: Path) -> None:
     """torchrun starts both ranks again, and they end where two that nobody killed end, to the bit."""
-    steps = ["--steps", "60", "--checkpoint-steps", "20"]
-    assert train(tmp_path, "whole", 2, *steps).wait(240) == 0
+    steps = ["--steps", "60", "--checkpoint-steps", "10"]
+    assert train(tmp_path, "whole", 2, *steps).wait(600) == 0
     run = train(tmp_path, "killed", 2, *steps)
     while not checkpoints(tmp_path / "killed"):
         assert run.poll() is None
         time.sleep(0.005)
     os.kill(workers(run.pid)[-1], signal.SIGKILL)
-    assert run.wait(240) == 0
+    assert run.wait(600) == 0
     same_checkpoints(tmp_path / "whole", tmp_path / "killed")
     assert len(list(checkpoints(tmp_path / "killed")[-1].glob("slots-*"))) == 2
     assert '"restarts": 1' in (checkpoints(tmp_path / "killed")[-1] / "training.json").read_text()
@@ -63,9 +65,9 @@ def workers(parent: int) -> list[int]:
 def test_a_run_of_two_ranks_goes_on_as_one(tmp_path: Path) -> None:
     constant = ["--learner.schedule", "constant", "--steps"]
     whole_run = train(tmp_path, "whole", 1, *constant, "10")
-    assert train(tmp_path, "run", 2, *constant, "5").wait(240) == 0
-    assert train(tmp_path, "run", 1, *constant, "10", "--resume").wait(240) == 0
-    assert whole_run.wait(240) == 0
+    assert train(tmp_path, "run", 2, *constant, "5").wait(600) == 0
+    assert train(tmp_path, "run", 1, *constant, "10", "--resume").wait(600) == 0
+    assert whole_run.wait(600) == 0
     resumed, whole = (read_metrics(tmp_path / name)[-2] for name in ("run", "whole"))
     assert resumed["step"] == whole["step"] == 10
     assert resumed["loss"] == pytest.approx(whole["loss"], rel=1e-5)

@@ -116,7 +116,7 @@ one_candidate = st.builds(Candidate, grids, st.integers(0, MOST_VOTES), st.float
 lists = st.lists(one_candidate, max_size=4, unique_by=lambda c: (c.grid.shape, c.grid.tobytes()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tests=st.lists(lists, min_size=1, max_size=3), most=st.integers(1, 5))
 def test_any_candidates_travel_unchanged(
     tests: list[list[Candidate]], most: int, tmp_path_factory: pytest.TempPathFactory
@@ -252,7 +252,7 @@ values = st.recursive(
 PLACES = [(), ("a",), ("b",), ("a", 0), ("a", 1), ("a", 0, 1), ("a", 0, 0, "grid"), ("a", 0, 1, "votes"), ("format",)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(value=values, place=st.sampled_from(PLACES))
 def test_any_json_is_read_or_refused_in_one_line(
     value: object, place: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory
@@ -267,13 +267,14 @@ def test_any_json_is_read_or_refused_in_one_line(
         assert plain(result) == plain(read(save(path, build(result, 10).decode())))
 
 
+@pytest.mark.slow
 def test_a_list_of_very_many_candidates_takes_no_more_than_its_size(tmp_path: Path) -> None:
-    count = 50_000  # comparing each with each would take minutes
+    count = 50_000
     cells = [[int(digit) for digit in f"{number:05}"] for number in range(count)]
     path = save(tmp_path / "many.json", {"a": [[{"grid": [row]} for row in cells]]})
     start = time.process_time()
     assert len(read(path)["a"][0]) == count
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 60, "0.5 s of CPU time; comparing each with each takes many minutes"
 
 
 def test_a_submission_of_ours_is_read(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_only_an_exact_grid_is_right(near: np.ndarray) -> None:
     assert score({"a": [(near, near)]}, {"a": [RIGHT]}).test_outputs.correct == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=4), min_size=1, max_size=6))
 def test_any_pattern_of_hits_is_counted(rows: list[list[int]]) -> None:
     pairs = {0: NONE, 1: FIRST, 2: SECOND}

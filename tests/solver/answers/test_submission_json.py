@@ -75,7 +75,7 @@ def test_written_answers_are_read_back_in_the_expected_order(tmp_path: Path) -> 
 grid_arrays = arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30)), elements=st.integers(0, 9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(entries=st.lists(st.tuples(grid_arrays, grid_arrays), min_size=1, max_size=3))
 def test_any_grids_travel_unchanged(entries: list[Attempts], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "round.json"
@@ -160,29 +160,6 @@ def test_nothing_is_written_that_would_be_refused(name: str, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"^submission: .*expected"):
         write(path, BAD_ANSWERS[name])  # type: ignore[arg-type]
     assert path.read_bytes() == before
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["a", "b", "attempt_1", "attempt_2"]), inner, max_size=3)
-    ),
-    max_leaves=20,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(value=values, place=st.sampled_from([("a",), ("b",), ("a", 0), SECOND, ("a", 0, "attempt_1", 0)]))
-def test_any_json_passes_or_is_refused(value: object, place: tuple[Any, ...]) -> None:
-    for document in (value, changed(place, value)):
-        try:
-            check(document, EXPECTED)
-        except InputError as error:
-            assert str(error).isprintable()  # noqa: PT017 (either outcome is right)
-        else:
-            assert isinstance(document, dict)
-            assert document.keys() == EXPECTED.keys()
 
 
 # --- atomic writing

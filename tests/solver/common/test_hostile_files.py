@@ -1,8 +1,8 @@
-"""Files that were written to do harm: refused in one short line, or loaded right, in little time and memory.
+"""Hostile files are refused in one short line, or loaded correctly, within limits on CPU time and memory.
 
-What is large goes through a child process whose address space is bounded (LIMIT), in full size where size is the point.
-A million tasks, each valid, are refused: at 64 MiB a file ends, and at 100,000 tasks, a hundred times the largest
-public set, since a loader that took them would only put the trouble off to a solver that cannot.
+Large files are loaded in a child process with a limit on its address space (LIMIT) and CPU time (SECONDS).
+A million valid tasks are refused: the limits are 64 MiB and 100,000 tasks, a hundred times the largest public set.
+A loader that accepted more would only move the failure to the solver.
 """
 
 import gzip
@@ -26,7 +26,7 @@ from solver.tasks.load import load_tasks, load_truths
 from tests.solver.tiny_tasks import PLAIN, plain, refusal, save, unknown
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 20.0  # of wall clock, for a file on a busy machine: the worst takes 3 s on an idle one
+SECONDS = 20  # of CPU time, which other processes do not use up: the worst file takes 3 s
 LIMIT = 1536 * 2**20  # bytes of address space: the program with numpy takes 0.3 GiB of it, the worst file 0.9 GiB
 CELL = json.dumps(PLAIN, separators=(",", ":")).replace("[[4]]", "[[CELL]]")
 SMALLEST = b'{"train":[{"input":[[0]],"output":[[0]]}],"test":[{"input":[[0]]}]}'
@@ -35,6 +35,7 @@ TESTS = b'{"a":{"train":[{"input":[[0]],"output":[[0]]}],"test":[%b]}}'
 CHILD = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[3]),) * 2)
 from solver.common.checks import InputError
 from solver.tasks.load import load_tasks
 try:
@@ -70,9 +71,9 @@ def sound(message: str, path: Path) -> str:
 
 
 def quick_refusal(load: Callable[[], object], path: Path) -> str:
-    started = time.perf_counter()
+    started = time.process_time()
     message = refusal(load)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     return sound(message, path)
 
 
@@ -126,13 +127,14 @@ LARGE: dict[str, tuple[Callable[[], Iterable[bytes]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_file_is_refused_in_bounded_time_and_memory(name: str, tmp_path: Path) -> None:
     make, words = LARGE[name]
     path = write(tmp_path / "c.json", make())
-    child = [sys.executable, "-c", CHILD, str(path), str(LIMIT)]
+    child = [sys.executable, "-c", CHILD, str(path), str(LIMIT), str(SECONDS)]
     try:
-        done = subprocess.run(child, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=ROOT)
+        done = subprocess.run(child, capture_output=True, text=True, check=False, cwd=ROOT)
     finally:
         path.unlink()  # pytest keeps the folders of three runs
     assert (done.returncode, done.stderr) == (0, "")
@@ -142,9 +144,9 @@ def test_a_large_file_is_refused_in_bounded_time_and_memory(name: str, tmp_path:
 def test_a_sparse_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     with path.open("wb") as file:
-        file.truncate(200 * 2**20)  # a hole: takes no room on the disk
+        file.truncate(2**40)  # a hole: takes no room on the disk, but more memory than there is if it is read
     for loader in (load_tasks, load_truths, lambda path: submission_json.read(path, {"a": 1})):
-        assert "at most 64 MiB, got 200.0 MiB" in quick_refusal(lambda loader=loader: loader(path), path)  # type: ignore[misc]
+        assert "at most 64 MiB, got 1048576.0 MiB" in quick_refusal(lambda loader=loader: loader(path), path)  # type: ignore[misc]
 
 
 def test_as_many_tasks_as_may_be_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +293,7 @@ def test_the_command_refuses_a_hostile_submission_in_one_line(tmp_path: Path) ->
     solutions = save(tmp_path / "solutions.json", {"a": [[[1]]]})
     command = [sys.executable, "-m", "solver", "score", str(submission), str(solutions)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=6 * SECONDS, check=False, cwd=ROOT)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     finally:
         submission.unlink()
     assert (done.returncode, done.stdout) == (1, "")

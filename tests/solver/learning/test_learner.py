@@ -241,6 +241,7 @@ def test_rate_warms_up_and_then_follows_its_schedule() -> None:
     assert make_learner().lr_factor(1.0) == 1.0
 
 
+@pytest.mark.slow
 def test_learner_learns_what_can_be_learned() -> None:
     """A fixed batch is soon known by heart."""
     learner = make_learner(lr=3e-3, weight_decay=0.0, loss="softmax")

@@ -175,6 +175,7 @@ def test_any_curve_is_drawn(curve: list[Any], tmp_path: Path) -> None:
     assert ("Training curve" in Page(html_of(changed(("curve",), curve), tmp_path)).text) == (len(curve) > 1)
 
 
+@pytest.mark.slow
 def test_a_curve_of_any_length_stays_small(tmp_path: Path) -> None:
     long = [[step, step, 1.0, 0.5] for step in range(100_000)]
     points = html_of(changed(("curve",), long), tmp_path).split('points="')[1].split('"')[0].split()
@@ -224,6 +225,7 @@ def test_headings_are_in_order_and_ids_are_there_once(tmp_path: Path) -> None:
     assert used <= set(ids)
 
 
+@pytest.mark.slow
 def test_a_report_of_400_tasks_is_no_monster(tmp_path: Path) -> None:
     grid = [[(row // 4 + column // 3) % 10 for column in range(20)] for row in range(20)]
     others = [[row[:] for row in grid] for _ in range(8)]
@@ -263,7 +265,7 @@ places = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=places, value=values)
 def test_any_record_is_drawn_or_refused(
     place: tuple[Any, ...], value: object, tmp_path_factory: pytest.TempPathFactory

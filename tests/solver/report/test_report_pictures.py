@@ -53,13 +53,13 @@ def coloured(grid: Grid) -> list[list[str]]:
     return [[COLOUR_CODES[cell] for cell in row] for row in grid]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grid=sizes.flatmap(grids_of))
 def test_the_picture_shows_the_grid(grid: Grid) -> None:
     assert shown(draw_grid(grid, "a", 5)) == coloured(grid)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     grids=st.tuples(st.integers(1, 4), st.integers(1, 3)).flatmap(
         lambda size: st.lists(st.one_of(grids_of(size), grids_of((2, 2))), min_size=2, max_size=8)

@@ -1,4 +1,4 @@
-"""Runs on a simulated clock: the pipeline's own rounds, with stand-ins for fitting and prediction of a chosen pace."""
+"""Runs on a simulated clock: real rounds, with stand-ins for fitting and prediction that take a chosen time."""
 
 import itertools
 from collections import defaultdict
@@ -30,16 +30,16 @@ def square_task(name: str, side: int, tests: int = 1) -> Task:
 
 @dataclass
 class World:
-    """What things cost, and what came of it."""
+    """What the steps of a run cost, and what the run did."""
 
-    pace: float = 1e-3  # seconds a token and step
-    tokens: int = 1000  # of a step
-    vote_seconds: float = 1e-4  # of a cell
+    pace: float = 1e-3  # seconds per token per step
+    tokens: int = 1000  # per step
+    vote_seconds: float = 1e-4  # per cell
     drift: tuple[float, ...] = (1.0,)  # factor on the cost of votes in each round; the last one stays
     agreeing: frozenset[Test] = frozenset()
     known: frozenset[str] = frozenset()  # ids of the tasks that the start knows
-    busy: tuple[float, float] = (0.0, 1.0)  # until when the machine is that many times as slow …
-    free: float = 0.0  # … and until when it is not, at first
+    busy: tuple[float, float] = (0.0, 1.0)  # (until when, how many times slower the machine is)
+    free: float = 0.0  # until when it is not yet slow
     now: float = 0.0
     plans: list[tuple[float, Round]] = field(default_factory=list)  # with the time left when it was made
     weights: list[list[float]] = field(default_factory=list)  # of each round's fit
@@ -48,17 +48,17 @@ class World:
 
     @property
     def pace_now(self) -> float:
-        """Seconds a token and step, as things are."""
+        """Seconds per token per step at present."""
         until, factor = self.busy
         return self.pace * (factor if self.free <= self.now < until else 1.0)
 
     def spend(self, seconds: float, clock: Clock, least: float = 0.0) -> None:
-        """Work until it is done or the clock stops it, but for one step of it."""
+        """Work for `seconds`, or until the clock expires plus `least`."""
         self.now += min(seconds, max(clock.left(), 0.0) + least)
 
 
 class StandInFitting:
-    """Fits as fast as the world says."""
+    """Fits at the pace of the world."""
 
     def __init__(self, world: World, budget: float, tasks: Sequence[Task], *_: object) -> None:
         self._world, self._budget = world, budget
@@ -88,7 +88,7 @@ class StandInFitting:
 
 
 class StandInPredictor:
-    """Predicts as fast as the world says."""
+    """Predicts at the pace of the world."""
 
     def __init__(self, world: World, tests: Sequence[Test], tasks: Sequence[Task], *_: object) -> None:
         self._world, self._tests = world, tests
@@ -128,7 +128,7 @@ class StandInBallot:
 
 
 def tick(patch: pytest.MonkeyPatch) -> None:
-    """Let the clock go on by a hundredth of a second whenever it is looked at, however busy the machine is."""
+    """Advance the clock by a hundredth of a second whenever it is read, however busy the machine is."""
     looks = itertools.count()
     patch.setattr("time.monotonic", lambda: next(looks) / 100)
 
@@ -141,7 +141,7 @@ def simulate(
     votes: Votes | None = None,
     **more: Any,
 ) -> Outcome:
-    """A run of the pipeline in that world; `more` are settings."""
+    """Run the pipeline in that world; `more` are fields of SolveConfig."""
     settings = replace(config(steps=None), **{"least_steps": 1, **more})
     settings = replace(
         settings,

@@ -14,7 +14,7 @@ from solver.answers.submission_json import expected_counts
 from solver.model.weights import fresh_knowledge, save_knowledge
 from solver.run.solve import Run
 from solver.settings import presets
-from tests.solver.samples import MIRROR, TASKS, config, save_challenges
+from tests.solver.samples import MIRROR, TASKS, config, save_challenges, save_solutions
 
 PRESET = {"tiny": config, "mini": config, "published": config}
 
@@ -24,8 +24,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with Kaggle's two files; the presets shrunk to a few thousand weights."""
     monkeypatch.setattr(presets, "PRESETS", PRESET)
     save_challenges(tmp_path / "challenges.json")
-    solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
-    (tmp_path / "solutions.json").write_text(json.dumps(solutions))
+    save_solutions(tmp_path / "solutions.json")
     return tmp_path
 
 

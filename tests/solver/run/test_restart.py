@@ -29,7 +29,7 @@ from solver.run.restart import Keeper
 from solver.run.solve import Run
 from solver.settings import presets
 from solver.tasks.task import Task
-from tests.solver.run.simulated import square_task
+from tests.solver.run.simulated import square_task, tick
 from tests.solver.samples import MIRROR, TALL, TASKS, config, make_fitting, save_challenges
 
 ROOT = Path(__file__).parents[3]
@@ -68,8 +68,9 @@ def stop_after(patch: pytest.MonkeyPatch, rounds: int, clock: Clock) -> None:
 
 def stopped(folder: Path, patch: pytest.MonkeyPatch, rounds: int = 2, **fit: Any) -> Counter[Any]:
     """The journal of a run that was stopped after some rounds."""
-    clock = Clock(20)
     with patch.context() as here:
+        tick(here)
+        clock = Clock(20)
         here.setattr("solver.run.schedule.ROUND_ENDS", (0.005, 0.01, 0.5, 1.0))
         stop_after(here, rounds, clock)
         outcome = run(folder, clock, steps=None, **fit)
@@ -195,32 +196,34 @@ def test_the_command_forgets_votes_unless_it_resumes(resume: bool, tmp_path: Pat
 
 
 def start_child(folder: Path) -> subprocess.Popen[str]:
-    challenges = save_challenges(folder / "challenges.json")
-    out, short = folder / "submission.json", ["--budget", "40s", "--augmentations", "8", "--device", "cpu"]
-    command = [sys.executable, "-m", "solver", "solve", str(challenges), "--out", str(out), "--preset", "tiny", *short]
+    """A run of an hour whose first round is over after a second of fitting."""
+    challenges, out = save_challenges(folder / "challenges.json"), folder / "submission.json"
+    arguments = ["--preset", "tiny", "--budget", "1h", "--augmentations", "8", "--device", "cpu"]
+    program = (
+        "import sys, solver.__main__, solver.run.schedule as schedule\n"
+        "schedule.ROUND_ENDS = (0.0004, 1.0)\n"
+        "sys.exit(solver.__main__.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "solve", str(challenges), "--out", str(out), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_rounds(child: subprocess.Popen[str], folder: Path, rounds: int) -> Counter[Any]:
-    """The votes on the disk once so many rounds have some."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and child.poll() is None:
-        votes = counted(folder)
-        if len({key[1] for key in votes}) >= rounds:
+def wait_for_votes(child: subprocess.Popen[str], folder: Path) -> Counter[Any]:
+    """The votes on the disk as soon as there are some."""
+    while child.poll() is None:
+        if votes := counted(folder):
             return votes
         time.sleep(0.02)
-    child.kill()
-    raise AssertionError(f"no votes in time: {child.communicate()}")
+    raise AssertionError(f"it ended without a vote: {child.communicate()}")
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -> None:
     child = start_child(tmp_path)
-    seen = wait_for_rounds(child, tmp_path, 1)
+    seen = wait_for_votes(child, tmp_path)
     child.terminate()
-    began = time.monotonic()
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=600)  # most of the hour was left
     assert child.returncode == 130, err
-    assert time.monotonic() - began < 12  # of more than twenty that it had left
     assert STOPPED in err
     assert "2 tasks" in out
     record, answers = read_run(tmp_path), submission_json.read(tmp_path / "submission.json", expected_counts(TASKS))
@@ -234,11 +237,12 @@ def test_sigterm_leaves_a_submission_and_a_record_that_says_so(tmp_path: Path) -
     assert sum(after.values()) == sum(test["votes"] for task in record["tasks"] for test in task["test"])
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_submission_and_all_votes_to_resume_with(tmp_path: Path) -> None:
     child = start_child(tmp_path)
-    seen = wait_for_rounds(child, tmp_path, 1)
+    seen = wait_for_votes(child, tmp_path)
     os.kill(child.pid, signal.SIGKILL)
-    child.communicate(timeout=30)
+    child.communicate()
     assert child.returncode == -signal.SIGKILL
     submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
     assert not (tmp_path / "run.json").exists()

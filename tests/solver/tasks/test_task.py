@@ -151,7 +151,7 @@ def test_a_bad_task_is_named_with_file_task_and_place(name: str, tmp_path: Path)
         assert all(word in message for word in words), message
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=VALUES)
 def test_a_grid_is_returned_exactly_when_it_is_one(value: object) -> None:
     """Against the definition, written out slowly."""
@@ -175,7 +175,7 @@ def test_grids_in_numpy_arrays_are_held_to_the_same_rules() -> None:
         refusal(lambda bad=bad: parse_grid(bad, "here"))  # type: ignore[misc]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text())
 def test_one_line_escapes_and_keeps_the_printable(text: str) -> None:
     assert one_line(text).isprintable()

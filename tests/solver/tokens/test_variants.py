@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from solver.tokens.variants import PERMUTATIONS, Variants, make_variants, permutation_of_rank, variant_name
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 300), st.integers(0, 9), st.booleans(), st.booleans())
 def test_variants_are_distinct_and_start_with_the_identity(
     count: int, seed: int, symmetries: bool, colours: bool

@@ -1,7 +1,9 @@
 """A worker with a fault: `python -m tests.submission.workers.faulty_worker FAULT FLAG`.
 
-Faults that end or block the worker happen once: the file FLAG says that it has been.
+Faults that end or block the worker happen once: the file FLAG marks that one has happened.
 """
+
+# mypy: disable-error-code="method-assign, assignment"
 
 import os
 import signal
@@ -18,11 +20,11 @@ from solver.learning.learner import Learner
 from submission.workers import worker
 
 FAULT, FLAG = sys.argv[1], Path(sys.argv[2])
-LARGEST = 3  # examples for which a scarce memory suffices
+LARGEST = 3  # examples that fit into the simulated memory
 
 
 def once() -> bool:
-    """Whether this is the first time."""
+    """Whether this is the first call, over all processes."""
     first = not FLAG.exists()
     FLAG.touch()
     return first
@@ -44,14 +46,20 @@ def die(*_: Any) -> NoReturn:
     raise AssertionError
 
 
+def hang(*_: Any) -> NoReturn:
+    FLAG.with_suffix(".hangs").touch()
+    while True:
+        time.sleep(1000)
+
+
 def install() -> None:
-    """Put the fault in its place."""
+    """Replace what is to fail."""
     if FAULT == "out of memory in fit":
-        Learner.step = scarce(Learner.step, lambda self, canvas, *rest: self.slots[canvas].total, LARGEST)  # type: ignore[method-assign]
+        Learner.step = scarce(Learner.step, lambda self, canvas, *rest: self.slots[canvas].total, LARGEST)
     elif FAULT == "out of memory in predict":
         predict.refine = scarce(predict.refine, lambda _, inputs, *rest: len(inputs), LARGEST)
     elif FAULT == "no memory at all":
-        Learner.step = scarce(Learner.step, lambda *_: 1, 0)  # type: ignore[method-assign]
+        Learner.step = scarce(Learner.step, lambda *_: 1, 0)
         predict.refine = scarce(predict.refine, lambda *_: 1, 0)
     elif FAULT == "disk full":
         fsync, full = os.fsync, [True, True]
@@ -62,20 +70,20 @@ def install() -> None:
                 raise OSError(28, "No space left on device")
             fsync(handle)
 
-        journal.os.fsync = sometimes  # type: ignore[attr-defined]
+        journal.os.fsync = sometimes
     elif FAULT == "clock jumps":
         jumps = iter(range(10**9, 0, -3600))
         time.time = lambda: next(jumps)
     elif FAULT == "dies always":
-        Learner.step = die  # type: ignore[method-assign]
+        Learner.step = die
     elif once():
         if FAULT == "dies after its first votes":
             append = journal.Journal.append
-            journal.Journal.append = lambda self, blocks: (append(self, blocks), die())  # type: ignore[method-assign,assign]
+            journal.Journal.append = lambda self, blocks: (append(self, blocks), die())
         elif FAULT == "hangs":
-            Learner.step = lambda *_: time.sleep(1000)  # type: ignore[method-assign,assign,return-value]
+            Learner.step = hang
         elif FAULT == "crashes":
-            Learner.step = lambda *_: 1 // 0  # type: ignore[method-assign,assign,return-value]
+            Learner.step = lambda *_: 1 // 0
         else:
             raise ValueError(FAULT)
 

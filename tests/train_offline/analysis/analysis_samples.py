@@ -1,12 +1,10 @@
 """Small checkpoints of hand-made tasks, and what the tests of the laboratory share."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from solver.model.trm import TRM
@@ -14,7 +12,7 @@ from solver.model.weights import Knowledge, name_rows
 from solver.settings.config import CanvasConfig, TRMConfig
 from solver.tasks.task import Task
 from solver.tokens.variants import make_variants
-from tests.solver.samples import TASKS, config
+from tests.solver.samples import TASKS, config, save_challenges
 from train_offline.analysis.forward import Bench
 from train_offline.analysis.inputs import Subject, known_variants
 
@@ -58,16 +56,4 @@ def deeper(model: TRMConfig, **changes: Any) -> TRMConfig:
 
 def save_tasks(folder: Path, tasks: Sequence[Task] = TASKS) -> str:
     """A Kaggle challenges file with the test outputs in it."""
-    document = {
-        task.id: {
-            part: [
-                {"input": pair.input.tolist(), "output": np.asarray(pair.output).tolist()}
-                for pair in getattr(task, part)
-            ]
-            for part in ("train", "test")
-        }
-        for task in tasks
-    }
-    path = folder / "tasks.json"
-    path.write_text(json.dumps(document))
-    return str(path)
+    return str(save_challenges(folder / "tasks.json", tasks, outputs=True))

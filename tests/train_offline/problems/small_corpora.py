@@ -1,15 +1,12 @@
 """Files of hand-made tasks, and what the tests of corpora share."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from solver.common.checks import InputError
 from solver.tasks.task import Pair, parse_task
+from tests.solver import tiny_tasks
 from train_offline.problems.corpora import Corpora, load_corpora
 
 Document = dict[str, Any]
@@ -35,9 +32,7 @@ def task(train: list[Document], test: list[Document]) -> Document:
 
 
 def save(path: Path, document: object) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
-    return str(path)
+    return str(tiny_tasks.save(path, document))
 
 
 def grids(documents: list[Document]) -> tuple[Pair, ...]:
@@ -47,14 +42,3 @@ def grids(documents: list[Document]) -> tuple[Pair, ...]:
 def load(*sources: str, **options: Any) -> Corpora:
     """`load_corpora` with nothing held out but what the test holds out."""
     return load_corpora(sources, **({"always_held_out": ()} | options))
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert message.isprintable()
-    assert len(message) < 600
-    assert "expected" in message
-    assert "got" in message
-    return message

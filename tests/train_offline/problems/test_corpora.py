@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from small_corpora import grids, hidden, load, pair, refusal, save, task
 
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
+from tests.solver.tiny_tasks import refusal
+from tests.train_offline.problems.small_corpora import grids, hidden, load, pair, save, task
 from train_offline.problems.corpora import Source, parse_source
 from train_offline.problems.leak_guard import HeldOut, LeakedPair
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpora import disguised, grids, hidden, load, pair, refusal, save, task
 
 from solver.tasks.load import load_tasks
+from tests.solver.tiny_tasks import refusal
+from tests.train_offline.problems.small_corpora import disguised, grids, hidden, load, pair, save, task
 from train_offline.problems.corpora import Corpora, Source, load_corpora
 from train_offline.problems.leak_guard import HeldOut, LeakedPair
 

@@ -1,6 +1,5 @@
 """The leak guard: the same content is recognized under every symmetry and renaming of colours, and nothing else is."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +29,7 @@ TURNS: list[Callable[[np.ndarray], np.ndarray]] = [  # written apart from kernel
     lambda grid: np.fliplr(np.rot90(grid, 2)),
     lambda grid: np.fliplr(np.rot90(grid, 3)),
 ]
-QUICK = settings(deadline=None, max_examples=150)
+QUICK = settings(max_examples=150)
 
 
 @st.composite
@@ -74,7 +73,7 @@ def test_symmetries_and_colours_change_nothing(pair: Pair, turn: int, renaming: 
     assert outline(other) == outline(pair)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(few, few)
 def test_only_pairs_of_the_same_content_are_equal(a: Pair, b: Pair) -> None:
     assert (canonical(a) == canonical(b)) == alike(a, b)
@@ -147,7 +146,7 @@ def test_pairs_of_one_outline_are_told_apart() -> None:
     assert guard.find(other) is None
 
 
-def test_a_large_corpus_is_guarded_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_corpus_costs_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     held, corpus = random_pairs(200, rng), random_pairs(10_000, rng)
     guard = Guard((HeldOut("held", "a", index), pair) for index, pair in enumerate(held))
@@ -158,11 +157,8 @@ def test_a_large_corpus_is_guarded_in_seconds(monkeypatch: pytest.MonkeyPatch) -
         return canonical(pair)
 
     monkeypatch.setattr("train_offline.problems.leak_guard.canonical", counted)
-    started = time.perf_counter()
-    found = [guard.find(pair) for pair in corpus]
-    assert time.perf_counter() - started < 5, "about 0.1 s on an idle machine"
-    assert not any(found)
-    assert len(compared) < 100, "nearly all are told apart by their outlines"
+    assert not any(guard.find(pair) for pair in corpus)
+    assert len(compared) < 100, "nearly all differ in their outlines"
     assert guard.find(changed(held[7], 5, rng.permutation(10).astype(np.uint8))) == HeldOut("held", "a", 7)
 
 

@@ -61,7 +61,7 @@ def test_paths_by_hand() -> None:
     assert count_shortest_paths(together, 4).tolist() == [4, 1, 1, 0]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(side=st.integers(2, 6), seed=st.integers(0, 2**32 - 1), walls=st.sampled_from([0.0, 0.2, 0.4]))
 def test_paths_are_counted_as_walks_are(side: int, seed: int, walls: float) -> None:
     grid = np.where(rng(seed).random((side, side)) < walls, WALL, OPEN).astype(np.uint8)

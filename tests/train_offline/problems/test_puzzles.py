@@ -43,7 +43,7 @@ def test_some_of_the_puzzles() -> None:
         assert part.vocabulary == 256
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows=st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), max_size=12))
 def test_keys_are_equal_where_grids_are(rows: list[list[int]]) -> None:
     keys = row_keys(np.array(rows, dtype=np.uint8).reshape(-1, 2, 2))

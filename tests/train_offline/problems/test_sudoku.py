@@ -27,7 +27,7 @@ from train_offline.problems.sudoku import (
     split,
 )
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(max_examples=60)
 sides = pytest.mark.parametrize("side", BOXES)
 CLUES = {4: (4, 9), 6: (10, 16), 9: (26, 34)}
 
