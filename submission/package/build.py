@@ -161,8 +161,7 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
         parts.append("weights")
     pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
     if pinned:
-        lines = "".join(f"{name}=={version}\n" for name, version in pinned.items())
-        write_atomically(folder / "wheels" / LOCK, lines.encode())
+        write_atomically(folder / "wheels" / LOCK, wheels.lock_text(pinned).encode())
         wheels.download(folder / "wheels", settings.python_version, settings.platform)
         words = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
         _describe_dataset(folder / "wheels", "wheels", words, settings)

@@ -64,6 +64,11 @@ def _version(name: str, wanted_by: str) -> str:
         ) from None
 
 
+def lock_text(pinned: Mapping[str, str]) -> str:
+    """The lock file, `name==version` lines for pip install -r."""
+    return "".join(f"{name}=={version}\n" for name, version in pinned.items())
+
+
 def download(folder: Path, python_version: str | None = None, platforms: Sequence[str] = ()) -> None:
     """Download the wheels of the lock file in `folder` into that folder, with this machine's pip settings.
 
