@@ -89,7 +89,8 @@ def invert_permutations(p: np.ndarray) -> np.ndarray:
     return np.argsort(p, axis=-1).astype(np.uint8)
 
 
-def random_permutations(count: int, rng: np.random.Generator, keep_black: bool = True) -> np.ndarray:
+# The annotation is quoted because evaluating it would load numpy.random, a tenth of the start-up of `arc-trm score`.
+def random_permutations(count: int, rng: "np.random.Generator", keep_black: bool = True) -> np.ndarray:
     """Uniform random colour permutations uint8 (count, 10); colour 0 (black) is fixed unless `keep_black` is False."""
     permutations = np.tile(np.arange(COLOURS, dtype=np.uint8), (count, 1))
     moving = permutations[:, 1:] if keep_black else permutations

@@ -90,20 +90,14 @@ def top_share(test: Run) -> float | None:
     return min(1.0, test["candidates"][0]["votes"] / test["votes"])
 
 
-def wrong_cells(grid: Cells, truth: Cells) -> int | None:
-    """The number of cells of `grid` that differ from `truth`; None if the sizes differ."""
-    cells = changed_cells(grid, truth)
-    return None if cells is None else len(cells)
-
-
 def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
     """A key of MARKS, and a text, for one grid."""
     if truth is None:
         return "unknown", "no truth"
-    wrong = wrong_cells(grid, truth)
+    wrong = changed_cells(grid, truth)
     if wrong is None:
         return "wrong", f"wrong: {size_of(grid)}, not {size_of(truth)}"
-    return ("wrong", f"wrong: {wrong} of {len(grid) * len(grid[0])} cells") if wrong else ("right", "right")
+    return ("wrong", f"wrong: {len(wrong)} of {len(grid) * len(grid[0])} cells") if wrong else ("right", "right")
 
 
 def mark(kind: str, words: str) -> str:
@@ -112,7 +106,7 @@ def mark(kind: str, words: str) -> str:
 
 
 def _miss(attempts: Sequence[Cells], truth: Cells) -> Miss:
-    wrong = [count for attempt in attempts if (count := wrong_cells(attempt, truth)) is not None]
+    wrong = [len(cells) for attempt in attempts if (cells := changed_cells(attempt, truth)) is not None]
     return Miss(min(wrong, default=None), len(truth) * len(truth[0]))
 
 

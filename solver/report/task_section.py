@@ -5,7 +5,7 @@ from html import escape
 
 from solver.answers.run_json import Run
 from solver.report.drawing import Album, Cells, changed_cells, scale_of
-from solver.report.standing import STATUSES, Standing, mark, verdict, wrong_cells
+from solver.report.standing import STATUSES, Standing, mark, verdict
 
 TOP_CANDIDATES = 8
 MOST_STEPS = 64  # supervision steps shown
@@ -53,7 +53,7 @@ def _test(test: Run, number: int, cell: float, album: Album) -> str:
         like = test["input"] if truth is None else truth
         picture = album.draw(attempt, f"{name}, attempt {index}", cell, like)
         figures.append(_figure(picture, f"attempt {index}", mark(*verdict(attempt, truth))))
-        if truth is not None and wrong_cells(attempt, truth):
+        if truth is not None and changed_cells(attempt, truth):
             figures.append(_difference(attempt, truth, f"{name}, attempt {index}", cell, album))
     row = f'<div class="row">{"".join(figures)}</div>'
     return f"<h3>Test {number}</h3>{row}{_candidates(test, name, cell, album)}{_steps(test, name, cell, album)}"

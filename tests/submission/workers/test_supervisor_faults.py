@@ -63,6 +63,11 @@ def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pyt
     assert handle._environment(3)["OMP_NUM_THREADS"] == "7"
 
 
+def test_workers_find_the_project_from_any_folder() -> None:
+    first = Path(handle._environment(None)["PYTHONPATH"].split(os.pathsep)[0])
+    assert (first / "submission" / "workers" / "worker.py").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
