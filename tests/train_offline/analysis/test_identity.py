@@ -65,8 +65,8 @@ def test_wrong_conditions_are_wrong(model: Any) -> None:
     sibling = other_variant(at, examples, generator)
     assert sibling is not None
     assert (owner[sibling.examples.row] == owner[examples.row]).all()
-    same = (sibling.examples.told_symmetry == examples.symmetry) & (
-        sibling.examples.told_permutation == examples.permutation
+    same = (sibling.examples.claimed_symmetry == examples.symmetry) & (
+        sibling.examples.claimed_permutation == examples.permutation
     ).all(axis=1)
     assert not same.any() if model is SHARED else (sibling.examples.row != examples.row).all()
     for part in ("test", "symmetry", "permutation"):  # what is shown stays
