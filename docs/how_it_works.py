@@ -134,8 +134,8 @@ and a test input. Its output is hidden from the solver; this page uses it only i
 ## 2. Variants
 
 `solver/tokens/variants.py` makes {VARIANTS} variants from the seed and the task id: first the 8 symmetries of the
-square, then random pairs of a symmetry and a colour permutation. Black (0) always stays black. A full run uses up to
-1,000 variants.
+square, then random pairs of a symmetry and a colour permutation. Black (0) always stays black. The preset
+`mini` uses {config.fit.augmentations} variants for fitting, of which {config.predict.augmentations} vote per round.
 
 {table(["variant", "symmetry", "", "colours 0 to 9 become"], listed)}
 

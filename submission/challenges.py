@@ -1,4 +1,4 @@
-"""A challenges file of which every task must be answered: one broken task must not cost the others."""
+"""A challenges file whose every task must be answered: one broken task must not lose the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,40 +14,39 @@ from solver.common.files import file_name, read_json
 from solver.tasks.load import MAX_TASKS, load_tasks
 from solver.tasks.task import Task, parse_task
 
-BLANK = np.zeros((1, 1), np.uint8)  # the answer to what cannot be read
+BLANK = np.zeros((1, 1), np.uint8)  # the attempt for an unreadable test input
 
 
 @dataclass(frozen=True)
 class Challenges:
-    """The tasks of a source, and attempts at those that cannot be read."""
+    """The valid tasks of a source, and attempts for the broken ones."""
 
     tasks: Sequence[Task]
     broken: Answers = field(default_factory=dict)
-    faults: Sequence[str] = ()  # what is wrong with those, a line each
+    faults: Sequence[str] = ()  # what is wrong with them, one line each
 
     def write_fallbacks(self, path: Path) -> None:
-        """Write a submission that needs no model, unless an earlier run's, a valid one, is there. Raises InputError."""
+        """Write the fallbacks, unless there is a valid submission of an earlier run. Raises InputError."""
         counts = expected_counts(self.tasks) | {task_id: len(entries) for task_id, entries in self.broken.items()}
         if not is_valid(path, counts):
             self.write(path, baseline(self.tasks))
 
     def write(self, path: Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
-        """Write the submission: `answers` to the tasks, and something for the broken ones. Raises InputError."""
+        """Write a submission with `answers` and the attempts for broken tasks. Raises InputError."""
         submission_json.write(path, {**answers, **self.broken})
 
 
 def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None) -> Challenges:
-    """All tasks of `source`; of a file of many, each broken task is kept in `broken`.
+    """All tasks of `source`. Broken tasks of a challenges file go into `broken`.
 
-    `counts`: how many test outputs tasks have, where a sample submission tells; else it is guessed.
-
-    Raises InputError if nothing can be read at all.
+    `counts`: the number of test outputs per task, from a sample submission; without it, it is guessed for broken tasks.
+    Raises InputError if there is no task at all.
     """
     if isinstance(source, str) and not Path(source).is_file():
         return Challenges(load_tasks(source, lenient=True))
     document = read_json(source)
     if not isinstance(document, dict) or any(isinstance(document.get(key), list) for key in ("train", "test")):
-        return Challenges(load_tasks(source, lenient=True))  # one task, or something to be refused with its own words
+        return Challenges(load_tasks(source, lenient=True))  # one task, or a file that load_tasks refuses
     tasks, broken, faults = [], {}, []
     for task_id, item in document.items():
         try:
@@ -66,7 +65,7 @@ def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None)
 
 
 def is_valid(path: Path, counts: Mapping[str, int]) -> bool:
-    """Whether a submission with just these tasks and test outputs is there."""
+    """Whether `path` is a valid submission with exactly these tasks and test outputs."""
     try:
         submission_json.check(path, counts)
     except InputError:
@@ -75,19 +74,17 @@ def is_valid(path: Path, counts: Mapping[str, int]) -> bool:
 
 
 def sample_answers(path: Path) -> Answers:
-    """Kaggle's sample submission: what is left when the challenges cannot be read. Raises InputError."""
+    """The attempts in Kaggle's sample submission, for unreadable challenges. Raises InputError."""
     return submission_json.read(path, submission_json.sample_counts(path) or {})
 
 
 def _guesses(item: object) -> list[Attempts]:
-    """As many attempts as a broken task seems to have test inputs: the input itself where that can be read."""
+    """One pair of attempts per test input of a broken task: the input if it is valid, and a blank."""
     tests = item.get("test") if isinstance(item, dict) else None
-    inputs = [_grid(test) for test in tests] if isinstance(tests, list) else []
-    return [(grid, BLANK) for grid in inputs or [BLANK]]
-
-
-def _grid(test: object) -> Grid:
-    try:
-        return parse_grid(test.get("input") if isinstance(test, dict) else None, "input")
-    except InputError:
-        return BLANK
+    grids: list[Grid] = []
+    for test in tests if isinstance(tests, list) else []:
+        try:
+            grids.append(parse_grid(test.get("input") if isinstance(test, dict) else None, "input"))
+        except InputError:
+            grids.append(BLANK)
+    return [(grid, BLANK) for grid in grids or [BLANK]]

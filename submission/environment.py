@@ -1,4 +1,4 @@
-"""What a machine offers, probed: Kaggle's input in either of its layouts, weights, devices. Imports no torch."""
+"""Find Kaggle's input in either of its layouts, weights and devices."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from solver.common.checks import InputError, shown
+from solver.common.checks import InputError, fault
 
-ROOT = "KAGGLE_ROOT"  # environment variable: a stand-in for /kaggle on other machines
-RERUN = "KAGGLE_IS_COMPETITION_RERUN"  # set in the scored run, and only there
+ROOT = "KAGGLE_ROOT"  # environment variable: replaces /kaggle on other machines
+RERUN = "KAGGLE_IS_COMPETITION_RERUN"  # environment variable, set in the scored run only
 TEST = "arc-agi_test_challenges.json"
 EVALUATION = ("arc-agi_evaluation_challenges.json", "arc-agi_evaluation_solutions.json")
 SAMPLE = "sample_submission.json"
-WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # a folder with all of them holds weights of ours
-DEEPEST = 6  # folders below the input in which weights are looked for
+WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # the files of a weights folder
+DEEPEST = 6  # levels below the input that are searched for weights
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_SECONDS = 120  # the first import of torch from a cold disk takes a minute
 
@@ -26,27 +26,22 @@ log = logging.getLogger("arc_trm")
 
 @dataclass(frozen=True)
 class Environment:
-    """Where things are."""
+    """The folders of a run on Kaggle."""
 
     input: Path  # the competition's files
-    working: Path  # the only folder that is kept
+    working: Path  # the only folder that Kaggle keeps
     weights: Path | None
-    scored: bool  # the run that counts; everything else is a rehearsal
+    scored: bool  # the scored run; otherwise a rehearsal
 
     @property
     def test(self) -> Path:
-        """The tasks to solve."""
+        """The challenges file to solve."""
         return self.input / TEST
 
 
-def kaggle_root() -> Path:
-    """/kaggle, or what stands for it."""
-    return Path(os.environ.get(ROOT, "/kaggle"))
-
-
 def find_environment(input: Path | None, weights: Path | None, working: Path | None) -> Environment:
-    """What is given, and for the rest what is found under the root. Raises InputError if there is no test file."""
-    root = kaggle_root()
+    """Use the given folders and find the others under /kaggle. Raises InputError if there is no test file."""
+    root = Path(os.environ.get(ROOT, "/kaggle"))
     if input is None:
         places = [folder for pattern in ("competitions/*", "*") for folder in sorted((root / "input").glob(pattern))]
         found = [folder for folder in places if (folder / TEST).is_file()]
@@ -66,16 +61,14 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
 
 
 def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
-    """A name for each device to work on: what is asked for, or every CUDA card, or else the CPU.
+    """The devices to use: those asked for, or every CUDA card, or else the CPU. Raises InputError for other names.
 
-    Cards are counted by another process, so that a broken driver costs a line in the log and not the run.
+    Another process counts the cards, so that a broken driver cannot end the run.
     """
-    wrong = [name for name in asked if not re.fullmatch(r"cpu|cuda(:\d+)?", name)]
-    if list(asked) != ["auto"] and (wrong or not asked):
-        raise InputError(
-            f"--devices: expected auto, cpu or cards such as cuda:0, got {shown(wrong[0] if wrong else '')}"
-        )
     if list(asked) != ["auto"]:
+        for name in asked or [""]:
+            if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+                raise fault("--devices", "auto, cpu or cards such as cuda:0", name)
         return list(asked)
     try:
         probe = subprocess.run(
@@ -89,7 +82,7 @@ def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    """Folders of weights, nearest first."""
+    """Weights folders, those with the shortest path first."""
     level = [folder]
     for _ in range(DEEPEST):
         yield from (place for place in level if all((place / name).is_file() for name in WEIGHTS))

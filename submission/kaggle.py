@@ -1,8 +1,8 @@
-"""`python -m submission.kaggle`: the whole submission on Kaggle, with no option at all.
+"""`python -m submission.kaggle`: make the submission on Kaggle. Needs no options.
 
-In the scored run it solves the hidden tasks on every card until the time is used; outside it, it rehearses on the
-evaluation set, prints the score, and projects what the scored run will have time for. A valid submission.json is there
-before anything else is begun, and what fails is told in solve.log.
+In the scored run it solves the hidden tasks on every card until the budget is used. Otherwise it rehearses on the
+evaluation set, prints the score, and projects how much the scored run will have time for. It writes a valid
+submission.json first. Failures are logged in solve.log.
 """
 
 import logging
@@ -45,19 +45,19 @@ def command(
 ) -> int:
     """Solve Kaggle's test file on every device within the budget, or rehearse outside the scored run.
 
-    Everything is found by itself: the competition's files in either mount layout under /kaggle/input (KAGGLE_ROOT
-    stands for /kaggle elsewhere), a weights folder among the attached datasets, the cards. What was found is said
-    first. A run that was killed goes on from its votes when it is started again.
+    Finds the competition's files in either mount layout under /kaggle/input (or KAGGLE_ROOT/input), a weights folder
+    among the attached datasets, and the cards, and logs them. A run that was killed continues from its votes if it is
+    started again.
 
     Args:
         input: Folder with arc-agi_test_challenges.json.
-        weights: Folder of a trained model, or shipped; none attached: a fresh `tiny` model is fitted.
+        weights: Folder of a trained model, or shipped; if none is attached, a fresh `tiny` model is fitted.
         working: Folder for submission.json, run.json and solve.log.
-        budget: Wall clock of the scored run from here on. Kaggle's 12 h count from the start of the notebook.
+        budget: Wall clock of the scored run from now on. Kaggle's 12 h count from the start of the notebook.
         rehearsal_budget: Wall clock of the rehearsal.
-        devices: auto takes every CUDA card, or else the CPU; or name them: cuda:0 cuda:1.
-        candidates: Also write candidates.json, the best so many of each test output with their votes.
-        anew: Forget the votes of earlier runs in the folder, rather than go on from them.
+        devices: auto: every CUDA card, or else the CPU; or a list such as cuda:0 cuda:1.
+        candidates: Also write candidates.json, with this many candidates per test output.
+        anew: Delete the votes of earlier runs in the folder instead of continuing from them.
         options: Settings.
     """
     clock = Clock(budget)
@@ -69,21 +69,30 @@ def command(
             return 0
         try:
             found = find_devices(devices)
-            _say_what_is_there(environment, challenges, found)
-            given = (asdict(options), found, environment.weights, True, candidates)
-            plan = Plan(challenges, str(environment.test), out, *given, anew=anew)
+            _log_environment(environment, challenges, found)
+            plan = Plan(
+                challenges=challenges,
+                source=str(environment.test),
+                out=out,
+                options=asdict(options),
+                devices=found,
+                weights=environment.weights,
+                forgiving=True,
+                candidates=candidates,
+                anew=anew,
+            )
             if environment.scored:
                 Supervisor(plan, clock).run()
             else:
                 _rehearse(environment, plan, rehearsal_budget, budget)
-        except Exception as error:  # whatever it is: the submission is there, and a notebook that fails scores nothing
+        except Exception as error:  # any: a submission exists, and a notebook that fails scores nothing
             expected = isinstance(error, InputError)
             log.error("%s; %s stays as it is", error if expected else repr(error), out, exc_info=not expected)
     return 0
 
 
 def _first_submission(environment: Environment, out: Path) -> Challenges | None:
-    """A valid submission, before anything else is tried; None if the challenges cannot be read."""
+    """Write a valid submission before anything else. None if the challenges are unreadable."""
     sample = environment.input / SAMPLE
     try:
         counts = submission_json.sample_counts(sample)
@@ -100,7 +109,7 @@ def _first_submission(environment: Environment, out: Path) -> Challenges | None:
     return challenges
 
 
-def _say_what_is_there(environment: Environment, challenges: Challenges, devices: Sequence[str]) -> None:
+def _log_environment(environment: Environment, challenges: Challenges, devices: Sequence[str]) -> None:
     run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
     tests = sum(len(task.test) for task in challenges.tasks)
     log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
@@ -108,7 +117,7 @@ def _say_what_is_there(environment: Environment, challenges: Challenges, devices
 
 
 def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: float) -> None:
-    """Solve the evaluation set for a while, score it, and say what the scored run will have time for."""
+    """Solve the evaluation set within `budget`, print its score, and log the projection for the scored run."""
     folder = environment.working / "rehearsal"
     source, solutions = (environment.input / name for name in EVALUATION)
     tasks = load_tasks(source, solutions)
@@ -126,7 +135,7 @@ def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: 
 
 
 def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task], devices: int, budget: float) -> str:
-    """What a run of `budget` seconds has time for, were its tasks like those rehearsed. All of them take part in it."""
+    """How many fitting steps a run of `budget` seconds has time for, if its tasks are like the rehearsed ones."""
     scale, rates = len(asked) / len(rehearsed) / devices, outcome.rates
     votes, tokens = (scale * rates.get(name, 0.0) for name in ("vote_seconds", "pair_tokens"))
     pace = rates.get("fit_seconds", 0.0) / max(1.0, rates.get("fit_tokens", 0.0))

@@ -1,4 +1,4 @@
-"""What a run says while it works: on the screen, and in a file beside its submission."""
+"""Logging to the screen and to a file beside the submission; the entry point of `python -m submission.*`."""
 
 import logging
 import sys
@@ -14,13 +14,13 @@ FILE_NAME = "solve.log"
 
 
 def start_log() -> None:
-    """Send what is worth knowing to the screen."""
+    """Log to the screen: our own messages from INFO on, others from WARNING on."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("arc_trm").setLevel(logging.INFO)
 
 
 def run_command(command: Callable[..., int], module: str) -> int:
-    """`command` as the command line of `python -m module`: 0 done, 1 invalid input, said in one line, 2 usage."""
+    """Run `command` as the command line of `python -m module`. Exit code 0 done, 1 invalid input, 2 usage."""
     try:
         return tyro.cli(command, prog=f"python -m {module}")
     except InputError as error:
@@ -30,7 +30,7 @@ def run_command(command: Callable[..., int], module: str) -> int:
 
 @contextmanager
 def log_beside(submission: Path) -> Iterator[None]:
-    """Send the log to a file beside a submission as well; where that cannot be written, to the screen alone."""
+    """Also log to a file beside a submission, if it can be written."""
     root = logging.getLogger()
     try:
         submission.parent.mkdir(parents=True, exist_ok=True)

@@ -1,84 +1,76 @@
-"""`arc-trm merge FILE…`: one submission from what several solvers answer. Imports no torch."""
+"""`arc-trm merge FILE...`: one submission from the answers of several solvers."""
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from solver.answers import candidates_json, submission_json
 from solver.answers.attempts import Answers, answers_of
-from solver.answers.candidates_json import Candidates, GridKey, grid_key
-from solver.answers.submission_json import Attempts
-from solver.answers.votes import Candidate
+from solver.answers.candidates_json import Candidates
+from solver.answers.votes import Candidate, grid_key
 from solver.common.checks import InputError, at_least, shown
 from solver.common.files import file_name
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 
-_RANKED_FIRST = math.lcm(*range(1, 41))
-"""What the first of a ranked list counts; rank r counts this over r, in whole numbers, exactly up to rank 40."""
+TIE = 1e-9  # scores that differ by less, as a share of all weights, are equal: 0.1 + 0.2 ties with 0.3
 
 
 def merge(
     sources: Sequence[Mapping[str, list[list[Candidate]]]], weights: Sequence[float], names: Sequence[str] = ()
 ) -> Candidates:
-    """What all `sources` know of each test output, best first: the union of their tasks, in order of appearance.
+    """The candidates of all `sources` for each test output, best first. Tasks are in order of appearance.
 
-    A source gives a grid its weight times the grid's share of the weights that it lists for the test output or, where
-    it lists none, times 1/rank over their sum. Scores of equal grids add; ties keep the order of sources, then of
-    ranks. A merged candidate's `weight` is its score, `votes` the sum of its votes, `halting` their mean, 0.0 without
-    any.
+    A source gives a grid the source's weight times the grid's share of all candidate weights (or votes) that it lists
+    for the test output; without either, times 1/rank over the sum of 1/rank. Scores of equal grids add up. Ties (see
+    TIE) keep the order of sources, then of ranks. A merged candidate's `weight` is its score, `votes` the sum of its
+    votes, `halting` their mean, or 0.0 without votes.
 
-    `names`: what messages call the sources. Raises InputError for sources that disagree on the number of a task's test
-    outputs, and unless there is one weight for each source, finite, 0 or more, not all 0.
+    `names`: the sources in messages. Raises InputError if sources disagree on the number of a task's test outputs, or
+    unless there is one finite weight >= 0 per source and their sum is above 0.
     """
     _check_weights(weights, len(sources))
     counts = _test_counts(sources, names or [f"source {number}" for number, _ in enumerate(sources, start=1)])
-    # Exact, and of the number as it was typed: 0.1 and 0.2 tie with 0.3, and scaled weights give the same order.
-    factors = [Fraction(repr(float(weight))) for weight in weights]
+    pairs = list(zip(sources, weights, strict=True))
     return {
         task_id: [
-            _merge_one(
-                [(s[task_id][index], factor) for s, factor in zip(sources, factors, strict=True) if task_id in s]
-            )
+            _merge_one([(source[task_id][index], weight) for source, weight in pairs if task_id in source])
             for index in range(count)
         ]
         for task_id, count in counts.items()
     }
 
 
-def _merge_one(lists: Sequence[tuple[Sequence[Candidate], Fraction]]) -> list[Candidate]:
-    """The candidates of one test output, best first, from a list and a weight of every source that knows the task."""
-    scores: dict[GridKey, Fraction] = {}
-    merged: dict[GridKey, Candidate] = {}  # in the order that decides ties
-    for candidates, factor in lists:
+def _merge_one(lists: Sequence[tuple[Sequence[Candidate], float]]) -> list[Candidate]:
+    """The candidates for one test output, best first, from the list and the weight of every source with the task."""
+    merged: dict[bytes, Candidate] = {}  # in the order that decides ties
+    for candidates, weight in lists:
         for candidate, share in zip(candidates, _shares(candidates), strict=True):
-            key = grid_key(candidate)
-            scores[key] = scores.get(key, Fraction()) + factor * share
-            known = merged.setdefault(key, Candidate(candidate.grid, 0, 0.0))
-            if known.votes and candidate.votes:
+            known = merged.setdefault(grid_key(candidate.grid), Candidate(candidate.grid, 0, 0.0))
+            known.weight += weight * share
+            if candidate.votes:
                 known.add(candidate.votes, candidate.halting, 0.0)
-            elif candidate.votes:
-                known.votes, known.halting = candidate.votes, candidate.halting
-    for key, candidate in merged.items():
-        candidate.weight = float(scores[key])
-        candidate.halting = min(candidate.halting, 1.0)  # a mean can be rounded up past it
-    return [merged[key] for key in sorted(merged, key=lambda key: -scores[key])]
+    ordered = sorted(merged.values(), key=lambda c: -c.weight)
+    level, tie = math.inf, TIE * sum(weight for _, weight in lists)
+    for candidate in ordered:  # within a tie, all get the largest score
+        level = candidate.weight if level - candidate.weight > tie else level
+        candidate.weight = level
+        candidate.halting = min(candidate.halting, 1.0)  # rounding can push a mean above 1
+    return sorted(merged.values(), key=lambda c: -c.weight)
 
 
-def _shares(candidates: Sequence[Candidate]) -> list[Fraction]:
-    """What each candidate of a list gets of the list's weight: by what its votes weigh, by votes, or else by rank."""
-    counts = [Fraction(candidate.weight) for candidate in candidates]
+def _shares(candidates: Sequence[Candidate]) -> list[float]:
+    """Each candidate's share of a list, by weight; without weights by votes; without votes by 1/rank."""
+    counts = [candidate.weight for candidate in candidates]
     if not any(counts):
-        counts = [Fraction(candidate.votes) for candidate in candidates]
+        counts = [float(candidate.votes) for candidate in candidates]
     if not any(counts):
-        counts = [Fraction(_RANKED_FIRST // rank) for rank in range(1, len(candidates) + 1)]
-    total = sum(counts)
+        counts = [1 / rank for rank in range(1, len(candidates) + 1)]
+    total = math.fsum(counts)
     return [count / total for count in counts]
 
 
@@ -95,7 +87,7 @@ def _check_weights(weights: Sequence[float], count: int) -> None:
 
 
 def _test_counts(sources: Sequence[Mapping[str, Sequence[object]]], names: Sequence[str]) -> dict[str, int]:
-    """Task id -> number of its test outputs, on which all sources must agree."""
+    """Task id -> number of test outputs. Raises InputError if sources disagree."""
     known: dict[str, tuple[int, str]] = {}
     for source, name in zip(sources, names, strict=True):
         for task_id, tests in source.items():
@@ -118,52 +110,43 @@ def _check_covered(tasks: Sequence[Task], challenges: str, sources: Sequence[Can
 
 
 def _answers(candidates: Candidates, tasks: Sequence[Task] | None) -> Answers:
-    """The attempts at every test input of `tasks`; None: of the tasks that have candidates, without fallbacks."""
+    """The attempts for every test input of `tasks`; None: of all tasks with candidates, without fallbacks."""
     if tasks is not None:
         return answers_of(tasks, _padded(candidates, tasks))
-    return {
-        task_id: [_best_two(one, f"task {shown(task_id)}: [{index}]") for index, one in enumerate(tests)]
-        for task_id, tests in candidates.items()
-    }
+    answers: Answers = {}
+    for task_id, tests in candidates.items():
+        answers[task_id] = []
+        for index, one in enumerate(tests):
+            if not one:
+                raise InputError(
+                    f"merge: task {shown(task_id)}: [{index}]: expected a candidate in one of the files, got none: "
+                    "give --challenges to fill up"
+                )
+            answers[task_id].append((one[0].grid, one[min(1, len(one) - 1)].grid))
+    return answers
 
 
 def _padded(candidates: Candidates, tasks: Sequence[Task]) -> Candidates:
-    """The candidates of `tasks` alone, in their order; empty lists where none are known."""
+    """The candidates for `tasks`, in their order, with empty lists where none are known."""
     return {task.id: candidates.get(task.id) or [[] for _ in task.test] for task in tasks}
 
 
-def _best_two(candidates: Sequence[Candidate], where: str) -> Attempts:
-    if not candidates:
-        raise InputError(
-            f"merge: {where}: expected a candidate in one of the files, got none: give --challenges to fill up"
-        )
-    return candidates[0].grid, candidates[min(1, len(candidates) - 1)].grid
-
-
 def _differing(answers: Answers, candidates: Candidates, tasks: Sequence[Task] | None) -> int:
-    """Pairs of attempts in `answers` that hold other grids than those that follow from `candidates` in their order.
-
-    The order within a pair scores nothing, so it counts for nothing. What `candidates` do not know differs.
-    """
+    """The number of test outputs whose two attempts differ, in any order, from the first two of `candidates`."""
     if tasks is None:
-        known = {task_id: [one[:2] for one in tests] for task_id, tests in candidates.items()}
-        first = {task_id: [[c.grid for c in one] for one in tests] for task_id, tests in known.items()}
+        first = {task_id: [[c.grid for c in one[:2]] for one in tests] for task_id, tests in candidates.items()}
     else:
         filled = answers_of(tasks, _padded(candidates, tasks))
         first = {task_id: [list(attempts) for attempts in tests] for task_id, tests in filled.items()}
     return sum(
-        not _same_grids(attempts, first[task_id][index] if task_id in first else [])
+        set(map(grid_key, attempts)) != set(map(grid_key, first[task_id][index] if task_id in first else ()))
         for task_id, tests in answers.items()
         for index, attempts in enumerate(tests)
     )
 
 
-def _same_grids(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
-    return {(grid.shape, grid.tobytes()) for grid in one} == {(grid.shape, grid.tobytes()) for grid in other}
-
-
 def _check_places(out: Path, beside: Path | None, inputs: Sequence[str | Path]) -> None:
-    """Raise InputError if what is written would replace an input, or the one file the other."""
+    """Raise InputError if a written file would replace an input or the other written file."""
     taken = {os.path.realpath(path) for path in inputs}
     for path, what in ((out, "an input"), (beside, "an input or --out")):
         if path is not None and os.path.realpath(path) in taken:
@@ -178,39 +161,39 @@ def command(
     challenges: str | None = None,
     candidates: int | None = None,
 ) -> int:
-    """Merge what several solvers answer into one submission.
+    """Merge the answers of several solvers into one submission.
 
-    Every FILE is a submission.json of any tool, a candidates.json (ranked grids of every test output, with votes if
-    there are any), or a run.json of arc-trm solve.
+    Every FILE is a submission.json of any tool, a candidates.json (ranked grids for every test output, with votes if
+    known), or a run.json of arc-trm solve.
 
-    Each file gives each of its grids a score: with votes, the grid's share of what all votes that the file lists for
-    that test output weigh, times the file's weight. Without votes, as in a submission, 1/rank takes the place of the
-    votes: of two attempts the first gets 2/3 of the weight, the second 1/3. Scores of equal grids add, and the two best
-    grids become the attempts. Ties go to the file named first, then to the better rank. A file that lacks a task says
-    nothing on it; a file of weight 0 only fills places that no other file has a grid for. Merge the original files
+    Each file gives each of its grids a score: the grid's share of the votes (weighted, if the file has weights) that
+    the file lists for that test output, times the file's weight. Without votes, as in a submission, 1/rank takes their
+    place: of two attempts the first gets 2/3 of the weight, the second 1/3. Scores of equal grids add up, and the two
+    best grids become the attempts. Ties go to the file named first, then to the better rank. A file that lacks a task
+    has no say on it. A file of weight 0 only fills places for which no other file has a grid. Merge the original files
     rather than earlier merges: a candidates.json keeps the merged score as its weight.
 
     For example: arc-trm merge a/submission.json b/candidates.json --weights 1 0.5 --out merged.json
 
     Args:
-        files: What to merge, the most trusted first: ties go to it.
-        out: Where the submission goes; none of the files.
-        weights: One for each file, in their order: finite, 0 or more. Left out, all count alike.
-        challenges: The tasks to answer, as for arc-trm solve: exactly these are written, and the test input and the
-            commonest demonstration output fill what no file knows. Left out, the tasks of all files are written, and
+        files: The files to merge, the most trusted first: it wins ties.
+        out: The submission to write; must not be one of the files.
+        weights: One per file, in their order: finite, 0 or more. By default all are 1.
+        challenges: The tasks to answer, as for arc-trm solve: the submission has exactly these, and the test input and
+            the most common demonstration output fill what no file knows. By default it has the tasks of all files, and
             every test output needs at least one grid.
-        candidates: Write so many of the best merged grids of every test output to candidates.json beside --out, too.
+        candidates: Also write candidates.json beside --out, with this many of the best merged grids per test output.
     """
     at_least("candidates", candidates, 1)
-    given = weights or (1.0,) * len(files)
-    _check_weights(given, len(files))
+    weights = weights or (1.0,) * len(files)
+    _check_weights(weights, len(files))
     beside = None if candidates is None else out.parent / candidates_json.FILE_NAME
     _check_places(out, beside, [*files, *([challenges] if challenges else [])])
     tasks = None if challenges is None else load_tasks(challenges)
     sources, names = [candidates_json.read(path) for path in files], [file_name(path) for path in files]
     if tasks is not None and challenges is not None:
         _check_covered(tasks, file_name(challenges), sources, names)
-    merged = merge(sources, given, names)
+    merged = merge(sources, weights, names)
     answers = _answers(merged, tasks)
     submission_json.write(out, answers)
     if beside is not None and candidates is not None:

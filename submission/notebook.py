@@ -1,4 +1,4 @@
-"""What the cells of the submission notebook do. Only Python's own library: it runs before the wheels are installed."""
+"""The functions that the submission notebook calls. Standard library only: the wheels are not installed yet."""
 
 import html
 import os
@@ -13,7 +13,7 @@ CODE = Path(__file__).parent.parent
 
 
 class Page:
-    """A web page that a notebook shows in a frame, so that neither changes the other's looks."""
+    """A web page that a notebook shows in a frame, so that their styles do not mix."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -23,9 +23,9 @@ class Page:
 
 
 def install_wheels(root: Path) -> None:
-    """Install what the image lacks from the attached dataset, which holds a lock file; from nowhere else.
+    """Install the packages that the image lacks from the attached dataset with the lock file, without network.
 
-    Raises RuntimeError when pip cannot.
+    Raises RuntimeError if pip fails, except in the scored run, which goes on.
     """
     locks = sorted((root / "input").glob(f"**/{LOCK}"))
     if not locks:
@@ -33,7 +33,7 @@ def install_wheels(root: Path) -> None:
         return
     begun = time.monotonic()
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
-    # --no-compile: what is imported is compiled then; all of torch would take half a minute
+    # --no-compile: compiling all of torch would take half a minute
     command += ["--no-compile", "--find-links", str(locks[0].parent), "--requirement", str(locks[0])]
     if _stream(command, dict(os.environ)):
         words = f"wheels: expected pip to install {locks[0]}, got the error above"
@@ -45,10 +45,10 @@ def install_wheels(root: Path) -> None:
 
 
 def run(root: Path, options: Sequence[str] = ()) -> None:
-    """Run `python -m submission.kaggle`, its output as it comes; what it writes is in ROOT/working.
+    """Run `python -m submission.kaggle`, which writes to ROOT/working, and print its output.
 
-    Raises RuntimeError if it fails; in the scored run only if there is no submission either: a notebook that raises
-    there scores nothing.
+    Raises RuntimeError if it fails. In the scored run, where a notebook that raises scores nothing, only if there is no
+    submission.
     """
     working = root / "working"
     paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -66,13 +66,13 @@ def run(root: Path, options: Sequence[str] = ()) -> None:
 
 
 def show_report(root: Path) -> Page | None:
-    """The page of the rehearsal, None in the scored run, which has none."""
+    """The report of the rehearsal; None in the scored run."""
     page = root / "working" / "rehearsal" / "report.html"
     return Page(page.read_text(encoding="utf-8")) if page.is_file() else None
 
 
 def _stream(command: Sequence[str], environment: dict[str, str], folder: Path | None = None) -> int:
-    """Run a command, printing its output, errors among it, line by line as it comes; its exit code."""
+    """Run a command, print its output and errors line by line, and return its exit code."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     with subprocess.Popen(command, env=environment, cwd=folder, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout is not None, "asked for above"

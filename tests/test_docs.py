@@ -96,7 +96,7 @@ def test_the_map_is_the_file_tree() -> None:
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("submission/weights/*/README.md")], ids=lambda page: page.name)
 def test_links_and_paths_exist(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text) + re.findall(r'src="([^"]+)"', text):
         assert target.startswith("http") or (page.parent / target).exists(), target
     if page.name != "log.md":  # the log keeps the names of its day
         for path in re.findall(

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Explore: tasks, variants, votes, failures
 #
-# Looks at what `make demo`, or any `arc-trm solve`, left.
+# Shows the results of `make demo`, or of any `arc-trm solve`.
 
 # %%
 import os
@@ -29,19 +29,19 @@ TASK = os.environ.get("ARC_TASK", RUN["tasks"][0]["id"])  # which one to draw
 pictures.draw_task(TASKS[TASK])
 
 # %% [markdown]
-# The same through symmetries and colour permutations: each variant is fitted, and each votes.
+# The same task under symmetries and colour permutations. Each of these variants is fitted, and each votes.
 
 # %%
 pictures.draw_variants(TASKS[TASK], count=10)
 
 # %% [markdown]
-# What was voted for, with the variants undone.
+# The candidates and their votes, with symmetry and colours undone.
 
 # %%
 pictures.draw_votes(RUN, TASK)
 
 # %% [markdown]
-# Where it fails. A truth that is among the candidates was found and outvoted; the others were never predicted.
+# Failures. If the true output is among the candidates, it was found but outvoted; otherwise it was never predicted.
 
 # %%
 pictures.draw_failures(RUN)

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # ARC: the submission
 #
-# Made by `arc-trm package`. It needs no network: the code, the weights and the wheels are attached datasets. Submitted,
-# it writes `submission.json`; run by hand, it also rehearses and shows what it got.
+# Made by `arc-trm package`. It needs no network: code, weights and wheels are attached datasets. When submitted, it
+# writes `submission.json`. When run by hand, it also rehearses on the evaluation set and shows the score.
 
 # %%
 import os
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(os.environ.get("KAGGLE_ROOT", "/kaggle"))
-OPTIONS = shlex.split(os.environ.get("KAGGLE_OPTIONS", ""))  # none: it decides by itself; or "--budget 11h30m"
+OPTIONS = shlex.split(os.environ.get("KAGGLE_OPTIONS", ""))  # for example "--budget 11h30m"; by default none are needed
 CODE = min(ROOT.glob("input/**/submission/notebook.py")).parent.parent
 sys.path.insert(0, str(CODE))
 from submission import notebook  # noqa: E402 (found by the line above)

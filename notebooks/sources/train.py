@@ -7,9 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Train, look, package
+# # Train, evaluate, package
 #
-# A small network in minutes on a CPU; the same cells train any preset. `arc-trm train --help` lists them.
+# Trains a small network in minutes on a CPU. The same cells train any preset; `arc-trm train --help` lists them.
 
 # %%
 import os
@@ -27,7 +27,7 @@ TRAINING = shlex.split(os.environ.get("ARC_TRAINING", "tiny --time-limit 10m")) 
 PACKAGING = shlex.split(os.environ.get("ARC_PACKAGING", "--no-wheels"))  # for Kaggle: "--user YOUR-NAME"
 
 # %% [markdown]
-# A run that was interrupted goes on where it was.
+# An interrupted run continues where it stopped.
 
 # %%
 assert arc_trm(["train", *TRAINING, "--out", str(RUN), "--resume"]) == 0
@@ -37,13 +37,13 @@ draw_curves([RUN], RUN / "curve.png")
 Image(filename=RUN / "curve.png")
 
 # %% [markdown]
-# The score on the test outputs that were held out.
+# The score on held-out test outputs.
 
 # %%
 [line for line in read_metrics(RUN) if line["group"] == "evaluation"][-1]
 
 # %% [markdown]
-# The last checkpoint as a package for Kaggle; what it prints last is how it is uploaded.
+# Packs the last checkpoint for Kaggle. The last lines printed are the commands that upload it.
 
 # %%
 weights = checkpoints(RUN)[-1]

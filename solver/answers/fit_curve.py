@@ -1,39 +1,39 @@
-"""How the loss fell while a run fitted: a curve of few points, however long the run. Imports no torch."""
+"""The training curve of test-time fitting: a few points, however long the run."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 MOST_POINTS = 200
-LARGEST_LOSS = 1e9  # of a reading that is kept: beyond, a fit has exploded, and a curve would show nothing else
+LARGEST_LOSS = 1e9  # readings above it are dropped: one exploded fit would flatten the rest of the curve
 
 
 class Reading(NamedTuple):
-    """What a fit said of itself at a step; also the mean of several such, under the step and seconds of the last."""
+    """The state of a fit at a step, or the mean over several steps with the step and seconds of the last."""
 
     step: int
-    seconds: float  # of fitting, before the step
-    loss: float  # a slot
-    exact: float  # 0 to 1, share of sequences that are wholly right, lately
+    seconds: float  # of fitting, before this step
+    loss: float  # per slot
+    exact: float  # 0..1, share of recent sequences with every token right
 
 
 class FitCurve:
-    """Readings in the order of their steps; memory for MOST_POINTS of them.
+    """Readings in the order of their steps, reduced to at most MOST_POINTS points.
 
-    A point is the mean of `stride` readings that followed each other. When there are too many points, neighbours are
-    joined and the stride is doubled: the resolution halves, evenly over the whole run, and no reading is lost.
+    Each point is the mean of `stride` consecutive readings. When the points are full, adjacent ones are merged and the
+    stride doubles. The resolution halves evenly over the whole run.
     """
 
     def __init__(self) -> None:
         self._points: list[Reading] = []
-        self._waiting: list[Reading] = []  # for a stride to be full
+        self._waiting: list[Reading] = []  # fewer than a stride
         self._stride = 1
 
     def add(self, reading: Reading) -> None:
-        """Take a reading in; one whose loss is no number, or exploded, is left out."""
+        """Add a reading; drop it if its loss is not finite or above LARGEST_LOSS."""
         if not math.isfinite(reading.loss) or reading.loss > LARGEST_LOSS:
             return
-        self._waiting.append(reading._replace(loss=max(0.0, reading.loss)))  # rounding can make it less
+        self._waiting.append(reading._replace(loss=max(0.0, reading.loss)))  # rounding can make it negative
         if len(self._waiting) == self._stride:
             self._points.append(_mean(self._waiting))
             self._waiting = []
@@ -42,17 +42,16 @@ class FitCurve:
             self._stride *= 2
 
     def extend(self, later: "FitCurve", steps: int, seconds: float) -> None:
-        """Append a fit that began when `steps` and `seconds` had been spent on others."""
+        """Append the curve of a fit that began after `steps` steps and `seconds` seconds of earlier fits."""
         for point in later.points():
             self.add(point._replace(step=point.step + steps, seconds=point.seconds + seconds))
 
     def points(self) -> list[Reading]:
-        """The curve, with the readings that do not fill a stride yet as its last point."""
+        """The curve. Readings that do not fill a stride yet make its last point."""
         return [*self._points, *([_mean(self._waiting)] if self._waiting else [])]
 
 
 def _mean(readings: Sequence[Reading]) -> Reading:
-    last, count = readings[-1], len(readings)
-    return Reading(
-        last.step, last.seconds, sum(r.loss for r in readings) / count, sum(r.exact for r in readings) / count
-    )
+    count = len(readings)
+    loss, exact = sum(r.loss for r in readings) / count, sum(r.exact for r in readings) / count
+    return readings[-1]._replace(loss=loss, exact=exact)

@@ -1,11 +1,12 @@
-"""The journal of a run: every counted block of votes, appended as it is made, so that a restarted run loses none.
+"""The journal of a run: every counted block of votes is appended at once, so that a restart loses none.
 
-A folder of files `votes-….jsonl`, one a process: each line is
-{"task": id, "of": digest of the task with its test inputs, "test": 0, "round": 0,
- "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}, and "leaks": true where the
-weights may have seen the test outputs.
-A kill can only tear the last line of a file, which is then left out. Lines of other tasks, or of a task of the same
-name with other grids, are left alone. Imports no torch.
+A folder with one file `votes-*.jsonl` per process. Each line is
+
+    {"task": id, "of": digest of the task with its test inputs, "test": 0, "round": 0,
+     "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}
+
+with "leaks": true if the weights may have seen the test outputs. A kill can cut off only the last line of a file, which
+is then ignored, like lines of other tasks or of a task with the same id and other grids.
 """
 
 import fcntl
@@ -24,14 +25,14 @@ from solver.common.checks import Grid, InputError, parse_grid, shown
 from solver.tasks.task import DIGEST_LENGTH, Task
 
 PATTERN = "votes-*.jsonl"
-LONGEST_LINE = 2**28  # characters of a line that is parsed; ours are far below
+LONGEST_LINE = 2**28  # bytes; ours are far shorter
 
 
 class Journal:
-    """Appends to a file of its own. What cannot be written (a full disk) is kept and tried again with the next."""
+    """Appends to its own file. Blocks that cannot be written (full disk) are kept and written with the next ones."""
 
     def __init__(self, folder: Path, tasks: Sequence[Task], leaks: bool = False) -> None:
-        """`leaks`: whether the weights that vote may have seen the test outputs, which every line then says."""
+        """`leaks`: the weights may have seen the test outputs; every line will say so."""
         self._leaks = {"leaks": True} if leaks else {}
         self._digests = {task.id: _digest(task) for task in tasks}
         self.path = folder / f"votes-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
@@ -39,11 +40,11 @@ class Journal:
         self._written = 0
 
     def append(self, blocks: Sequence[Block]) -> None:
-        """Add blocks and see to it that they are on the disk. Raises OSError if they cannot be."""
+        """Write blocks and flush them to the disk. Raises OSError."""
         self._waiting += b"".join(self._line(block) for block in blocks)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.truncate(self._written)  # an earlier failure may have left half a line
+            file.truncate(self._written)  # remove half a line of an earlier failure
             file.write(self._waiting)
             file.flush()
             os.fsync(file.fileno())
@@ -58,21 +59,21 @@ class Journal:
 
 
 class JournalReader:
-    """Reads what all processes have appended for some tasks, each line once."""
+    """Reads the votes for some tasks that all processes have appended, each line once."""
 
     def __init__(self, folder: Path, tasks: Sequence[Task]) -> None:
         self._folder = folder
         self._tasks = {task.id: (_digest(task), len(task.test)) for task in tasks}
-        self._read: dict[Path, int] = {}  # bytes of whole lines
-        self.leaks = False  # whether any of these votes is one of weights that may have seen the test outputs
+        self._read: dict[Path, int] = {}  # bytes that have been read, in whole lines
+        self.leaks = False  # whether any line read so far says so
 
     def new_blocks(self) -> Iterator[Block]:
-        """The blocks that have come since the last call. A line that is none of ours is left out."""
+        """The blocks that were added since the last call. Invalid lines are ignored."""
         for path in sorted(self._folder.glob(PATTERN)):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 for line in file:
-                    if not line.endswith(b"\n"):  # not whole yet, or torn by a kill
+                    if not line.endswith(b"\n"):  # still being written, or cut off by a kill
                         break
                     self._read[path] = self._read.get(path, 0) + len(line)
                     block = self._block(line)
@@ -94,7 +95,7 @@ class JournalReader:
 
 
 def clear_journal(folder: Path) -> None:
-    """Remove the votes of earlier runs in a folder."""
+    """Delete all votes in a folder."""
     for path in folder.glob(PATTERN):
         path.unlink(missing_ok=True)
 
@@ -117,14 +118,14 @@ def _text(grid: Grid) -> str:
 
 
 def _digest(task: Task) -> str:
-    """Names a task by its demonstrations and its test inputs."""
+    """A digest of the demonstrations and test inputs."""
     parts = [task.digest, *(f"{pair.input.shape}{_text(pair.input)}" for pair in task.test)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 @contextmanager
 def own_folder(folder: Path, name: str) -> Iterator[None]:
-    """Keep other runs out of a folder. Raises InputError if one is at work in it, or it cannot be written."""
+    """Lock a folder against other runs. Raises InputError if another run has locked it or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / name).open("w")

@@ -1,4 +1,4 @@
-"""What a run found, what it scores, and run.json, in which it is kept."""
+"""The outcome of a run: its votes, times, notes and training curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,31 +12,29 @@ from solver.answers.votes import Test, Votes
 from solver.tasks.task import Task
 
 LEAK_WARNING = "weights trained with --allow-leaks: these test outputs may have been in training"
-
-
 STOPPED = "stopped before its time"
 
 
 class Step(NamedTuple):
-    """What the network answered for a test input, as the task is, after a supervision step."""
+    """The network's answer after one supervision step, in the task's own symmetry and colours."""
 
-    grid: np.ndarray | None  # None: no grid could be read
-    halting: float  # 0 to 1, probability
-    changed: int | None  # cells that differ from the step before; None where there is no such grid of this size
+    grid: np.ndarray | None  # None: the tokens form no grid
+    halting: float  # probability, 0..1
+    changed: int | None  # cells that differ from the previous step; None if it had no grid of this size
 
 
 @dataclass
 class Outcome:
-    """What a run did: its votes, and what it took."""
+    """What a run found and what it took."""
 
     votes: Votes
     seconds: dict[str, float] = field(default_factory=lambda: {"fit": 0.0, "predict": 0.0})
     fit_steps: int = 0
-    notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
-    rates: dict[str, float] = field(default_factory=dict)  # what `Planner.measured` says, to project from
-    curve: FitCurve = field(default_factory=FitCurve)  # of all fits, one after the other
-    steps: dict[Test, list[Step]] = field(default_factory=dict)  # where there was time to record them
+    notes: list[str] = field(default_factory=list)  # caveats for readers of the score, such as LEAK_WARNING
+    rates: dict[str, float] = field(default_factory=dict)  # from `Planner.measured`, for projections
+    curve: FitCurve = field(default_factory=FitCurve)  # all fits, one after the other
+    steps: dict[Test, list[Step]] = field(default_factory=dict)  # empty where there was no time to record them
 
     def answers(self, tasks: Sequence[Task]) -> Answers:
-        """The attempts at every test input."""
+        """The attempts for every test input."""
         return answers_of(tasks, self.votes.ranked())

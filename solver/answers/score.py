@@ -1,11 +1,11 @@
-"""How good a submission is: Kaggle's score first, and the two other averages that published numbers mean.
+"""Scores of a submission: Kaggle's, and two other averages in use by publications (pass@2 in all three).
 
-A test output is right when either attempt equals it cell for cell; the three differ in what they average over.
+A test output is right when either attempt equals it cell for cell. The scores differ in what they average over.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from math import fsum
 
 import numpy as np
 
@@ -23,20 +23,20 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Reduction:
-    """`correct` of `total`; `correct` is whole except in tasks_mean, where it is the sum of the tasks' shares."""
+    """`correct` of `total`. `correct` is whole except in tasks_mean, where it is the sum of the tasks' shares."""
 
     correct: float
     total: int
 
     @property
     def score(self) -> float:
-        """0..1"""
+        """The share, 0..1."""
         return self.correct / self.total
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One task. `hits` has one item per test output: the first attempt (1 or 2) that equals it, or None."""
+    """The result of one task. `hits`: per test output, the first attempt (1 or 2) that equals it, or None."""
 
     id: str
     hits: tuple[int | None, ...]
@@ -54,28 +54,27 @@ class TaskScore:
 
 @dataclass(frozen=True)
 class Score:
-    """The result for every task, and what follows from it."""
+    """The results of all tasks, and the three scores."""
 
     per_task: tuple[TaskScore, ...]
 
     @property
     def test_outputs(self) -> Reduction:
-        """Kaggle's score: outputs right, of all outputs."""
+        """Kaggle's score: the share of test outputs that are right."""
         return Reduction(sum(row.right for row in self.per_task), sum(row.total for row in self.per_task))
 
     @property
     def tasks_mean(self) -> Reduction:
-        """Each task counts the share of its outputs that are right."""
-        shares = sum((Fraction(row.right, row.total) for row in self.per_task), Fraction())  # 3 thirds make 1
-        return Reduction(float(shares), len(self.per_task))
+        """The mean over tasks of the share of their outputs that are right."""
+        return Reduction(fsum(row.right / row.total for row in self.per_task), len(self.per_task))  # 3 thirds make 1
 
     @property
     def tasks_all(self) -> Reduction:
-        """Tasks with every output right, of all tasks."""
+        """The share of tasks with every output right."""
         return Reduction(sum(row.right == row.total for row in self.per_task), len(self.per_task))
 
     def reductions(self) -> dict[str, Reduction]:
-        """The three by name, Kaggle's first."""
+        """The three scores by name, Kaggle's first."""
         return {"test_outputs": self.test_outputs, "tasks_mean": self.tasks_mean, "tasks_all": self.tasks_all}
 
     def to_json(self) -> dict[str, dict[str, float]]:
@@ -87,9 +86,9 @@ class Score:
 
 
 def score(answers: Mapping[str, Sequence[Attempts]], truths: Mapping[str, Sequence[Grid]]) -> Score:
-    """Compare `answers` with the true outputs, task by task in the order of `truths`.
+    """Compare `answers` with the true outputs, in the order of `truths`.
 
-    Both must cover the same tasks and the same number of test outputs of each, as for Kaggle: otherwise InputError.
+    Raises InputError unless both have the same tasks with the same number of test outputs, as Kaggle requires.
     """
     _check_same_tasks(answers, truths)
     rows = []
@@ -122,7 +121,7 @@ def _first_hit(attempts: Attempts, truth: Grid) -> int | None:
 
 
 def format_table(result: Score) -> str:
-    """The three scores in words, Kaggle's first, one a line."""
+    """The three scores as text, one per line, Kaggle's first."""
     width = max(map(len, NAMES.values()))
     return "\n".join(
         f"{NAMES[name]:<{width}}  {part.correct:>7g} of {part.total:<4d} {part.score:>6.1%}"
@@ -131,7 +130,7 @@ def format_table(result: Score) -> str:
 
 
 def format_per_task(result: Score) -> str:
-    """A line a task: id, outputs right, outputs, and for each output the attempt that hit it (- for none)."""
+    """One line per task: id, right outputs, all outputs, and per output the attempt that is right (- for none)."""
     ids = [one_line(row.id) for row in result.per_task]
     width = max(map(len, ["task", *ids]))
     lines = [f"{'task':<{width}}  right  total  attempt that hit"]
@@ -142,12 +141,12 @@ def format_per_task(result: Score) -> str:
 
 
 def score_result(tasks: Sequence[Task], answers: Answers) -> Score | None:
-    """The score of attempts at tasks whose test outputs are known, else None."""
+    """The score of attempts, or None if any test output of the tasks is unknown."""
     truths = known_truths(tasks)
     return score(answers, truths) if truths else None
 
 
 def known_truths(tasks: Sequence[Task]) -> dict[str, list[np.ndarray]] | None:
-    """The test outputs of all tasks, None unless every one is known."""
+    """The test outputs of all tasks, or None if any is unknown."""
     truths = {task.id: [pair.output for pair in task.test if pair.output is not None] for task in tasks}
     return truths if all(len(truths[task.id]) == len(task.test) for task in tasks) else None

@@ -1,8 +1,8 @@
-"""submission.json: build, check, read and write what Kaggle scores.
+"""submission.json, the file that Kaggle scores: build, check, read and write.
 
     {task id: [{"attempt_1": grid, "attempt_2": grid}, ... one for each test input, in order], ... every task}
 
-One bad entry makes Kaggle refuse the whole file, so nothing is written here that the check would not pass.
+One bad entry makes Kaggle refuse the whole file, so writing raises on everything that the check would refuse.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +23,12 @@ KEYS = ("attempt_1", "attempt_2")
 
 
 def expected_counts(tasks: Iterable[Task]) -> dict[str, int]:
-    """Task id -> number of test inputs: what a submission has to cover."""
+    """Task id -> number of test inputs, which a submission must cover."""
     return {task.id: len(task.test) for task in tasks}
 
 
 def sample_counts(path: str | Path) -> dict[str, int] | None:
-    """Task id -> number of entries of a submission, as Kaggle's sample is; None if the file holds something else."""
+    """Task id -> number of entries in a submission such as Kaggle's sample; None if the file is no submission."""
     document = read_json(path)
     if not isinstance(document, dict) or not document:
         return None
@@ -40,26 +40,35 @@ def sample_counts(path: str | Path) -> dict[str, int] | None:
 
 
 def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
-    """The file's bytes. Raises InputError for a grid, or a number of attempts, that Kaggle would refuse."""
-    document = {}
+    """The file's bytes. Raises InputError for a grid or a number of attempts that Kaggle would refuse."""
+    document: dict[str, list[dict[str, list[list[int]]]]] = {}
     for task_id, entries in answers.items():
         where = f"submission: task {shown(check_id(task_id, 'submission'))}"
         if not entries:
             raise InputError(f"{where}: expected at least one pair of attempts, got none")
-        document[task_id] = [_entry(attempts, f"{where}: [{index}]") for index, attempts in enumerate(entries)]
+        document[task_id] = []
+        for index, attempts in enumerate(entries):
+            if len(attempts) != len(KEYS):
+                raise InputError(f"{where}: [{index}]: expected {len(KEYS)} attempts, got {len(attempts)}")
+            named = zip(KEYS, attempts, strict=True)
+            grids = {key: parse_grid(grid, f"{where}: [{index}].{key}").tolist() for key, grid in named}
+            document[task_id].append(grids)
     return orjson.dumps(document)
 
 
 def write(path: str | Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
-    """Write the file atomically: at any moment `path` holds the old submission or the new one, whole.
+    """Write the file atomically: `path` always holds the complete old or the complete new submission.
 
-    Raises InputError as `build` does, or with the reason why the disk cannot be written; the old file is then intact.
+    Raises InputError as `build` does, or if the file cannot be written; the old file then stays.
     """
     write_atomically(path, build(answers))
 
 
 def read(path: str | Path, expected: Mapping[str, int]) -> dict[str, list[Attempts]]:
-    """The checked attempts in a file, in the order of `expected` (task id -> number of test inputs)."""
+    """The checked attempts in a file, in the order of `expected` (task id -> number of test inputs).
+
+    Raises InputError that names task, test and attempt if Kaggle would refuse the file.
+    """
     return _parse(read_json(path), expected, file_name(path))
 
 
@@ -69,13 +78,6 @@ def check(submission: object, expected: Mapping[str, int]) -> None:
         read(submission, expected)
     else:
         _parse(submission, expected, "submission")
-
-
-def _entry(attempts: Attempts, where: str) -> dict[str, list[list[int]]]:
-    if len(attempts) != len(KEYS):
-        raise InputError(f"{where}: expected {len(KEYS)} attempts, got {len(attempts)}")
-    pairs = zip(KEYS, attempts, strict=True)
-    return {key: parse_grid(grid, f"{where}.{key}").tolist() for key, grid in pairs}
 
 
 def _parse(document: object, expected: Mapping[str, int], name: str) -> dict[str, list[Attempts]]:

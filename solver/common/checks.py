@@ -1,7 +1,7 @@
-"""Checks on values that strangers wrote: grids, task ids, settings, and the wording of what is wrong with them.
+"""Checks of untrusted input (grids, task ids, settings), and the error that they raise.
 
-Every fault is one `InputError` line, "where: expected ..., got ...", short and free of control characters, whatever the
-file holds. Places are written as in JSON, counted from 0: `train[2].output[3][4]` is row 3, column 4.
+Every error is one line, "where: expected ..., got ...", short and without control characters. Places are written as in
+JSON, counted from 0: `train[2].output[3][4]` is row 3, column 4.
 """
 
 import math
@@ -14,28 +14,27 @@ from kernels.symmetry import COLOURS, MAX_SIDE
 
 
 class InputError(Exception):
-    """Something the user gave is not usable: one line that says what, where, expected and got.
+    """Invalid input, described in one line. The command line prints `error: <message>` and exits with code 1.
 
-    The command line prints it as `error: <message>` and exits with code 1. No ValueError, which the parser of the
-    command line would take for a fault of usage, under names of its own.
+    Not a ValueError, which tyro would report as a usage error.
     """
 
 
 Grid = NDArray[np.uint8]
 """(height, width), each 1..MAX_SIDE, cells 0..COLOURS - 1."""
 
-MAX_ID = 255  # characters of a task id: as many as a file's name can have
-SHOWN = 60  # characters of a faulty value that a message repeats
-VARIANT_SEPARATOR = "|||"  # joins task id, symmetry and colours in the name of a variant
+MAX_ID = 255  # characters of a task id, the limit of a file name
+SHOWN = 60  # characters of a bad value that a message quotes
+VARIANT_SEPARATOR = "|||"  # between task id, symmetry and colours in the name of a variant
 
 
 def one_line(text: str) -> str:
-    """`text` with everything unprintable (line ends, escapes, lone surrogates) written as a backslash escape."""
+    """`text` with unprintable characters (line ends, escapes, lone surrogates) as backslash escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:
-    """A repr of at most SHOWN characters and one line; its cost does not grow with the value."""
+    """A repr of at most SHOWN characters, in one line. Its cost does not grow with the size of the value."""
     short = reprlib.Repr()
     short.maxlevel, short.maxlist, short.maxdict = 3, 6, 3
     short.maxstring = short.maxother = short.maxlong = SHOWN
@@ -47,15 +46,15 @@ def shown(value: object) -> str:
 
 
 def fault(where: str, expected: str, got: object) -> InputError:
-    """The error to raise for `got`, a value of the input, found at `where`."""
+    """The error for a bad value `got` at `where`."""
     return InputError(f"{where}: expected {expected}, got {shown(got)}")
 
 
 def parse_grid(value: object, where: str) -> Grid:
-    """The grid that `value` holds: a list of equally long lists of integers 0..9, or such a numpy array.
+    """Convert a list of equally long lists of integers 0..9, or such a numpy array, to a grid.
 
-    Floats and booleans are no integers here, though Python would let 1.0 and True pass for 1.
-    Raises InputError that begins with `where`. Work is bounded by MAX_SIDE squared, however large the value.
+    1.0 and True are refused. Raises InputError that begins with `where`. The work is at most MAX_SIDE squared, however
+    large the value.
     """
     if isinstance(value, np.ndarray):
         value = value[: MAX_SIDE + 1].tolist() if value.ndim else value.item()
@@ -72,7 +71,7 @@ def parse_grid(value: object, where: str) -> Grid:
 
 
 def _is_row(row: object, width: int) -> bool:
-    """Whether `row` is fine: the fast path, a few C loops a row. `_row_fault` says what is wrong when it is not."""
+    """Whether `row` is valid. The fast path, a few C loops per row; `_row_fault` then finds what is wrong."""
     if not isinstance(row, list) or len(row) != width or not 1 <= width <= MAX_SIDE:
         return False
     return set(map(type, row)) == {int} and min(row) >= 0 and max(row) < COLOURS
@@ -81,7 +80,7 @@ def _is_row(row: object, width: int) -> bool:
 def _row_fault(row: object, width: int, where: str) -> InputError:
     if not isinstance(row, list):
         return fault(where, "a row (a list of cells)", row)
-    if not 1 <= width <= MAX_SIDE:  # of row 0, the first that is looked at
+    if not 1 <= width <= MAX_SIDE:  # can only happen at row 0
         return InputError(f"{where}: expected a row of 1 to {MAX_SIDE} cells, got {len(row)} cells")
     if len(row) != width:
         return InputError(f"{where}: expected a row of {width} cells, as in row 0, got {len(row)} cells")
@@ -90,23 +89,23 @@ def _row_fault(row: object, width: int, where: str) -> InputError:
 
 
 def at_least(name: str, value: int | None, least: int) -> None:
-    """Raise InputError unless `value`, a setting, is None or at least so large."""
+    """Raise InputError if `value`, of the setting `name`, is below `least`. None passes."""
     if value is not None and value < least:
         raise InputError(f"{name.replace('_', '-')}: expected {least} or more, got {value}")
 
 
 def within(name: str, value: float | None, least: float, most: float = math.inf) -> None:
-    """Raise InputError unless `value`, a setting, is None or a number in [least, most]."""
+    """Raise InputError if `value`, of the setting `name`, is outside [least, most] or NaN. None passes."""
     if value is not None and not least <= value <= most:
         wanted = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
         raise InputError(f"{name.replace('_', '-')}: expected {wanted}, got {value:g}")
 
 
 def check_id(task_id: object, where: str) -> str:
-    """`task_id`, if it is a short printable string that can be part of a variant's name. Raises InputError."""
+    """`task_id`, if it is a non-empty printable string that can be part of a variant's name. Raises InputError."""
     if not isinstance(task_id, str) or not task_id or not task_id.isprintable():
         raise fault(where, "a task id (a non-empty string of printable characters)", task_id)
-    if len(task_id) > MAX_ID:  # every variant's name, and there are a thousand a task, would repeat it
+    if len(task_id) > MAX_ID:  # a thousand variants per task repeat it in their names
         raise InputError(f"{where}: expected a task id of at most {MAX_ID} characters, got {len(task_id)} characters")
     if VARIANT_SEPARATOR in task_id:
         raise fault(where, f"a task id without {VARIANT_SEPARATOR!r}", task_id)

@@ -1,4 +1,7 @@
-"""The wall clock: durations as people write them, and what is left of one. Monotonic time only: clocks get set."""
+"""The time budget of a run: durations as text, a clock that counts down, and signals that stop it.
+
+Time is monotonic, since the system clock can be set during a run.
+"""
 
 import math
 import re
@@ -9,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-INTERRUPTED = 130  # exit code, as the shell has it for Ctrl-C
+INTERRUPTED = 130  # exit code after Ctrl-C, as in a shell
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration like 90s, 10m or 11h30m. Raises ValueError for anything else."""
+    """Seconds in a duration such as 90s, 10m or 11h30m. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if not match or not any(match.groups()):
         raise ValueError(f"expected a duration like 90s, 10m or 11h30m, got {text!r}")
@@ -24,7 +27,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as people write it, in its two largest units."""
+    """A duration in its two largest units, such as 2m05s or 11h30m."""
     if seconds == math.inf:
         return "infinite"
     if seconds < 60:
@@ -37,44 +40,47 @@ def format_duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Clock:
-    """Time since the start, against a limit in seconds (none: infinity)."""
+    """A countdown from `limit` seconds. Clocks made by `part` and `share` stop together with their parent."""
 
     limit: float = math.inf
     started: float = field(default_factory=lambda: time.monotonic())
-    stopped: threading.Event = field(default_factory=threading.Event)  # shared by all clocks made of this one
-
-    def left_text(self) -> str:
-        """The time left, in words; nothing without a limit."""
-        return "" if self.limit == math.inf else f"{format_duration(max(0.0, self.left()))} left"
+    stopped: threading.Event = field(default_factory=threading.Event)  # shared with parent and parts
 
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
     def left(self) -> float:
-        """Seconds until the limit; negative once it is passed, and minus infinity after `stop`."""
+        """Seconds until the limit: negative after it, minus infinity after `stop`."""
         return -math.inf if self.stopped.is_set() else self.limit - self.elapsed()
 
     def expired(self) -> bool:
-        """Whether the limit is passed."""
+        """Whether no time is left."""
         return self.left() <= 0
 
+    def left_text(self) -> str:
+        """The time left for a progress line; empty without a limit."""
+        return "" if self.limit == math.inf else f"{format_duration(max(0.0, self.left()))} left"
+
     def stop(self) -> None:
-        """Let this clock and all that were made of it be expired from now on: somebody wants the program to end."""
+        """Expire this clock, its parent and all parts: the user wants the run to end."""
         self.stopped.set()
 
     def part(self, seconds: float) -> "Clock":
-        """A clock for the next `seconds`, or for what is left if that is less."""
+        """A clock for the next `seconds`, but at most for the time left."""
         return Clock(min(seconds, self.left()), stopped=self.stopped)
 
     def share(self, share: float) -> "Clock":
-        """A clock that stops when `share` of what is left now is used."""
+        """A clock for a share of the time left."""
         return self.part(share * self.left())
 
 
 @contextmanager
 def stop_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call `stop` with the number of the first signal; a second one raises KeyboardInterrupt. Main thread only."""
+    """Call `stop` with the number of the first SIGINT or SIGTERM; the second raises KeyboardInterrupt.
+
+    Works in the main thread only.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: object) -> None:

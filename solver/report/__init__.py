@@ -1,4 +1,4 @@
-"""report.html: a run as one page that needs no network."""
+"""report.html: a run as one self-contained page."""
 
 from solver.report.page import write_report
 

@@ -1,6 +1,6 @@
-"""Grids as pictures: SVG that says in words what it shows, and stays small where a page shows much that is alike.
+"""Grids as SVG pictures with a text label. Pictures on one page share what they have in common, to keep it small.
 
-A picture's unit is a cell; rows lie at whole numbers, so that a run of equal cells is a stroke `M3 5h2` of width 1.
+The unit is a cell. Rows are at whole numbers, so that a run of equal cells is a stroke of width 1, such as `M3 5h2`.
 """
 
 from collections import Counter
@@ -17,13 +17,13 @@ COLOUR_CODES = (
     *("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00"),  # black, blue, red, green, yellow
     *("#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25"),  # grey, pink, orange, light blue, dark red
 )
-GRID_PIXELS = 190  # the longest side of the largest grid of a task; the others are drawn to the same scale
-LARGEST_CELL = 22  # pixels, so that a 3x3 grid is no poster
-ALIKE = 0.5  # of the cells: a grid that shares so many with another is drawn as that one and its changes
+GRID_PIXELS = 190  # most pixels of the longest side of a task's largest grid; the task's other grids share its scale
+LARGEST_CELL = 22  # pixels, so that a 3x3 grid is not huge
+ALIKE = 0.5  # a grid that shares this part of its cells with another is drawn as the other and its changes
 
 
 def draw_grid(grid: Cells, label: str, cell: float) -> str:
-    """A grid as a picture by itself, `cell` pixels a cell; `label` is text, said before its size."""
+    """A stand-alone picture of a grid, `cell` pixels per cell. `label`: text, put before the size."""
     height, width = len(grid), len(grid[0])
     return _picture(grid, label, cell, f'{_painted(grid)}<path class="lines" d="{_lines(height, width)}"/>')
 
@@ -34,24 +34,36 @@ def size_of(grid: Cells) -> str:
 
 
 def scale_of(grids: Iterable[Cells]) -> int:
-    """Pixels of a cell, the same for all of `grids`, so that sizes can be compared by eye."""
+    """Pixels per cell, the same for all `grids`, so that their sizes can be compared."""
     side = max((max(len(grid), len(grid[0])) for grid in grids), default=MAX_SIDE)
     return min(GRID_PIXELS // side, LARGEST_CELL)
 
 
+def changed_cells(grid: Cells, other: Cells) -> list[tuple[int, int]] | None:
+    """(row, column) of every cell in which two grids differ; None if their sizes differ."""
+    if (len(grid), len(grid[0])) != (len(other), len(other[0])):
+        return None
+    return [
+        (row, column)
+        for row, (ours, theirs) in enumerate(zip(grid, other, strict=True))
+        for column, (a, b) in enumerate(zip(ours, theirs, strict=True))
+        if a != b
+    ]
+
+
 class _Painted(NamedTuple):
-    """A grid that a page has."""
+    """A grid that is on the page already."""
 
     name: str
-    on: str  # the name of the grid that it is painted on: itself, or one that is whole
-    whole: Cells  # that grid
+    base: str  # the name of the completely painted grid on which this one is painted; its own if it is one
+    cells: Cells  # of the base
 
 
 class Album:
     """The pictures of one page.
 
-    A grid is painted once and referred to when it is shown again; one that is like another refers to that one and
-    paints its changes; the lines between cells are in the page once for every size (`shared`).
+    A grid is painted once, and referred to when it is shown again. A grid similar to another refers to it and paints
+    the changes. The lines between cells are on the page once per size (`shared`).
     """
 
     def __init__(self) -> None:
@@ -59,25 +71,26 @@ class Album:
         self._sizes: set[tuple[int, int]] = set()
 
     def draw(self, grid: Cells, label: str, cell: float, like: Cells | None = None) -> str:
-        """A grid as a picture; `like`: one that the page shows already and that may have much in common with it."""
+        """A picture of a grid. `like`: a grid that is on the page already and may be similar."""
         return _picture(grid, label, cell, self._reference(grid, like) + self._line_reference(grid))
 
     def draw_difference(self, grid: Cells, truth: Cells, label: str, cell: float) -> str:
-        """Where `grid` differs from `truth`, of the same size: those cells are framed and hold the true colour."""
-        wrong = [[a != b for a, b in zip(ours, theirs, strict=True)] for ours, theirs in zip(grid, truth, strict=True)]
-        places = [(row, column) for row, cells in enumerate(wrong) for column, cell in enumerate(cells) if cell]
+        """`grid` with its wrong cells framed, the true colour inside; `truth` has the same size."""
+        places = changed_cells(grid, truth) or []
+        wrong = set(places)
+        right = [[(row, column) not in wrong for column in range(len(grid[0]))] for row in range(len(grid))]
         frames = "".join(f"M{column} {row - 0.5:g}h1v1h-1z" for row, column in places)
-        veil = "".join(_runs(wrong, False))
         dots = []
         for colour in sorted({truth[row][column] for row, column in places}):
             path = "".join(f"M{c}.3 {r}h.4" for r, c in places if truth[r][c] == colour)
             dots.append(f'<path stroke="{COLOUR_CODES[colour]}" class="dot" d="{path}"/>')
-        drawn = f'{self._reference(grid, truth)}<path class="veil" d="{veil}"/>{self._line_reference(grid)}'
+        veil = f'<path class="veil" d="{"".join(_runs(right, True))}"/>'
         frame = f'<path class="frame" d="{frames}"/><path class="frame inner" d="{frames}"/>'
-        return _picture(grid, label, cell, f"{drawn}{frame}{''.join(dots)}")
+        drawn = f"{self._reference(grid, truth)}{veil}{self._line_reference(grid)}{frame}{''.join(dots)}"
+        return _picture(grid, label, cell, drawn)
 
     def shared(self) -> str:
-        """What the pictures refer to: an element of no size, to be put anywhere into the page."""
+        """The element that the pictures refer to. It has no size and may be anywhere on the page."""
         paths = "".join(
             f'<path id="l{height}x{width}" class="lines" d="{_lines(height, width)}"/>'
             for height, width in sorted(self._sizes)
@@ -89,9 +102,12 @@ class Album:
         if known is not None:
             return f'<use href="#{known.name}"/>'
         name, base = f"g{len(self._painted)}", self._painted.get(_key(like)) if like is not None else None
-        if base is not None and _share_alike(grid, base.whole) >= ALIKE:
+        changes = changed_cells(grid, base.cells) if base is not None else None
+        if base is not None and changes is not None and len(changes) <= (1 - ALIKE) * len(grid) * len(grid[0]):
             self._painted[_key(grid)] = base._replace(name=name)
-            return f'<g id="{name}"><use href="#{base.on}"/>{_painted(grid, base.whole)}</g>'
+            kept = set(changes)
+            changed = [[v if (r, c) in kept else -1 for c, v in enumerate(row)] for r, row in enumerate(grid)]
+            return f'<g id="{name}"><use href="#{base.base}"/>{_strokes(changed, -1)}</g>'
         self._painted[_key(grid)] = _Painted(name, name, grid)
         return f'<g id="{name}">{_painted(grid)}</g>'
 
@@ -112,36 +128,21 @@ def _key(grid: Cells) -> tuple[int, bytes]:
     return len(grid), b"".join(map(bytes, grid))
 
 
-def _share_alike(one: Cells, other: Cells) -> float:
-    """Of their cells; 0 for grids of two sizes."""
-    if (len(one), len(one[0])) != (len(other), len(other[0])):
-        return 0.0
-    same = sum(a == b for ours, theirs in zip(one, other, strict=True) for a, b in zip(ours, theirs, strict=True))
-    return same / (len(one) * len(one[0]))
-
-
-def _painted(grid: Cells, base: Cells | None = None) -> str:
-    """The commonest colour as ground and a path for each other one; on a base, paths of what differs from it."""
+def _painted(grid: Cells) -> str:
+    """The most common colour as the background, and a path for each other colour."""
     height, width = len(grid), len(grid[0])
-    if base is not None:
-        changed = [
-            [a if a != b else -1 for a, b in zip(ours, theirs, strict=True)]
-            for ours, theirs in zip(grid, base, strict=True)
-        ]
-        return _strokes(changed, {value for row in changed for value in row} - {-1})
     ground = Counter(value for row in grid for value in row).most_common(1)[0][0]
-    strokes = _strokes(grid, {value for row in grid for value in row} - {ground})
-    return f'<path fill="{COLOUR_CODES[ground]}" d="M0-.5h{width}v{height}H0z"/>{strokes}'
+    return f'<path fill="{COLOUR_CODES[ground]}" d="M0-.5h{width}v{height}H0z"/>{_strokes(grid, ground)}'
 
 
-def _strokes(grid: Cells, colours: Iterable[int]) -> str:
-    return "".join(
-        f'<path stroke="{COLOUR_CODES[colour]}" d="{"".join(_runs(grid, colour))}"/>' for colour in sorted(colours)
-    )
+def _strokes(grid: Cells, but: int) -> str:
+    """A path for each colour except `but`."""
+    colours = sorted({value for row in grid for value in row} - {but})
+    return "".join(f'<path stroke="{COLOUR_CODES[c]}" d="{"".join(_runs(grid, c))}"/>' for c in colours)
 
 
 def _runs(grid: Cells, colour: int) -> Iterable[str]:
-    """A stroke for every run of equal cells in a row."""
+    """A stroke for every run of cells of this colour in a row."""
     for row, cells in enumerate(grid):
         if colour not in cells:
             continue
@@ -154,6 +155,6 @@ def _runs(grid: Cells, colour: int) -> Iterable[str]:
 
 
 def _lines(height: int, width: int) -> str:
-    """Between the cells."""
+    """The lines between cells."""
     rows = "".join(f"M0 {row}.5h{width}" for row in range(height - 1))
     return rows + "".join(f"M{column}-.5v{height}" for column in range(1, width))

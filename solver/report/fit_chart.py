@@ -1,20 +1,20 @@
-"""The training curve of the fit: loss and exact rate over its steps, a chart each, with the same in words."""
+"""The training curve of the fit: charts of loss and exact rate over the steps, and a summary in words."""
 
 import math
 from collections.abc import Sequence
 
 from solver.common.clock import format_duration
 
-WIDTH, HEIGHT = 360, 190  # of a chart, in its own units: about pixels on a phone
+WIDTH, HEIGHT = 360, 190  # of a chart; about pixels on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 38  # around the plot
-MOST_POINTS = 400  # drawn; a curve that a run records has half of them
-TICKS = 4  # at the least, about
+MOST_POINTS = 400  # drawn; twice as many as a run records
+TICKS = 4  # at least, about
 
 Reading = Sequence[float]  # step, seconds, loss, exact
 
 
 def draw_fit(curve: Sequence[Reading]) -> str:
-    """The section, nothing where the curve has no two points. `curve` is as `solver.answers.run_json` describes it."""
+    """The section for "curve" of run.json; empty with fewer than two points."""
     if len(curve) < 2:
         return ""
     curve = [*curve[: -1 : math.ceil(len(curve) / MOST_POINTS)], curve[-1]]
@@ -24,7 +24,7 @@ def draw_fit(curve: Sequence[Reading]) -> str:
     )
     summary = (
         f"{steps[-1]:,} steps in {format_duration(seconds[-1])}. The loss went from {losses[0]:.3g} to "
-        f"{losses[-1]:.3g}; at the end, {exact[-1]:.1%} of the sequences in work were exact, that is wholly right."
+        f"{losses[-1]:.3g}; at the end, {exact[-1]:.1%} of the sequences had every token right."
     )
     return (
         '<section class="card" id="fit" aria-labelledby="fit-title"><h2 id="fit-title">Training curve of the fit</h2>'
@@ -35,7 +35,7 @@ def draw_fit(curve: Sequence[Reading]) -> str:
 def _chart(
     steps: Sequence[float], values: Sequence[float], name: str, last: str, form: str, most: float | None = None
 ) -> str:
-    """One line over the steps, from 0 to `most` (None: to the largest value)."""
+    """A line chart over the steps. The axis goes from 0 to `most` (None: to the largest value)."""
     right, top = max(steps[-1], 1), most or max(max(values), 1e-9)
     across, up = _ticks(right), _ticks(top)
     top = max(top, up[-1])
@@ -66,12 +66,12 @@ def _chart(
 
 
 def _ticks(most: float) -> list[float]:
-    """0 and further multiples of 1, 2 or 5 times a power of ten, the last at `most` or just below it."""
+    """0 and multiples of 1, 2 or 5 times a power of ten, up to `most`."""
     step = 10.0 ** math.floor(math.log10(most))
     step = next(step * part for part in (1, 0.5, 0.2, 0.1) if most / (step * part) >= TICKS)
     return [round(step * count, 12) for count in range(int(most / step + 1e-9) + 1)]
 
 
 def _short(steps: float) -> str:
-    """12000 as 12k, so that ticks on a phone do not touch."""
+    """12000 as 12k, so that ticks do not overlap on a phone."""
     return f"{steps / 1000:g}k" if steps >= 10_000 else f"{steps:g}"

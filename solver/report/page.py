@@ -1,7 +1,7 @@
-"""The page: score, training curve, table of tasks, a section for each task; put together and written.
+"""The report's page (score, training curve, table of tasks, one section per task) and `arc-trm report`.
 
-Right and wrong are said in words; colour only repeats them. The page shows everything without its script, which adds
-sorting, filters and keys. Text of the record is escaped wherever it goes, and the page may run no other script.
+Right and wrong are stated in text, and colour repeats it. The page is complete without its script, which adds sorting,
+filters and keys. All text of the record is escaped, and a content security policy blocks other scripts.
 """
 
 import base64
@@ -28,22 +28,16 @@ HERE = Path(__file__).parent
 
 
 def write_report(run: Run, path: str | Path) -> None:
-    """Write the report of `run`, a record as `solver.answers.run_json` describes it, atomically to `path`.
+    """Write the report of `run`, a record as in run.json, atomically to `path`.
 
-    Raises InputError when the record is not such a one or the file cannot be written.
+    Raises InputError if the record is invalid or the file cannot be written.
     """
     check_run(run, f"report {file_name(path)}")
-    write_atomically(path, page_of(run).encode("utf-8", "backslashreplace"))  # JSON can hold half a surrogate pair
-
-
-def page_of(run: Run) -> str:
-    """The page of a checked record."""
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = hashlib.sha256(script.encode()).digest()
     tasks, album = [(task, standing_of(task)) for task in run["tasks"]], Album()
-    sections = [draw_task_section(*task, index, album) for index, task in enumerate(tasks)]
-    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        script_hash=base64.b64encode(digest).decode(),
+    sections = [draw_task_section(task, standing, index, album) for index, (task, standing) in enumerate(tasks)]
+    page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=f"ARC report: {escape(run['source'])}",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
@@ -53,6 +47,7 @@ def page_of(run: Run) -> str:
         tasks="\n".join(sections),
         shared=album.shared(),
     )
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))  # JSON can contain a lone surrogate
 
 
 def _header(run: Run) -> str:
@@ -66,7 +61,7 @@ def _header(run: Run) -> str:
 
 
 def _tiles(score: Run | None, baseline: Run | None) -> str:
-    """The three scores, each named in words, Kaggle's large; the baseline under each."""
+    """The three scores, Kaggle's in large, each with the baseline."""
     if score is None:
         return "<p>Not scored: the true test outputs are not known.</p>"
     tiles = []
@@ -90,8 +85,8 @@ def command(
 
     Args:
         run: A run.json, or the folder that holds one.
-        out: The page; by default report.html beside the run.
-        solutions: Test outputs that the run did not know, as `score` takes them; run.json stays as it is.
+        out: The page; by default report.html beside run.json.
+        solutions: Test outputs that the run did not know, as for `score`. run.json is not changed.
     """
     out = out or (run if run.is_dir() else run.parent) / "report.html"
     record = read_run(run)

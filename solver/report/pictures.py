@@ -1,6 +1,6 @@
-"""Pictures for notebooks: tasks, their variants, what was predicted and voted for, and where a run fails.
+"""Pictures for notebooks: tasks, their variants, predictions and votes, and the failures of a run.
 
-Each function returns a `Drawing`, which Jupyter shows where a cell ends with it. Grids look as they do in reports.
+Each function returns a `Drawing`, which Jupyter shows at the end of a cell. Grids look as in reports.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +15,16 @@ from solver.report.standing import MARKS, verdict
 from solver.tasks.task import Task
 from solver.tokens.variants import make_variants, variant_name
 
-# Styles are in the elements but for the grid lines: a notebook has styles of its own, which a sheet would change.
+# Only grid lines have a style sheet, limited to our class: others would change the notebook's own styles.
 LINES = "<style>.arc-trm .lines{fill:none;stroke:#6668;stroke-width:1px;vector-effect:non-scaling-stroke}</style>"
 ROW = "display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-end;margin:.5rem 0 1rem"
+_Picture = tuple[Cells, str]  # a grid and its caption
 FAILURES = ("task", "test", "attempt 1", "attempt 2", "votes", "the truth among the candidates")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """HTML that a notebook shows; it needs no network and no script."""
+    """HTML for a notebook, without network or scripts."""
 
     html: str
 
@@ -31,33 +32,26 @@ class Drawing:
         return f'<div class="arc-trm">{LINES}{self.html}</div>'
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A grid and what is written under it."""
-
-    grid: Cells
-    caption: str
-
-
 def draw_task(task: Task) -> Drawing:
-    """The demonstrations and test inputs of a task, and the test outputs that are known."""
-    rows: dict[str, list[_Picture]] = {"demonstrations": [], "test": []}
+    """The demonstrations and test inputs of a task, and the known test outputs."""
+    rows: dict[str, list[_Picture]] = {}
     for name, pairs in (("demonstrations", task.train), ("test", task.test)):
+        rows[name] = []
         for number, pair in enumerate(pairs, start=1):
-            rows[name].append(_Picture(pair.input.tolist(), f"{number}: input"))
+            rows[name].append((pair.input.tolist(), f"{number}: input"))
             if pair.output is not None:
-                rows[name].append(_Picture(pair.output.tolist(), f"{number}: output"))
+                rows[name].append((pair.output.tolist(), f"{number}: output"))
     return _drawing(task.id, rows)
 
 
 def draw_variants(task: Task, count: int = 8, seed: int = 0) -> Drawing:
-    """The first demonstration through the first `count` variants, as they are fitted and vote with this seed."""
+    """The first demonstration in the first `count` variants that are fitted, and vote, with this seed."""
     variants = make_variants(task.id, count, seed)
     grids = {"input": task.train[0].input, "output": task.train[0].output}
     rows = {}
     for symmetry, permutation in zip(variants.symmetry.tolist(), variants.permutation, strict=True):
         rows[variant_name(task.id, symmetry, permutation)] = [
-            _Picture(apply_permutation(apply_symmetry(grid, symmetry), permutation).tolist(), name)
+            (apply_permutation(apply_symmetry(grid, symmetry), permutation).tolist(), name)
             for name, grid in grids.items()
             if grid is not None
         ]
@@ -65,9 +59,9 @@ def draw_variants(task: Task, count: int = 8, seed: int = 0) -> Drawing:
 
 
 def draw_votes(run: Run, task_id: str, candidates: int = 6) -> Drawing:
-    """What a run, as `read_run` gives it, made of one task: test input, truth, attempts, most voted for candidates.
+    """One task of a record: test inputs, truths, attempts, and the first candidates with their votes.
 
-    Raises InputError for a task that the run does not have.
+    Raises InputError if the record does not have the task.
     """
     task = next((task for task in run["tasks"] if task["id"] == task_id), None)
     if task is None:
@@ -75,24 +69,24 @@ def draw_votes(run: Run, task_id: str, candidates: int = 6) -> Drawing:
     rows = {}
     for number, test in enumerate(task["test"], start=1):
         truth = test.get("truth")
-        pictures = [_Picture(test["input"], "input")]
-        pictures += [_Picture(truth, "truth")] if truth is not None else []
+        pictures = [(test["input"], "input")]
+        pictures += [(truth, "truth")] if truth is not None else []
         for place, attempt in enumerate(test["attempts"], start=1):
-            pictures.append(_Picture(attempt, f"attempt {place}, {_words(attempt, truth)}"))
+            pictures.append((attempt, f"attempt {place}, {_words(attempt, truth)}"))
         for candidate in test["candidates"][:candidates]:
             words = f"{candidate['votes']} of {test['votes']} votes, {_words(candidate['grid'], truth)}"
-            pictures.append(_Picture(candidate["grid"], words))
+            pictures.append((candidate["grid"], words))
         rows[f"test {number}"] = pictures
     return _drawing(task_id, rows)
 
 
 def failing_tasks(run: Run) -> list[str]:
-    """The ids of the tasks with a known test output that neither attempt equals, in the run's order."""
+    """The ids of the tasks with a known test output that both attempts miss, in the order of the record."""
     return list(dict.fromkeys(task_id for task_id, _, _ in _failures(run)))
 
 
 def draw_failures(run: Run) -> Drawing:
-    """A row for every known test output that neither attempt equals: how far off, and whether it was voted for."""
+    """A table of the known test outputs that both attempts miss: how far off, and whether the truth has votes."""
     rows = [FAILURES]
     for task_id, number, test in _failures(run):
         grids = [candidate["grid"] for candidate in test["candidates"]]
@@ -118,14 +112,13 @@ def _words(grid: Cells, truth: Cells | None) -> str:
 
 def _drawing(title: str, rows: Mapping[str, Sequence[_Picture]]) -> Drawing:
     """Rows of pictures under a title, all to one scale."""
-    cell = scale_of(picture.grid for pictures in rows.values() for picture in pictures)
+    cell = scale_of(grid for pictures in rows.values() for grid, _ in pictures)
     parts = [f"<h4>{escape(title)}</h4>"]
     for name, pictures in rows.items():
-        figures = "".join(_figure(picture, f"{escape(name)}, {escape(picture.caption)}", cell) for picture in pictures)
+        figures = "".join(
+            f'<figure style="margin:0">{draw_grid(grid, f"{name}, {caption}", cell)}'
+            f'<figcaption style="font-size:.8em">{escape(caption)}</figcaption></figure>'
+            for grid, caption in pictures
+        )
         parts.append(f'<div>{escape(name)}</div><div style="{ROW}">{figures}</div>')
     return Drawing("".join(parts))
-
-
-def _figure(picture: _Picture, label: str, cell: float) -> str:
-    caption = f'<figcaption style="font-size:.8em">{escape(picture.caption)}</figcaption>'
-    return f'<figure style="margin:0">{draw_grid(picture.grid, label, cell)}{caption}</figure>'

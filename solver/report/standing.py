@@ -1,20 +1,18 @@
-"""How a task of a run stands, by its record: solved or how far off, and whether its votes agree.
-
-The thresholds of the page are here, and nowhere else.
-"""
+"""The standing of a task in a run: solved, or how far off, and whether its votes agree. Has the page's thresholds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from solver.answers.run_json import Run
 from solver.answers.votes import AGREED_SHARE, AGREED_VOTES
-from solver.report.drawing import Cells, size_of
+from solver.report.drawing import Cells, changed_cells, size_of
 
-NEAR_MISS_SHARE = 0.1  # of the cells of an output that may be wrong in a near miss …
-NEAR_MISS_CELLS, LEAST_CELLS = 1, 4  # … or so many cells, where the output has that many
-SPLIT_SHARE = 0.5  # of the votes: a top candidate with less has no majority
+# In a near miss at most NEAR_MISS_SHARE of the cells are wrong, or NEAR_MISS_CELLS if there are at least LEAST_CELLS.
+NEAR_MISS_SHARE = 0.1
+NEAR_MISS_CELLS, LEAST_CELLS = 1, 4
+SPLIT_SHARE = 0.5  # votes are split if the top candidate has less
 
-STATUSES = {  # with their names in the page's script and style
+STATUSES = {  # status -> key of MARKS
     "solved": "right",
     "near miss": "near",
     "partly solved": "partly",
@@ -24,24 +22,24 @@ STATUSES = {  # with their names in the page's script and style
 MARKS = {"right": "✓", "near": "≈", "partly": "◐", "wrong": "✗", "unknown": "?"}
 
 THRESHOLDS = (
-    f"Near miss: in every output that is missed, the better attempt has the right size and at most "
+    f"Near miss: for every output that is missed, the better attempt has the right size and at most "
     f"{NEAR_MISS_SHARE:.0%} of its cells wrong, or {NEAR_MISS_CELLS} of {LEAST_CELLS} or more. Cells wrong and outputs "
-    f"solved, are by the better of the two attempts. Unanimous: in every test, the top candidate has at least "
-    f"{AGREED_SHARE:.0%} of {AGREED_VOTES} votes or more. Split: in some test, it has less than {SPLIT_SHARE:.0%}. Top "
-    "share: its share of the votes, in the test where it is least. In a picture of a difference, right cells are faded "
-    "and wrong ones framed, with the true colour inside."
+    f"solved count the better of the two attempts. Unanimous: for every test, the top candidate has at least "
+    f"{AGREED_SHARE:.0%} of {AGREED_VOTES} votes or more. Split: for some test, it has less than {SPLIT_SHARE:.0%}. "
+    "Top share: its share of the votes, for the test where it is lowest. In a picture of a difference, right cells are "
+    "faded and wrong cells are framed, with the true colour inside."
 )
 
 
 class Miss(NamedTuple):
-    """What the better attempt at a test output gets wrong."""
+    """How far the better attempt at a test output is off."""
 
-    wrong: int | None  # cells; None where neither attempt has the right size
-    cells: int  # of the truth
+    wrong: int | None  # cells; None if neither attempt has the right size
+    cells: int  # of the true output
 
     @property
     def near(self) -> bool:
-        """Whether it is a near miss; a hit is none."""
+        """Whether it is a near miss."""
         if not self.wrong:
             return False
         return self.wrong <= NEAR_MISS_SHARE * self.cells or (
@@ -50,21 +48,21 @@ class Miss(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a task stands."""
+    """The standing of a task."""
 
     status: str  # a key of STATUSES
-    outputs: int  # test outputs with a known truth
-    solved: int  # of them
-    wrong: int | None  # cells that the better attempts get wrong, over its outputs; None where a size is wrong
-    cells: int  # of its known outputs
+    outputs: int  # number of known test outputs
+    solved: int  # of these
+    wrong: int | None  # wrong cells of the better attempts, in all known outputs; None if a size is wrong
+    cells: int  # of all known outputs
     votes: int
-    top_share: float | None  # votes of the top candidate, in the test where they are fewest; None without votes
+    top_share: float | None  # the top candidate's share of the votes, for the test where it is lowest; None: no votes
     unanimous: bool
     split: bool
 
 
 def standing_of(task: Run) -> Standing:
-    """How a task of a record stands; only test outputs with a known truth count as solved or missed."""
+    """The standing of a task of a record. Only known test outputs count as solved or missed."""
     misses = [_miss(test["attempts"], test["truth"]) for test in task["test"] if test.get("truth") is not None]
     solved = sum(miss.wrong == 0 for miss in misses)
     known = [miss.wrong for miss in misses if miss.wrong is not None]
@@ -86,21 +84,20 @@ def standing_of(task: Run) -> Standing:
 
 
 def top_share(test: Run) -> float | None:
-    """The share of all votes that the first candidate has, 0 to 1; None without votes."""
+    """The first candidate's share of all votes, 0..1; None without votes."""
     if not test["candidates"] or not test["votes"]:
         return None
     return min(1.0, test["candidates"][0]["votes"] / test["votes"])
 
 
 def wrong_cells(grid: Cells, truth: Cells) -> int | None:
-    """How many cells of `grid` differ from `truth`; None where their sizes do."""
-    if (len(grid), len(grid[0])) != (len(truth), len(truth[0])):
-        return None
-    return sum(a != b for ours, theirs in zip(grid, truth, strict=True) for a, b in zip(ours, theirs, strict=True))
+    """The number of cells of `grid` that differ from `truth`; None if the sizes differ."""
+    cells = changed_cells(grid, truth)
+    return None if cells is None else len(cells)
 
 
 def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
-    """A key of MARKS and the words for it, for one grid."""
+    """A key of MARKS, and a text, for one grid."""
     if truth is None:
         return "unknown", "no truth"
     wrong = wrong_cells(grid, truth)
@@ -110,7 +107,7 @@ def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
 
 
 def mark(kind: str, words: str) -> str:
-    """A key of MARKS and words as an element; the colour says nothing that the words do not."""
+    """A coloured mark (a key of MARKS) with its text; the colour adds nothing to the text."""
     return f'<span class="mark {kind}"><span aria-hidden="true">{MARKS[kind]}</span> {words}</span>'
 
 

@@ -1,19 +1,19 @@
-"""A task of the page: demonstrations, then for each test its truth, attempts, candidates and how the answer settled."""
+"""The section of a task: demonstrations, and for each test its truth, attempts, candidates and supervision steps."""
 
 from collections.abc import Sequence
 from html import escape
 
 from solver.answers.run_json import Run
-from solver.report.drawing import Album, Cells, scale_of
+from solver.report.drawing import Album, Cells, changed_cells, scale_of
 from solver.report.standing import STATUSES, Standing, mark, verdict, wrong_cells
 
 TOP_CANDIDATES = 8
-MOST_STEPS = 64  # of a record that are shown
-NAMED_CELLS = 4  # wrong cells whose places a picture's words give
+MOST_STEPS = 64  # supervision steps shown
+NAMED_CELLS = 4  # wrong cells named in the label of a picture
 
 
 def draw_task_section(task: Run, standing: Standing, index: int, album: Album) -> str:
-    """The section of a task, whose id on the page is `task-{index}`."""
+    """The section of a task, with the element id `task-{index}`."""
     cell = scale_of(_large_grids(task))
     pairs = "".join(
         f'<div class="pair">{album.draw(pair["input"], f"demonstration {number}, input", cell)}'
@@ -60,21 +60,15 @@ def _test(test: Run, number: int, cell: float, album: Album) -> str:
 
 
 def _difference(attempt: Cells, truth: Cells, name: str, cell: float, album: Album) -> str:
-    """Where an attempt of the right size is wrong; its words name the first few cells."""
-    places = [
-        f"row {row} column {column}"
-        for row, (ours, theirs) in enumerate(zip(attempt, truth, strict=True), start=1)
-        for column, (a, b) in enumerate(zip(ours, theirs, strict=True), start=1)
-        if a != b
-    ]
+    """Where an attempt of the right size is wrong. The label names the first few cells."""
+    places = [f"row {row + 1} column {column + 1}" for row, column in changed_cells(attempt, truth) or ()]
     more = f" and {len(places) - NAMED_CELLS} more" if len(places) > NAMED_CELLS else ""
     label = f"{name}, difference from the truth: wrong in {', '.join(places[:NAMED_CELLS])}{more}"
-    picture = album.draw_difference(attempt, truth, label, cell)
-    return _figure(picture, "difference")
+    return _figure(album.draw_difference(attempt, truth, label, cell), "difference")
 
 
 def _candidates(test: Run, name: str, cell: float, album: Album) -> str:
-    """The grids with the most votes, in the order of the record; bars show shares of all votes and of all weight."""
+    """The first candidates of the record, with bars for their shares of all votes and of all weight."""
     candidates, total, truth = test["candidates"], test["votes"], test.get("truth")
     weights = sum(candidate.get("weight", 0.0) for candidate in candidates)
     figures = []
@@ -94,7 +88,7 @@ def _candidates(test: Run, name: str, cell: float, album: Album) -> str:
 
 
 def _steps(test: Run, name: str, cell: float, album: Album) -> str:
-    """What the canonical pass answered after each supervision step; nothing where the record does not say."""
+    """The answers after each supervision step; empty if the record has none."""
     steps, truth = test.get("steps", [])[:MOST_STEPS], test.get("truth")
     if not steps:
         return ""
@@ -116,7 +110,7 @@ def _steps(test: Run, name: str, cell: float, album: Album) -> str:
 
 
 def _change(step: Run, before: Run | None) -> str:
-    """What a step changed, in words."""
+    """What a supervision step changed, in words."""
     if before is None:
         return "first answer"
     if step["changed"] is None:
@@ -127,7 +121,7 @@ def _change(step: Run, before: Run | None) -> str:
 
 
 def _settling(steps: Sequence[Run], truth: Cells | None) -> str:
-    """From which step on the answer stays, and whether it is right."""
+    """From which step on the answer stays the same, and whether it is right."""
     grids = [step["grid"] for step in steps]
     last = next((number for number in range(len(grids), 1, -1) if grids[number - 2] != grids[-1]), 1)
     words = f"stays from step {last} of {len(grids)} on" if last < len(grids) else f"changes until step {last}"
@@ -144,5 +138,5 @@ def _bar(part: float, whole: float, kind: str = "") -> str:
 
 
 def _figure(picture: str, *lines: str) -> str:
-    caption = "<br>".join(lines).replace("</i><br>", "</i>")  # a bar is a line by itself
+    caption = "<br>".join(lines).replace("</i><br>", "</i>")  # a bar ends its line
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"

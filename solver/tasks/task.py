@@ -1,4 +1,4 @@
-"""What a task is: demonstrations, test inputs and, where they are known, test outputs."""
+"""A task: demonstration pairs, test inputs and, if known, test outputs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 
 from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
 
-DIGEST_LENGTH = 16  # hexadecimal characters: 64 bits, and the tasks to tell apart are thousands
+DIGEST_LENGTH = 16  # hexadecimal characters; 64 bits are enough for thousands of tasks
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An input grid and its output grid, or None where the output is unknown. Both are made read-only copies."""
+    """An input grid and its output grid. Both are stored as read-only copies."""
 
     input: Grid  # (height, width)
-    output: Grid | None  # (height, width), often of another size than the input
+    output: Grid | None  # (height, width), often of another size; None if unknown
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input", _frozen(self.input))
@@ -37,11 +37,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """One puzzle. Equal tasks have equal ids and equal grids."""
+    """One ARC task. Tasks are equal if their ids and grids are."""
 
     id: str
-    train: tuple[Pair, ...]  # the demonstrations, at least one; their outputs are always present
-    test: tuple[Pair, ...]  # at least one; output None when unknown
+    train: tuple[Pair, ...]  # demonstrations, at least one, all with outputs
+    test: tuple[Pair, ...]  # at least one
 
     def __post_init__(self) -> None:
         if not self.train or not self.test or any(pair.output is None for pair in self.train):
@@ -49,27 +49,27 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """Names the content of the demonstrations, shapes and cells in order, whatever the task's id is.
+        """A digest of the demonstrations: shapes and cells in order, without the id.
 
-        Embeddings are looked up with it, so that those of another task are never reused silently.
+        Puzzle embeddings are looked up by it, so that those of another task with the same id are never used.
         """
         content = b"".join(part for pair in self.train for part in pair._content())
         return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
 
 
 def without_test_outputs(task: Task) -> Task:
-    """The task as a solver may see it."""
+    """The task as the solver may see it."""
     return replace(task, test=tuple(Pair(pair.input, None) for pair in task.test))
 
 
 def largest_side(content: Task | Sequence[Pair]) -> int:
-    """Height or width of the largest grid of a task or of some pairs, outputs included where they are known."""
+    """The largest height or width of any grid of a task or of some pairs, known outputs included."""
     pairs = (*content.train, *content.test) if isinstance(content, Task) else content
     return max(max(grid.shape) for pair in pairs for grid in (pair.input, pair.output) if grid is not None)
 
 
 def to_challenge(task: Task) -> dict[str, Any]:
-    """The task as a challenges file holds it: demonstrations whole, of the test pairs the inputs alone."""
+    """The task as in a challenges file: demonstration pairs and test inputs."""
     pairs = [(pair.input.tolist(), pair.output.tolist()) for pair in task.train if pair.output is not None]
     train = [{"input": source, "output": output} for source, output in pairs]
     return {"train": train, "test": [{"input": pair.input.tolist()} for pair in task.test]}
@@ -78,8 +78,8 @@ def to_challenge(task: Task) -> dict[str, Any]:
 def parse_task(task_id: object, document: object, where: str) -> Task:
     """The task in `document`: {"train": [{"input", "output"}, ...], "test": [{"input"} or with "output", ...]}.
 
-    Other keys are left alone: data sets add names and authors. An output of null is an unknown output.
-    Raises InputError that begins with `where`, names the task, and then the pair.
+    Other keys are ignored, since data sets add names and authors. An output of null is unknown. Raises InputError that
+    begins with `where` and names task and pair.
     """
     name = check_id(task_id, where)
     where = f"{where}: task {shown(name)}"
@@ -94,7 +94,7 @@ def parse_task(task_id: object, document: object, where: str) -> Task:
 
 
 def _items(document: dict[str, object], key: str, where: str) -> Iterator[tuple[object, str]]:
-    """The pairs under `key`, each with the words for its place, made one by one: there may be millions."""
+    """The pairs under `key`, each with its place. A generator, since an untrusted file may hold millions."""
     if key not in document:
         raise InputError(f"{where}: {key}: expected a list of pairs, got none")
     items = document[key]
@@ -117,8 +117,8 @@ def _parse_pair(item: object, where: str) -> Pair:
 
 
 def _frozen(grid: Grid) -> Grid:
-    """A read-only copy, so that no view of the caller's array can change a task."""
-    if grid.dtype != np.uint8 or grid.ndim != 2:  # a fault of our own code; strangers' grids pass `parse_grid`
+    """A read-only copy, so that the caller's array cannot change the task."""
+    if grid.dtype != np.uint8 or grid.ndim != 2:  # a bug; untrusted grids go through `parse_grid`
         raise ValueError(f"grid: expected uint8 (height, width), got {grid.dtype} {grid.shape}")
     copy = grid.copy(order="C")
     copy.setflags(write=False)
@@ -126,6 +126,6 @@ def _frozen(grid: Grid) -> Grid:
 
 
 def _content(grid: Grid) -> bytes:
-    """Shape and cells: 2x3 and 3x2 grids of the same cells differ."""
+    """Shape and cells, so that 2x3 and 3x2 grids of the same cells differ."""
     height, width = grid.shape
     return b"%dx%d:" % (height, width) + grid.tobytes()

@@ -1,22 +1,22 @@
-"""`arc-trm package`: everything a Kaggle submission needs, as folders that the `kaggle` command uploads.
+"""`arc-trm package`: everything that a Kaggle submission needs, as folders that the `kaggle` command uploads.
 
-Datasets are code/ (the sources), weights/ (a weights folder) and wheels/ (pinned, of what the image lacks); notebook/
-has the notebook and its settings; package.json says what it is, with a digest of every file: a folder is replaced only
-if it is as we left it.
+code/ (sources), weights/ (a weights folder) and wheels/ (pinned packages that the image lacks) are datasets. notebook/
+has the notebook and its settings. package.json describes the package and has a digest of every file: an existing folder
+is replaced only if it is an unchanged package.
 """
 
 import hashlib
 import os
 import platform as machine
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 import torch
+import tyro
 
 import solver
 from solver.common.checks import InputError, one_line
@@ -27,55 +27,61 @@ from submission.notebook import LOCK
 from submission.package import wheels
 
 ROOT = Path(solver.__file__).parent.parent
-SOURCES = ("kernels", "solver", "submission", "train_offline", "benchmarks")  # the command line imports all of them
-SUFFIXES = (".py", ".css", ".html", ".js")  # of sources: Python's, and those that a report is made of
+SOURCES = ("kernels", "solver", "submission", "train_offline", "benchmarks")
+SUFFIXES = (".py", ".css", ".html", ".js")  # of sources; css, html and js are the report's
 NOTEBOOK = "submission.ipynb"
 PACKAGE, FORMAT, MADE_BY = "package.json", 1, "arc-trm package"
 NOBODY = "your-kaggle-name"
 LONGEST, SHORTEST = 50, 6  # characters of a title on Kaggle
-LICENCE = [{"name": "other"}]  # Kaggle's list lacks MIT-0; then the description is to say which
+LICENCE = [{"name": "other"}]  # Kaggle's list lacks MIT-0, so the description names it
 NO_GPU = "cpu"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a package."""
+    """The options of `arc-trm package`."""
 
-    weights: Path | None = None
+    weights: WeightsFolder | None = None
+    """Folder of a trained model, or shipped; without it the notebook fits a small network from scratch."""
     user: str = NOBODY
+    """Your name on Kaggle, part of every id."""
     title: str = "arc-trm"
+    """The titles of the datasets and of the notebook begin with it."""
     competition: str = "arc-prize-2025"
+    """The competition's slug, which changes every season."""
     machine_shape: str = "NvidiaL4"
+    """Kaggle's name of the machine: NvidiaL4, NvidiaTeslaT4, NvidiaTeslaP100, or cpu."""
     image: Literal["kaggle", "bare"] = "kaggle"
+    """The installed packages: kaggle has torch, numba, numpy, tqdm and their dependencies; bare has none, for
+    `python -m submission.package.check`."""
     lacks: tuple[str, ...] | None = None
+    """Pack exactly these packages, whatever --image says."""
     python_version: str | None = None
+    """Python of the image, such as 3.11; by default this one."""
     platform: tuple[str, ...] = ()
+    """Platforms of wheels, such as manylinux_2_28_x86_64; by default this machine's."""
     wheels: bool = True
+    """Whether to pack wheels."""
 
     def name(self, part: str) -> str:
-        """The title of a part; what Kaggle calls its slug is made of it."""
+        """The title of a part on Kaggle."""
         return f"{self.title} {part}"
 
     def id(self, part: str) -> str:
-        """user/slug, where the slug is the title in lower case with dashes."""
-        return f"{self.user}/{slug(self.name(part))}"
-
-
-def slug(title: str) -> str:
-    """The last part of the address that Kaggle gives to what has this title."""
-    return title.lower().replace(" ", "-")
+        """user/slug of a part. Kaggle makes the slug of the title: in lower case, with dashes."""
+        return f"{self.user}/{self.name(part).lower().replace(' ', '-')}"
 
 
 def make_package(out: Path, settings: Settings) -> list[str]:
-    """Make the package and put it at `out`, whole or not at all; the names of its parts, in the order of uploading.
+    """Make the package and move it to `out`, complete or not at all. Returns its parts, in the order of uploading.
 
-    Raises InputError for settings that Kaggle would refuse, sources that are not there, a wheel that cannot be had,
-    and where `out` holds anything but a package as we left it.
+    Raises InputError for settings that Kaggle would refuse, missing sources, a wheel that cannot be downloaded, and if
+    `out` holds anything but an unchanged package.
     """
     _check(settings)
     out = Path(os.path.realpath(out))
     refuse_to_replace(out)
-    temporary = out.with_name(f".{out.name[:32]}.{secrets.token_hex(8)}.tmp")
+    temporary = out.with_name(f".{out.name[:32]}.{os.urandom(8).hex()}.tmp")
     try:
         temporary.mkdir(parents=True)
         parts = _fill(temporary, settings)
@@ -104,7 +110,7 @@ def _check(settings: Settings) -> None:
 
 
 def refuse_to_replace(out: Path) -> None:
-    """Raise InputError if there is anything at `out` but an empty folder or a package as we left it."""
+    """Raise InputError if there is anything at `out` but an empty folder or an unchanged package."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir():
@@ -120,7 +126,7 @@ def refuse_to_replace(out: Path) -> None:
 
 
 def read_package(folder: Path) -> dict[str, Any]:
-    """What package.json says. Raises InputError for a folder that is no package."""
+    """The checked package.json. Raises InputError if `folder` is no package."""
     if not (folder / PACKAGE).is_file():
         raise InputError(f"{folder}: expected a folder that {MADE_BY} made, got one without {PACKAGE}")
     document = read_json(folder / PACKAGE)
@@ -135,7 +141,7 @@ def read_package(folder: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; wheels are large, so not read at once. A link, which no package holds, has none."""
+    """SHA-256 of a file, read in blocks since wheels are large; empty for a link or folder, which no package holds."""
     if path.is_symlink() or not path.is_file():
         return ""
     with path.open("rb") as file:
@@ -148,19 +154,19 @@ def digest(path: Path) -> str:
 def _fill(folder: Path, settings: Settings) -> list[str]:
     parts = ["code"]
     _copy_code(folder / "code")
-    _dataset(folder / "code", "code", "Sources of arc-trm. Licence: MIT-0, see LICENSE.", settings)
+    _describe_dataset(folder / "code", "code", "Sources of arc-trm. Licence: MIT-0, see LICENSE.", settings)
     if settings.weights is not None:
         _copy_weights(settings.weights, folder / "weights")
-        _dataset(folder / "weights", "weights", "Weights for arc-trm. Licence: MIT-0.", settings)
+        _describe_dataset(folder / "weights", "weights", "Weights for arc-trm. Licence: MIT-0.", settings)
         parts.append("weights")
     pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
     if pinned:
         write_atomically(folder / "wheels" / LOCK, wheels.lock_text(pinned).encode())
         wheels.download(folder / "wheels", settings.python_version, settings.platform)
         words = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
-        _dataset(folder / "wheels", "wheels", words, settings)
+        _describe_dataset(folder / "wheels", "wheels", words, settings)
         parts.append("wheels")
-    _notebook(folder / "notebook", parts, settings)
+    _copy_notebook(folder / "notebook", parts, settings)
     files = {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     about = {
         "format": FORMAT,
@@ -186,7 +192,7 @@ def _copy_code(folder: Path) -> None:
 
 
 def _no_sources(folder: str, names: list[str]) -> list[str]:
-    """What of a folder is left behind: all but sources and folders; no caches, nothing hidden."""
+    """The names in a folder that are not copied: caches, hidden files, and files that are no sources."""
     return [
         name
         for name in names
@@ -195,20 +201,20 @@ def _no_sources(folder: str, names: list[str]) -> list[str]:
 
 
 def _copy_weights(weights: Path, folder: Path) -> None:
-    """The files of a weights folder alone: a checkpoint has gigabytes beside them that only resuming needs."""
-    load_knowledge(weights, torch.device("cpu"))  # refuses a broken one, here and not in twelve hours
+    """Copy the weights; a checkpoint has gigabytes beside them that only resuming needs."""
+    load_knowledge(weights, torch.device("cpu"))  # raises on broken weights now rather than on Kaggle
     folder.mkdir()
     for name in (WEIGHTS, CONFIG, PUZZLES, MANIFEST):
         if (weights / name).exists():
             shutil.copyfile(weights / name, folder / name)
 
 
-def _dataset(folder: Path, part: str, description: str, settings: Settings) -> None:
+def _describe_dataset(folder: Path, part: str, description: str, settings: Settings) -> None:
     about = {"title": settings.name(part), "id": settings.id(part), "licenses": LICENCE, "description": description}
     _write_json(folder / "dataset-metadata.json", about)
 
 
-def _notebook(folder: Path, datasets: list[str], settings: Settings) -> None:
+def _copy_notebook(folder: Path, datasets: list[str], settings: Settings) -> None:
     source = ROOT / "notebooks" / NOTEBOOK
     if not source.is_file():
         raise InputError(f"package: expected {NOTEBOOK} in {source.parent}, got none: package from a checkout")
@@ -238,8 +244,8 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _take_place(new: Path, out: Path) -> None:
-    """Rename `new` to `out`; a package that was there is removed only once the new one has its name."""
-    refuse_to_replace(out)  # again: downloading took a while
+    """Rename `new` to `out`. A previous package is removed only after that."""
+    refuse_to_replace(out)  # again, since downloading takes a while
     old = new.with_suffix(".old")
     if out.exists():
         out.rename(old)
@@ -254,43 +260,22 @@ def _take_place(new: Path, out: Path) -> None:
 
 def command(
     out: Path,
-    weights: WeightsFolder | None = None,
-    user: str = NOBODY,
-    title: str = "arc-trm",
-    competition: str = "arc-prize-2025",
-    machine_shape: str = "NvidiaL4",
-    image: Literal["kaggle", "bare"] = "kaggle",
-    lacks: tuple[str, ...] | None = None,
-    python_version: str | None = None,
-    platform: tuple[str, ...] = (),
-    wheels: bool = True,
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
 ) -> int:
     """Make the folders that the `kaggle` command uploads: code, weights and wheels as datasets, and the notebook.
 
-    Nothing is uploaded. A folder is replaced only if it is a package as this command left it.
+    Uploads nothing. An existing folder is replaced only if it is an unchanged package.
 
     Args:
         out: Folder of the package.
-        weights: Folder of a trained model, or shipped; without one the notebook fits a small network from scratch.
-        user: Your name on Kaggle, part of every id.
-        title: What the titles of the datasets and of the notebook begin with.
-        competition: The competition's slug; it changes with the season.
-        machine_shape: Kaggle's name of the machine: NvidiaL4, NvidiaTeslaT4, NvidiaTeslaP100, or cpu.
-        image: What the machine has installed: kaggle has torch, numba, numpy, tqdm and what they need; bare has
-            nothing, which is for `python -m submission.package.check`.
-        lacks: Exactly the packages to pack, in place of what --image says.
-        python_version: Python of the image, as 3.11; by default this one.
-        platform: Platforms that wheels may be for, as manylinux_2_28_x86_64; by default this machine's.
-        wheels: Whether to pack wheels at all.
+        settings: Settings.
     """
-    given = {name: value for name, value in locals().items() if name != "out"}
-    settings = Settings(**given)
     parts = make_package(out, settings)
     print(f"{out}: {', '.join(parts)}\nnext:")
     for part in parts[:-1]:
         print(f"  kaggle datasets create -p {out / part}{' --dir-mode zip' if part == 'code' else ''}")
     print(f"  kaggle kernels push -p {out / 'notebook'}")
-    print("a dataset that is there already: kaggle datasets version -m MESSAGE -p … in place of create")
-    if user == NOBODY:
-        print(f"the ids say {NOBODY}: package again with --user and your name on Kaggle before uploading")
+    print("a dataset that exists already: kaggle datasets version -m MESSAGE -p DIR instead of create")
+    if settings.user == NOBODY:
+        print(f"the ids contain {NOBODY}: before uploading, package again with --user and your name on Kaggle")
     return 0

@@ -1,7 +1,7 @@
-"""`python -m submission.package.check DIR --challenges FILE`: does a package do, on a machine that has nothing else?
+"""`python -m submission.package.check DIR --challenges FILE`: check that a package works on a bare machine.
 
-The notebook is run as Kaggle runs it: in a fresh virtual environment, without network, in a simulated Kaggle tree whose
-input cannot be written. Once as the scored run in the newer layout of input, once as a rehearsal in the older.
+Runs the notebook as Kaggle does: in a fresh virtual environment, without network, in a simulated Kaggle tree with
+read-only input; first as the scored run in the newer layout of input, then as a rehearsal in the older one.
 """
 
 import os
@@ -29,18 +29,18 @@ from submission.notebook import LOCK
 from submission.package.build import NOTEBOOK, digest, read_package
 from submission.package.simulated_kaggle import Layout, SimulatedKaggle, isolation
 
-# The notebook's kernel needs ipykernel, which Kaggle's image has and no wheel of ours brings. Its interpreter is the
-# fresh one; the checking environment's packages come last in the path of this one process, and nothing that the
-# notebook starts (pip, the run) inherits them: what the package lacks is missed.
+# The kernel runs in the fresh interpreter but needs ipykernel, which Kaggle's image has and the package has not. So the
+# packages of the checking environment come last on the path of this one process. Processes that the notebook starts
+# (pip, the run) do not inherit them: they fail if a wheel is missing.
 KERNEL = "import sys; sys.path += {tools!r}; from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
-GRACE = 600.0  # seconds for a cell, over the budgets: installing, importing
-SHOWN_LINES = 20  # of what a cell prints
+GRACE = 600.0  # seconds per cell on top of the budgets, for installing and importing
+SHOWN_LINES = 20  # of the output of a cell
 GOOD = "submission.json is valid, a model has voted, input is as it was"
 REHEARSAL = ("submission.json", "report.html")
 
 
 class _Steps:
-    """Says each thing that was done, with the seconds it took."""
+    """Prints each finished step with the seconds it took."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -54,9 +54,9 @@ class _Steps:
 def check_package(
     package: Path, challenges: Path, solutions: Path | None, budget: float, rehearsal_budget: float, more: str = ""
 ) -> list[str]:
-    """Run the package as described above; what is wrong with it, nothing if it does. `more` are options of the run.
+    """Run the package's notebook as described above; returns its faults. `more`: options of the run.
 
-    Raises InputError for what is no package, or one that this machine cannot check.
+    Raises InputError if `package` is no package, or if this machine cannot check it.
     """
     steps, about = _Steps(), read_package(package)
     refuse_unfit(package, about)
@@ -82,7 +82,7 @@ def check_package(
 
 
 def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
-    """Raise InputError unless the files are those that were packed, and a fresh environment can be made of them."""
+    """Raise InputError unless the package is unchanged and brings all wheels for this Python."""
     for name, recorded in about["files"].items():
         if digest(package / name) != recorded:
             raise InputError(f"{package / name}: expected the file that was packed, got another or none: package again")
@@ -97,7 +97,7 @@ def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
 
 
 def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: bool) -> list[str]:
-    """The faults of what a run left in the tree."""
+    """The faults of the files that a run left."""
     faults = []
     try:
         check(kaggle.working / "submission.json", expected)
@@ -117,7 +117,7 @@ def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: 
 
 
 def _unvoted(folder: Path) -> list[str]:
-    """A fault unless a model has voted: without torch, too, a run leaves a valid submission, of fallbacks."""
+    """A fault unless a model has voted: a run without torch also leaves a valid submission, of fallbacks."""
     try:
         run = read_run(folder)
     except InputError as error:
@@ -128,7 +128,7 @@ def _unvoted(folder: Path) -> list[str]:
 
 
 def _fresh_environment(folder: Path) -> Path:
-    """The interpreter of a virtual environment with pip and nothing else."""
+    """Make a virtual environment with only pip; returns its interpreter."""
     done = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"{folder}: expected a virtual environment, got: {_last_line(done.stdout + done.stderr)}")
@@ -136,7 +136,7 @@ def _fresh_environment(folder: Path) -> Path:
 
 
 def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[str, str]:
-    """What the notebook sees of this machine's environment: none of its pip's settings, no caches, no PYTHONPATH."""
+    """The notebook's environment variables, without pip settings, caches and PYTHONPATH of this machine."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "OMP_NUM_THREADS") if name in os.environ}
@@ -153,8 +153,8 @@ def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[s
 def _run_notebook(
     package: Path, kaggle: SimulatedKaggle, python: Path, environment: dict[str, str], timeout: float, steps: _Steps
 ) -> str:
-    """Execute the notebook's cells in a kernel of the fresh environment; why it failed, empty if it did not."""
-    try:  # here, since only the check needs them
+    """Execute the notebook in a kernel of the fresh environment. Returns the reason for a failure, or an empty text."""
+    try:  # optional packages
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -163,7 +163,7 @@ def _run_notebook(
     how = isolation(kaggle.input)
     steps.done(how.words)
 
-    def told(cell: Any, **_: Any) -> None:
+    def report_cell(cell: Any, **_: Any) -> None:
         steps.done(f"cell: {one_line(cell.source.splitlines()[-1])}")
         for line in cell_lines(cell)[-SHOWN_LINES:]:
             print(f"             | {line}")
@@ -172,7 +172,7 @@ def _run_notebook(
         nbformat.read(package / "notebook" / NOTEBOOK, as_version=4),
         km=_kernel(kaggle.root.parent / "kernels", [*how.prefix, str(python)]),
         timeout=int(timeout),
-        on_cell_executed=told,
+        on_cell_executed=report_cell,
     )
     try:
         client.execute(cwd=str(kaggle.working), env={**environment, **how.environment}, cleanup_kc=True)
@@ -182,7 +182,7 @@ def _run_notebook(
 
 
 def _kernel(folder: Path, python: list[str]) -> Any:
-    """What starts the kernel with the interpreter `python`; its files are in `folder`."""
+    """A manager that starts the kernel with the interpreter `python`; its files are in `folder`."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -193,13 +193,13 @@ def _kernel(folder: Path, python: list[str]) -> Any:
     return AsyncKernelManager(
         kernel_name="fresh",
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(folder)]),
-        transport="ipc",  # files: a kernel without network does not reach our 127.0.0.1 either
+        transport="ipc",  # sockets in files, since a kernel without network cannot reach our 127.0.0.1
         connection_file=str(folder / f"{time.monotonic_ns()}.json"),
     )
 
 
 def cell_lines(cell: Mapping[str, Any]) -> list[str]:
-    """What a cell put out, as lines of text."""
+    """The output of a cell, as lines of text."""
     lines: list[str] = []
     for output in cell.get("outputs", ()):
         if output["output_type"] == "stream":
@@ -226,25 +226,25 @@ def command(
     rehearsal_budget: Duration = 60.0,
     options: str = "",
 ) -> int:
-    """Run a package's notebook in a fresh environment without network, in a simulated Kaggle; 0 if it does, else 1.
+    """Run a package's notebook in a fresh environment without network, in a simulated Kaggle. Exit code 1 if it fails.
 
     Args:
         package: What `arc-trm package --image bare --out DIR` made.
-        challenges: A Kaggle challenges file; it plays the hidden tasks, and those of the other splits.
+        challenges: A Kaggle challenges file, used as the hidden tasks and as the other splits.
         solutions: Their solutions, for the score of the rehearsal.
         budget: Wall clock of the scored run.
         rehearsal_budget: Wall clock of the rehearsal.
-        options: More options of `python -m submission.kaggle`, as one word: --options="--fit-steps 4".
+        options: More options of `python -m submission.kaggle`, as one argument: --options="--fit-steps 4".
     """
     faults = check_package(package, challenges, solutions, budget, rehearsal_budget, options)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
-    print(f"{package}: {'it does not do' if faults else 'it does'}")
+    print(f"{package}: package check {'failed' if faults else 'passed'}")
     return 1 if faults else 0
 
 
 def main() -> int:
-    """`python -m submission.package.check DIR …`; a mistake of the user is one line."""
+    """The command line; 0 passed, 1 failed or invalid input, 2 usage."""
     return run_command(command, "submission.package.check")
 
 

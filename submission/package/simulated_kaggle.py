@@ -1,4 +1,4 @@
-"""A folder that looks like Kaggle's, and a way to start a process in it that reaches no network and writes no input."""
+"""A simulated Kaggle: a folder tree like /kaggle, and processes in it without network and with read-only input."""
 
 import shutil
 import subprocess
@@ -10,25 +10,25 @@ from typing import Any, Literal
 from submission.package.build import digest
 
 Layout = Literal["newer", "older"]
-"""Where Kaggle mounts what is attached: input/competitions/SLUG and input/datasets/USER/SLUG, or input/SLUG."""
+"""Kaggle's mount points: input/competitions/SLUG and input/datasets/USER/SLUG, or (older) input/SLUG."""
 
 SPLITS = ("test", "evaluation", "training")
-NOWHERE = "http://127.0.0.1:9"  # the discard port, where nobody listens
+NOWHERE = "http://127.0.0.1:9"  # the discard port: no server
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-"""For `sh -c`, in a mount namespace of its own: makes a folder read-only for what it then runs, root included."""
+"""For `sh -c` in its own mount namespace: make folder $0 read-only, for root too, and run the command."""
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """How to start a process apart from the network and from what it must not write."""
+    """How to start a process without network and with a read-only folder."""
 
     words: str
-    prefix: tuple[str, ...] = ()  # goes before the command
+    prefix: tuple[str, ...] = ()  # of the command
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def isolation(folder: Path) -> Isolation:
-    """The strictest way that this machine allows; `folder` is what must not be written."""
+    """The strictest isolation that this machine allows; `folder` must become read-only."""
     for unshare in (["unshare", "--net", "--mount"], ["unshare", "--map-root-user", "--net", "--mount"]):
         prefix = (*unshare, "sh", "-c", READ_ONLY, str(folder))
         if _allowed([*prefix, "sh", "-c", '! touch "$0/probe" 2>/dev/null', str(folder)]):
@@ -36,7 +36,7 @@ def isolation(folder: Path) -> Isolation:
     words = "unshare is not allowed here: proxies lead nowhere, input is read-only by its permissions alone"
     proxies = {f"{name}_proxy": NOWHERE for name in ("http", "https", "all")}
     upper = {name.upper(): value for name, value in proxies.items()}
-    # Permissions do not bind root, who would leave caches beside the sources.
+    # Permissions do not stop root from writing caches beside the sources.
     caches = {"PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(folder.parent / "numba")}
     return Isolation(words, (), {**proxies, **upper, **caches, "PIP_NO_INDEX": "1"})
 
@@ -49,18 +49,18 @@ def _allowed(command: list[str]) -> bool:
 
 
 class SimulatedKaggle:
-    """The tree of a notebook's run: input, with the competition's files and the package's datasets, and working."""
+    """The folders input (the competition's files and the package's datasets) and working."""
 
     def __init__(
         self, root: Path, package: Path, about: Mapping[str, Any], challenges: Path, solutions: Path | None
     ) -> None:
-        """`about` is the package's own record; the files of every split are these challenges and solutions."""
+        """`about`: the package's package.json. All splits of the competition get the same challenges and solutions."""
         self.root, self.input, self.working = root, root / "input", root / "working"
         self._package, self._about, self._challenges, self._solutions = package, about, challenges, solutions
         self._listing: dict[str, tuple[int, str]] = {}
 
     def arrange(self, layout: Layout) -> int:
-        """Make the tree anew in this layout, with nothing in working; how many files it has."""
+        """Rebuild the tree in this layout, with an empty working folder. Returns the number of files in input."""
         for folder in (self.input, self.working):
             _set_writable(folder, True)
             shutil.rmtree(folder, ignore_errors=True)
@@ -80,7 +80,7 @@ class SimulatedKaggle:
         return len(self._listing)
 
     def changes(self) -> list[str]:
-        """The names of what was added to, removed from or changed in input since `arrange`."""
+        """The files in input that were added, removed or changed since `arrange`."""
         now = self._list()
         return sorted(name for name in now.keys() | self._listing.keys() if now.get(name) != self._listing.get(name))
 
@@ -92,7 +92,7 @@ class SimulatedKaggle:
 
 
 def _set_writable(folder: Path, writable: bool) -> None:
-    """Give or take the right to write in a folder and all folders and files below."""
+    """Set or clear the write permission of a folder and everything below."""
     for path in (folder, *folder.rglob("*")):
         if path.exists():
             path.chmod((0o755 if writable else 0o555) if path.is_dir() else (0o644 if writable else 0o444))

@@ -1,4 +1,4 @@
-"""Which packages an image lacks, pinned as they are installed here, and their wheels."""
+"""The packages that an image lacks, pinned to the versions installed here, and their wheels."""
 
 import subprocess
 import sys
@@ -10,17 +10,17 @@ from solver.common.checks import InputError, one_line
 from submission.notebook import LOCK
 
 NEEDED = ("numba", "numpy", "orjson", "safetensors", "torch", "tqdm", "tyro")
-"""What the solver imports: setup.cfg's install_requires, which is not there in an installed copy. A test compares."""
+"""setup.cfg's install_requires, since an installed copy has no setup.cfg. A test compares them."""
 
 IMAGES: Mapping[str, Sequence[str]] = {"kaggle": ("numba", "numpy", "torch", "tqdm"), "bare": ()}
-"""What an image has already, with all that it needs."""
+"""The packages that an image has, with their dependencies."""
 
 
 def lock(image: str, lacks: Sequence[str] | None = None, python_version: str | None = None) -> dict[str, str]:
-    """Name -> version, as installed here, of every package that the image lacks.
+    """Name -> installed version of every package that the image lacks, or of `lacks` if given.
 
-    `lacks` names them in place of what is known of the image. Markers are taken for `python_version`, by default this
-    interpreter's. Raises InputError for a package that is not installed here.
+    Markers are evaluated for `python_version`, by default this one. Raises InputError for a package that is not
+    installed here.
     """
     if lacks is None:
         everything, present = closure(NEEDED, python_version), closure(IMAGES[image], python_version)
@@ -29,9 +29,9 @@ def lock(image: str, lacks: Sequence[str] | None = None, python_version: str | N
 
 
 def closure(roots: Sequence[str], python_version: str | None = None) -> dict[str, str]:
-    """Name -> version, as installed here, of packages and of all that they need, transitively."""
+    """Name -> installed version of packages and of their dependencies, transitively."""
     try:
-        from packaging.requirements import Requirement  # here, since only packaging needs it
+        from packaging.requirements import Requirement  # optional package
         from packaging.utils import canonicalize_name
     except ImportError:
         raise InputError("package: expected the package packaging, got none: pip install packaging") from None
@@ -65,14 +65,14 @@ def _version(name: str, wanted_by: str) -> str:
 
 
 def lock_text(pinned: Mapping[str, str]) -> str:
-    """The lock file: `name==version` lines, which pip takes with -r."""
+    """The lock file, `name==version` lines for pip install -r."""
     return "".join(f"{name}=={version}\n" for name, version in pinned.items())
 
 
 def download(folder: Path, python_version: str | None = None, platforms: Sequence[str] = ()) -> None:
-    """Put a wheel of every line of the lock file in `folder` beside it, with pip as this machine has it configured.
+    """Download the wheels of the lock file in `folder` into that folder, with this machine's pip settings.
 
-    Raises InputError for a wheel that cannot be had.
+    Raises InputError if pip fails.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), "--requirement", str(folder / LOCK)]

@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: a process that is listened to, found dead or silent, and started again."""
+"""The supervisor's side of a worker: start the process, read its messages, restart it when it dies or goes silent."""
 
 import contextlib
 import logging
@@ -10,49 +10,42 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from submission.workers.job import Job
 
 COMMAND = (sys.executable, "-m", "submission.workers.worker")
-MOST_STARTS = 6  # of one worker: what dies so often will die again
-PATIENCE = 5.0  # seconds for a killed process to be gone
-LAST_WORDS = 300  # characters of a dead worker's log that are repeated
+MOST_STARTS = 6  # per worker; after that it is given up
+PATIENCE = 5.0  # seconds to wait for a killed process to exit
+LAST_WORDS = 300  # bytes at the end of a dead worker's log that the message quotes
 
 log = logging.getLogger("arc_trm")
 
 
-def _close(pipe: IO[bytes] | None) -> None:
-    """Close a pipe that nobody may be reading any more."""
-    with contextlib.suppress(OSError):
-        if pipe is not None:
-            pipe.close()
-
-
 def _environment(threads: int | None) -> dict[str, str]:
-    """This process's environment, with this project where a child finds it, whatever the folder."""
-    here = str(Path(__file__).parent.parent)
-    few = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
-    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    return few | os.environ | {"PYTHONPATH": paths}  # what the user has set stays
+    """This process's environment, with the project on PYTHONPATH. Thread counts that the user has set are kept."""
+    project = str(Path(__file__).parents[2])
+    counts = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
+    paths = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+    return counts | os.environ | {"PYTHONPATH": paths}
 
 
 @dataclass
-class Worker:
-    """One process at a time, for one share of the tasks."""
+class WorkerHandle:
+    """A worker: one process at a time, for one share of the tasks."""
 
     number: int
     job: Job
     log_file: Path
-    silence: float  # seconds without a word after which it is taken to hang
+    silence: float  # seconds without a message after which it counts as hung
     command: Sequence[str] = COMMAND
-    threads: int | None = None  # of the CPU; None: as many as it takes for itself
+    threads: int | None = None  # CPU threads; None: the libraries' default
     progress: dict[str, Any] = field(default_factory=dict)  # the latest beat
-    notes: list[str] = field(default_factory=list)  # what whoever reads its score must know
-    done: dict[str, Any] | None = None
-    refused: dict[str, str] | None = None  # what was no good, and why
+    notes: list[str] = field(default_factory=list)  # caveats for readers of the score
+    done: dict[str, Any] | None = None  # its final message
+    refused: dict[str, str] | None = None  # {"weights" or "device": reason}
     starts: int = 0
     given_up: bool = False
     _process: subprocess.Popen[bytes] | None = None
@@ -60,16 +53,16 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """As the log calls it."""
+        """Its name in the log."""
         return f"worker {self.number} ({self.job.device})"
 
     @property
     def working(self) -> bool:
-        """Whether anything is still to be expected of it."""
+        """Whether more votes may come from it."""
         return self.done is None and self.refused is None and not self.given_up
 
     def start(self) -> None:
-        """Start the process; it is told its job and listened to from now on."""
+        """Start the process, send it its job, and read its messages from now on."""
         self.starts += 1
         self._heard = time.monotonic()
         with self.log_file.open("ab") as errors:
@@ -80,11 +73,11 @@ class Worker:
         try:
             self._process.stdin.write(self.job.to_line())
             self._process.stdin.flush()
-        except OSError:  # already dead: `look` finds it so
+        except OSError:  # already dead: `look` will notice
             pass
 
     def look(self, deadline: float) -> None:
-        """See whether the process lives; start it again if not and there is time for it before `deadline`."""
+        """Restart the process if it is dead or silent; give it up after `deadline` or MOST_STARTS starts."""
         if not self.working or self._process is None:
             return
         code, silent = self._process.poll(), time.monotonic() - self._heard
@@ -94,24 +87,26 @@ class Worker:
             reason = f"said nothing for {silent:.0f} s and was killed"
         else:
             reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            time.sleep(0.05)  # its last words may still be on their way
+            time.sleep(0.05)  # its last messages may not have been read yet
             if not self.working:
                 return
         self._restart(reason, deadline)
 
     def start_over(self, **changed: Any) -> None:
-        """Start with another job, since something of this one's is no good."""
+        """Restart with these fields of the job changed, after the worker refused it."""
         self.stop()
         self.job, self.refused = replace(self.job, **changed), None
         self.start()
 
     def stop(self) -> None:
-        """Kill the process, if it lives; what it has put into the journal is safe."""
+        """Kill the process if it is alive. Votes in the journal are safe."""
         if self._process is not None:
             self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver is left behind
+            with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: leave it behind
                 self._process.wait(PATIENCE)
-            _close(self._process.stdin)
+            if self._process.stdin is not None:
+                with contextlib.suppress(OSError):  # unsent bytes for a dead process
+                    self._process.stdin.close()
 
     def _restart(self, reason: str, deadline: float) -> None:
         self.stop()
@@ -134,14 +129,14 @@ class Worker:
         return f" (its last words: {lines[-2].strip()})" if len(lines) > 1 else ""
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """Note what the process says, until it says no more."""
+        """Read messages until the process closes its output."""
         assert process.stdout is not None, "asked for at the start"
         with process.stdout:
             for line in process.stdout:
                 self._heard = time.monotonic()
                 try:
                     said = orjson.loads(line)
-                except ValueError:  # torn by a kill, or a library that prints
+                except ValueError:  # cut off by a kill, or printed by a library
                     continue
                 if isinstance(said, dict):
                     self.progress = said.get("beat", self.progress)

@@ -1,4 +1,4 @@
-"""What a supervisor asks of a worker. Imports no torch: the supervisor has to work where torch fails."""
+"""The job of a worker, and how tasks are divided among workers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,36 +8,37 @@ import orjson
 
 from solver.tasks.task import Task
 
-REFUSED = 1  # exit code of a worker whose weights or tasks are no good
-ORPHANED = 3  # exit code of a worker whose supervisor is gone
+REFUSED = 1  # exit code of a worker that cannot use its weights, tasks or device
+ORPHANED = 3  # exit code of a worker whose supervisor has ended
 
 
 @dataclass(frozen=True)
 class Job:
-    """The tasks of one worker, where it computes and until when."""
+    """Which tasks a worker solves, on which device, and until when."""
 
-    tasks: str  # a challenges file
-    journal: str  # folder
-    name: str  # of its fitted weights in there
+    tasks: str  # path of a challenges file
+    journal: str  # path of the folder of votes
+    name: str  # of its fitted weights in that folder
     device: str
-    deadline: float  # seconds of time.monotonic, which all processes of a machine share
+    deadline: float  # time.monotonic(), which all processes of a machine share
     options: dict[str, Any]  # SolveOptions
     weights: str | None = None
 
     def to_line(self) -> bytes:
-        """As the worker reads it from its standard input."""
+        """One line of JSON, which the worker reads from standard input."""
         return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_line(cls, line: bytes) -> "Job":
-        """The job in a line."""
+        """The job that `to_line` wrote."""
         return cls(**orjson.loads(line))
 
 
 def share_tasks(tasks: Sequence[Task], count: int) -> list[list[Task]]:
-    """At most `count` lists that hold every task once, in the order of `tasks`: the same on every machine.
+    """Divide the tasks into at most `count` lists of about equal work, each in the order of `tasks`.
 
-    The largest task goes first, each to whoever has least work so far (Graham 1969, longest processing time first).
+    Longest processing time first (Graham 1969): the largest task goes first, each to the list with the least work so
+    far. Deterministic, so that all machines agree.
     """
     shards: list[list[int]] = [[] for _ in range(min(count, len(tasks)))]
     work = [0] * len(shards)
@@ -49,6 +50,6 @@ def share_tasks(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def _work(task: Task) -> int:
-    """Cells of all its grids: a supervision step costs in proportion to them."""
+    """Cells of all grids of a task: the cost of a supervision step is proportional to them."""
     outputs = [pair.output.size for pair in task.train if pair.output is not None]
     return sum(pair.input.size for pair in (*task.train, *task.test)) + sum(outputs)

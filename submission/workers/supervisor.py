@@ -1,7 +1,7 @@
-"""A run over all devices of a machine: workers are started, watched and replaced; their votes become the submission.
+"""A run over all devices of a machine: start workers, watch and restart them, write their votes as a submission.
 
-The supervisor computes nothing itself and imports no torch, so that what can fail fails in a worker. Whatever happens,
-the submission on the disk is valid, and at the deadline it is the best that has been voted.
+The supervisor imports no torch and computes nothing itself, so that failures happen in workers. The submission on disk
+is valid at all times; at the deadline it holds the answers with the most votes.
 """
 
 import logging
@@ -26,47 +26,47 @@ from solver.common.clock import Clock, format_duration, stop_signals
 from solver.common.files import write_atomically
 from solver.tasks.task import to_challenge
 from submission.challenges import Challenges
-from submission.workers.handle import COMMAND, Worker
+from submission.workers.handle import COMMAND, WorkerHandle
 from submission.workers.job import Job, share_tasks
 
-LOOK = 0.1  # seconds between looks at the workers
+LOOK = 0.1  # seconds between checks of the workers
 WRITE_EVERY = 2.0  # seconds between writes of the submission, while votes come in
-LEAST_SILENCE = 120.0  # seconds: the first import of torch from a cold disk takes more than a minute
+LEAST_SILENCE = 120.0  # seconds; the first import of torch from a cold disk takes more than a minute
 
 log = logging.getLogger("arc_trm")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a supervised run is given."""
+    """The settings of a supervised run."""
 
     challenges: Challenges
-    source: str  # as the record names it
-    out: Path  # the submission; the journal and the logs go beside it
+    source: str  # its name in run.json
+    out: Path  # the submission; the journal and the logs go into the same folder
     options: dict[str, Any]  # SolveOptions
-    devices: Sequence[str]  # a worker each
+    devices: Sequence[str]  # one worker per device
     weights: Path | None = None
-    forgiving: bool = False  # go on without weights or a card that are no good, rather than end
-    candidates: int | None = None  # of each test output, in candidates.json; None: no such file
-    silence: float | None = None  # seconds without a word after which a worker is taken to hang; None: from the budget
-    command: Sequence[str] = COMMAND  # that starts a worker
-    anew: bool = False  # forget the votes of earlier runs in the folder
-    rank: int = 0  # among machines or processes that share the tasks; rank 0 writes the files
+    forgiving: bool = False  # replace unusable weights by a fresh model and an unusable card by the CPU
+    candidates: int | None = None  # per test output in candidates.json; None: do not write it
+    silence: float | None = None  # seconds without a message before a worker counts as hung; None: from the budget
+    command: Sequence[str] = COMMAND  # starts a worker
+    anew: bool = False  # delete the votes of earlier runs in the folder
+    rank: int = 0  # under torchrun: ranks share the tasks, rank 0 writes the files
     ranks: int = 1
 
     @property
     def journal(self) -> Path:
-        """Where votes are kept."""
+        """The folder of votes."""
         return self.out.parent / "journal"
 
 
 @dataclass
 class Supervisor:
-    """Runs a plan within a clock. Raises InputError if the disk cannot be written, or the weights are refused."""
+    """Runs a plan within a clock. Raises InputError if files cannot be written or a worker refuses its weights."""
 
     plan: Plan
     clock: Clock
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[WorkerHandle] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._tasks = self.plan.challenges.tasks
@@ -78,11 +78,14 @@ class Supervisor:
         self._unwritten = False
 
     def run(self) -> Outcome:
-        """Solve until the workers are done, the clock runs out or somebody stops it; the files are written."""
+        """Solve until the workers are done, the time is up or a signal comes; then write the files."""
         with own_folder(self.plan.journal, f"lock-{self.plan.rank}"):
             self._mark(self.plan.rank).unlink(missing_ok=True)  # of an earlier run
             if self.plan.rank == 0:
-                self._forget()
+                (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+                if self.plan.anew:
+                    clear_journal(self.plan.journal)
+                    self._delete_fitted_weights()
             for fault in self.plan.challenges.faults:
                 log.error("%s", fault)
             self._read()
@@ -98,14 +101,7 @@ class Supervisor:
                         worker.stop()
                 return self._finish()
 
-    def _forget(self) -> None:
-        """Remove what would be of another run: the record, and with `anew` the votes and weights."""
-        (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)
-        if self.plan.anew:
-            clear_journal(self.plan.journal)
-            self._forget_weights()
-
-    def _forget_weights(self) -> None:
+    def _delete_fitted_weights(self) -> None:
         for path in self.plan.journal.glob("fitted-*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -113,17 +109,25 @@ class Supervisor:
         plan, count = self.plan, len(self.plan.devices)
         shards = share_tasks(self._tasks, plan.ranks * count)[plan.rank * count : (plan.rank + 1) * count]
         silence = min(600.0, max(LEAST_SILENCE, self.clock.limit / 10)) if plan.silence is None else plan.silence
-        weights = str(plan.weights) if plan.weights else None
         threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
         for place, (shard, device) in enumerate(zip(shards, plan.devices, strict=False)):
             number = plan.rank * count + place
             name = f"{number}-of-{plan.ranks * count}"
             tasks = plan.journal / f"tasks-{name}.json"
             write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
-            given = (str(tasks), str(plan.journal), f"fitted-{name}", device, self._deadline, plan.options, weights)
+            job = Job(
+                tasks=str(tasks),
+                journal=str(plan.journal),
+                name=f"fitted-{name}",
+                device=device,
+                deadline=self._deadline,
+                options=plan.options,
+                weights=str(plan.weights) if plan.weights else None,
+            )
             log_file = plan.journal / f"worker-{name}.log"
-            self.workers.append(Worker(number, Job(*given), log_file, silence, plan.command, threads))
-            self.workers[-1].start()
+            worker = WorkerHandle(number, job, log_file, silence, command=plan.command, threads=threads)
+            self.workers.append(worker)
+            worker.start()
 
     def _watch(self) -> None:
         while time.monotonic() < self._deadline + self._reserve / 2 and not self.clock.expired():
@@ -141,8 +145,8 @@ class Supervisor:
             if now - self._reported > max(10.0, self.clock.limit / 60):
                 self._report()
 
-    def _refused(self, worker: Worker, what: str, reason: str) -> None:
-        """What a worker was given is no good: its weights, or its device."""
+    def _refused(self, worker: WorkerHandle, what: str, reason: str) -> None:
+        """Replace unusable weights by a fresh model, or an unusable device by the CPU, if the plan allows it."""
         instead = {"weights": None, "device": "cpu"}[what]
         if not self.plan.forgiving or getattr(worker.job, what) == instead:
             raise InputError(reason)
@@ -154,11 +158,11 @@ class Supervisor:
             for block in self._reader.new_blocks():
                 self._votes.add(block)
                 self._unwritten = True
-        except OSError as error:  # a network disk's hiccup; the next look reads on
+        except OSError as error:  # a network disk may fail for a moment; the next call reads on
             log.error("journal: expected to read votes, got: %s; trying again", error.strerror)
 
     def _write(self) -> None:
-        """Put the best known answers into the submission; a full disk must not end the run."""
+        """Write the current best answers. A full disk must not end the run."""
         if self.plan.rank > 0:
             return
         try:
@@ -185,7 +189,7 @@ class Supervisor:
         self.clock.stop()
 
     def _finish(self) -> Outcome:
-        """The last count, and the files."""
+        """Count the last votes and write the files."""
         self._read()
         outcome = Outcome(self._votes)
         for worker in self.workers:
@@ -204,21 +208,21 @@ class Supervisor:
         preset = next((worker.done["preset"] for worker in self.workers if worker.done), plan.options["preset"])
         write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
         if not self.clock.stopped.is_set():
-            self._forget_weights()
+            self._delete_fitted_weights()
         return outcome
 
     def _others_are_done(self) -> bool:
-        """Whether rank 0 has to wait for no other rank."""
+        """Whether rank 0 need not wait for other ranks."""
         return self.plan.rank > 0 or all(self._mark(rank).exists() for rank in range(1, self.plan.ranks))
 
     def _mark(self, rank: int) -> Path:
-        """The file that says that a rank is done with this run, under what torchrun calls it."""
+        """The file that marks a rank as done; torchrun's variables in its name tell runs apart."""
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return self.plan.journal / "-".join(["done", str(rank), *(os.environ.get(name, "") for name in names)])
 
 
-def _add(outcome: Outcome, worker: Worker) -> None:
-    """What a worker took; of one that did not end by itself, what is known."""
+def _add(outcome: Outcome, worker: WorkerHandle) -> None:
+    """Add a worker's times and steps; for one that did not finish, the steps it last reported."""
     took = worker.done or {"steps": worker.progress.get("steps", 0)}
     outcome.fit_steps += took["steps"]
     outcome.notes += [note for note in (*worker.notes, *took.get("notes", [])) if note not in outcome.notes]
@@ -228,5 +232,5 @@ def _add(outcome: Outcome, worker: Worker) -> None:
 
 
 def reserve(budget: float) -> float:
-    """Seconds of a budget that are kept for the last count and the files."""
+    """Seconds of a budget that are reserved for the last count and the files."""
     return min(60.0, max(1.0, budget / 100))
