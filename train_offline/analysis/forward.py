@@ -249,7 +249,8 @@ def answer(
 
     spent = np.array(bench.run(examples, work, bench.model.config, config.supervision_steps, table), float)
     steps, flops = spent.sum(axis=0).tolist()
-    return found, Spent(int(steps), flops, *(_now() - began).tolist())
+    seconds, cpu_seconds = (_now() - began).tolist()
+    return found, Spent(int(steps), flops, seconds, cpu_seconds)
 
 
 def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None = None) -> tuple[Trajectory, Spent]:
@@ -268,7 +269,8 @@ def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None =
             answers.halting[step, chosen] = output.halting[:, 0].float().sigmoid().double().cpu().numpy()
 
     bench.run(examples, work, network.config, steps)
-    spent = Spent(steps * shape[1], bench.flops(examples, network.config, steps), *(_now() - began).tolist())
+    seconds, cpu_seconds = (_now() - began).tolist()
+    spent = Spent(steps * shape[1], bench.flops(examples, network.config, steps), seconds, cpu_seconds)
     return Trajectory(answers, cells, same), spent
 
 

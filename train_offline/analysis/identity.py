@@ -3,7 +3,6 @@
 Letters: N examples, W width of a row of the puzzle embedding table.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,21 +30,6 @@ class Case(NamedTuple):
 
     examples: Examples
     table: Tensor | None = None  # None: the table of the checkpoint
-
-
-def right_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
-    """The row it was trained with."""
-    return Case(examples)
-
-
-def mean_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
-    """The mean of all rows of the table, from which test-time fitting starts a new task."""
-    return _one_row(examples, bench.subject.knowledge.table.mean(dim=0))
-
-
-def blank_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
-    """Zeros, the blank of the published code."""
-    return _one_row(examples, torch.zeros_like(bench.subject.knowledge.table[0]))
 
 
 def other_task(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
@@ -79,27 +63,25 @@ def other_variant(bench: Bench, examples: Examples, generator: np.random.Generat
     return Case(examples._replace(claimed_symmetry=other.symmetry, claimed_permutation=other.permutation))
 
 
-def _one_row(examples: Examples, row: Tensor) -> Case:
-    return Case(examples._replace(row=np.zeros(len(examples.row), np.int64)), row[None])
-
-
-CONDITIONS: dict[str, Callable[[Bench, Examples, np.random.Generator], Case | None]] = {
-    "right": right_row,
-    "mean": mean_row,
-    "blank": blank_row,
-    "other task": other_task,
-    "other variant": other_variant,
-}
+def conditions(bench: Bench, examples: Examples, generator: np.random.Generator) -> dict[str, Case | None]:
+    """The examples under each condition; None for a condition that the checkpoint does not allow."""
+    if bench.model.config.row_width == 0:
+        return {"right": Case(examples)}  # such a model has no puzzle embedding
+    table, first_row = bench.subject.knowledge.table, examples._replace(row=np.zeros_like(examples.row))
+    return {
+        "right": Case(examples),
+        "mean": Case(first_row, table.mean(dim=0)[None]),  # from which test-time fitting starts a new task
+        "blank": Case(first_row, torch.zeros_like(table[:1])),  # as in the published code
+        "other task": other_task(bench, examples, generator),
+        "other variant": other_variant(bench, examples, generator),
+    }
 
 
 def identity(subject: Subject, options: IdentityOptions) -> Findings:
     """One canonical pass, and pass@1 and pass@2 of the votes, under each condition."""
     bench, generator = Bench(subject, options.batch_tokens, options.decoder), np.random.default_rng(options.seed)
     examples, judge = bench.examples(), Judge(bench, generator)
-    if subject.knowledge.model.config.row_width == 0:
-        cases: dict[str, Case | None] = {"right": Case(examples)}  # such a model has no puzzle embedding
-    else:
-        cases = {name: condition(bench, examples, generator) for name, condition in CONDITIONS.items()}
+    cases = conditions(bench, examples, generator)
     work = bench.flops(examples, bench.model.config, options.supervision_steps)
     figures: dict[str, Any] = {}
     with bench.progress("identity", work * sum(case is not None for case in cases.values())):

@@ -63,10 +63,9 @@ def recursion(subject: Subject, options: RecursionOptions) -> Findings:
             "updates": update_curve(bench, examples, judge),
             "sweep": [try_recursion(bench, examples, shape, options.sweep_steps, judge) for shape in others],
         }
-    flat = full.answers.halting.ravel(), full.answers.right.ravel()
     figures["halting"] = {
         "last_step": calibration(full.answers.halting[-1], full.answers.right[-1]),
-        "all_steps": calibration(*flat),
+        "all_steps": calibration(full.answers.halting.ravel(), full.answers.right.ravel()),
     }
     figures["stopping"] = [stop(full, stable, limit, judge) for stable in STABLE for limit in THRESHOLDS]
     return Findings(figures, [_row(figures)])

@@ -39,8 +39,13 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem
     place = {(t.id, digest): number for number, t in enumerate(tasks) for digest in (t.digest, *t.aliases)}
     held_out = [task for task in corpora.held_out if (task.id, task.digest) in place]
     where = [place[task.id, task.digest] for task in held_out]
-    known = [variants[n] for n in where], [rows[n] for n in where]
-    score = ArcScore(held_out, *known, config.evaluation, config.canvases)
+    score = ArcScore(
+        tasks=held_out,
+        variants=[variants[n] for n in where],
+        rows=[rows[n] for n in where],
+        config=config.evaluation,
+        canvases=config.canvases,
+    )
     trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
     manifest = {**corpora.manifest(), **trained_on}
     outputs = sum(len(task.test) for task in held_out)
