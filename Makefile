@@ -13,16 +13,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test browser-test lint docs notebooks package-check clean help
+.PHONY: demo test quick browser-test lint notebooks package-check clean
 
 demo: $(READY)
 	$(BIN)/arc-trm demo
 
-# One process per core, each with one thread. Without the tests that need Chromium.
+# One process per core, each with one thread. Leaves out the tests that need Chromium.
 test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not browser"
 
-# Fails if Chromium is not installed.
+# What to run while editing: under a minute on 2 cores. Leaves out the slow tests as well.
+quick: $(READY)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow and not browser"
+
+# The report's page in headless Chromium; fails where there is none.
 browser-test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/report/test_report_in_browser.py
 
@@ -32,6 +36,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # A test compares the page with the script's output.
+.PHONY: docs
 docs: $(READY)
 	$(BIN)/python docs/how_it_works.py
 
@@ -58,5 +63,6 @@ $(READY): setup.cfg pyproject.toml constraints-cpu.txt
 clean:
 	rm -rf $(VENV) out build *.egg-info
 
+.PHONY: help
 help:
 	@sed -n 's/^## /make /p' Makefile

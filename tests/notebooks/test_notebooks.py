@@ -30,10 +30,10 @@ def cells(notebook: Any) -> list[tuple[str, str]]:
 
 
 def run(name: str, folder: Path, **environment: str) -> list[str]:
-    """Execute a notebook in `folder`; returns the output of its cells as lines. A cell that raises fails the test."""
+    """Execute a notebook in `folder`; all that its cells put out, as lines. A cell that raises fails the test."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(folder), env=variables)
+    told = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(folder), env=told)
     return [line for cell in notebook.cells for line in cell_lines(cell)]
 
 
@@ -53,7 +53,7 @@ def test_a_notebook_is_what_make_notebooks_makes_of_its_source(name: str) -> Non
 
 
 def test_submission(tmp_path: Path) -> None:
-    """On a simulated Kaggle, outside the scored run."""
+    """On a tree as Kaggle's, outside the scored run."""
     package = tmp_path / "package"
     make_package(package, Settings(wheels=False))
     kaggle = SimulatedKaggle(tmp_path / "kaggle", package, read_package(package), CHALLENGES, SOLUTIONS)
