@@ -68,6 +68,8 @@ def _layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, i
 
 
 @cache
+@torch.inference_mode(False)  # callers may run under either inference_mode or no_grad
+@torch.enable_grad()
 def _measured_layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
     with torch.device("meta"):
         trm = TRM(model).to(dtype)

@@ -95,8 +95,8 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def evaluate(case: Case, dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Logits, halting logits and summed loss of every recorded supervision step."""
-    model, table = case.model()
-    model, table = model.to(dtype), table.to(dtype)
+    model, parameter = case.model()
+    model, table = model.to(dtype), parameter.to(dtype)
     batch, canvas = case.batch("eval/batch/"), model.config.canvas
     steps = sorted({int(name.split("/")[0]) for name in case.under("eval/step")})
     assert steps == list(range(1, len(steps) + 1))

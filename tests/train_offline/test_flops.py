@@ -1,6 +1,7 @@
 """FLOPs and kept memory against what torch counts on a whole supervision step, and against recorded figures."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from kernels.canvas import Canvas
 from solver.model.trm import TRM, Condition, trainable_parameters
 from solver.settings.config import TRMConfig
 from tests.solver.learning.steps import train_step
-from tests.train_offline.counted_models import CANVAS, MODELS, draw, learner_of
+from tests.train_offline.counted_models import CANVAS, MODELS, SMALL, draw, learner_of
 from train_offline.flops import forward_flops, kept_bytes, train_flops, trunk_parameters
 from train_offline.settings import presets
 
@@ -81,6 +82,14 @@ def test_the_written_figures_of_the_published_model() -> None:
     assert forward_flops(model, (30, 30)) == pytest.approx(0.24e12, rel=0.01)
     assert train_flops(model, (30, 30)) == pytest.approx(0.4e12, rel=0.01)
     assert 16 * forward_flops(model, (30, 30)) == pytest.approx(3.8e12, rel=0.01)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_figures_do_not_depend_on_where_they_are_first_asked_for(mode: Any) -> None:
+    fresh = replace(SMALL, rope_theta=50.0 if mode is torch.no_grad else 60.0)  # so that nothing is cached
+    with mode():
+        flops = train_flops(fresh, CANVAS), kept_bytes(fresh, CANVAS, torch.float32)
+    assert flops == (train_flops(SMALL, CANVAS), kept_bytes(SMALL, CANVAS, torch.float32))
 
 
 def test_a_smaller_canvas_costs_less_than_its_share_of_the_tokens() -> None:

@@ -14,7 +14,7 @@ ANALYSES: dict[str, tuple[type, Callable[[Any], int]]] = {
     "recursion": (recursion.RecursionOptions, recursion.command),
     "efficiency": (efficiency.EfficiencyOptions, efficiency.command),
 }
-"""Name -> its options, a dataclass of its own, and what is done with them."""
+"""Name -> its dataclass of options, and the function that takes them."""
 
 _Analysis: Any = Union[  # noqa: UP007 (built from the table)
     tuple(
@@ -26,9 +26,9 @@ _Analysis: Any = Union[  # noqa: UP007 (built from the table)
 
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes)
 def command(analysis: Annotated[_Analysis, tyro.conf.arg(name="")]) -> int:
-    """Look into a checkpoint; every analysis leaves its figures as JSON, a picture, and a row for a table of results.
+    """Analyze a checkpoint. Every analysis writes its figures as JSON, a picture, and a Markdown table row.
 
     Args:
-        analysis: What to look into.
+        analysis: Which analysis.
     """
     return dict(ANALYSES.values())[type(analysis)](analysis)

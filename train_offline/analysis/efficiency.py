@@ -1,10 +1,9 @@
-"""What predictions cost, by canvas mode: time, memory, FLOPs, and FLOPs for each solved task (arXiv 2512.11847)."""
+"""The cost of predictions by canvas mode: time, memory, FLOPs, and FLOPs per solved task (arXiv 2512.11847)."""
 
 import dataclasses
 import resource
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,31 @@ import torch
 from kernels.yardstick import gemm_gflops
 from solver.settings.config import CanvasConfig, CanvasMode
 from train_offline.analysis.findings import Findings, carry_out, number, percent
-from train_offline.analysis.forward import Bench, answer
+from train_offline.analysis.forward import Bench, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
 from train_offline.analysis.plots import draw_efficiency
-from train_offline.analysis.vote_statistics import estimate, vote_hits
+from train_offline.analysis.vote_statistics import vote_hits
 
-WARM_UP = 4  # examples, predicted before the time counts
+WARM_UP = 4  # examples predicted before timing starts
 
 
 @dataclass(frozen=True)
 class EfficiencyOptions(StoppingOptions):
-    """What `efficiency` is asked."""
+    """Options of `efficiency`."""
 
     augmentations: int = 8
-    """Votes of a test input: variants, the canonical one included."""
+    """Votes per test input: variants, the canonical one included."""
 
 
 def modes(subject: Subject, options: EfficiencyOptions) -> list[CanvasMode]:
-    """The canvas modes that the weights serve, small canvases first, since memory once taken may stay taken."""
+    """The canvas modes the weights support, small canvases first, as memory once allocated may not be returned."""
     if options.canvas is not None:
         return [options.canvas]
     return ["tight", "full"] if subject.knowledge.model.config.any_canvas else ["full"]
 
 
 def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
-    """Time, memory and FLOPs of the same votes on each kind of canvas."""
+    """Time, memory and FLOPs of the same votes in each canvas mode."""
     benches = {
         mode: Bench(subject, options.batch_tokens, options.decoder, CanvasConfig(mode))
         for mode in modes(subject, options)
@@ -50,7 +49,7 @@ def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
 
 
 def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
-    """Predict every example once, and count."""
+    """Predict every example once and measure."""
     examples, subject = bench.examples(), bench.subject
     config, count = bench.model.config, len(examples.test)
     answer(bench, examples.at(slice(WARM_UP)), dataclasses.replace(options.predict, supervision_steps=1))
@@ -61,7 +60,7 @@ def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
     rate = (subject.gemm_gflops + gemm_gflops(subject.device)) / 2  # before and after: shared machines drift
     hits = vote_hits(found.key, found.halting, bench.starts, bench.truths)[:, 1]
     solved = int(np.minimum.reduceat(hits, np.unique(bench.task, return_index=True)[1]).sum())
-    judge = partial(estimate, task=bench.task, generator=np.random.default_rng(options.seed))
+    judge = Judge(bench, np.random.default_rng(options.seed))
     canvases = bench.canvases_of(examples)
     return {
         "examples": count,
@@ -77,7 +76,7 @@ def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
         "gemm_gflop_per_example": spent.seconds * rate / count,
         "gflop_per_example": spent.flops / count / 1e9,
         "share_of_gemm_rate": spent.flops / 1e9 / spent.seconds / rate,
-        "canonical": judge(found.right[bench.starts[:-1]].astype(float)),
+        "canonical": judge.canonical(found.right),
         "pass@2": judge(hits),
         "outputs_solved": int(hits.sum()),
         "tasks_solved": solved,
@@ -92,22 +91,22 @@ def _row(mode: CanvasMode, part: dict[str, Any], own: bool) -> dict[str, str]:
     return {
         "canvas": f"`{mode}`" + (" (default)" if own else ""),
         "examples/s": f"{part['examples_per_second']:.3g}",
-        "steps an example": f"{part['supervision_steps_per_example']:.1f}",
+        "steps per example": f"{part['supervision_steps_per_example']:.1f}",
         "peak memory": number(part["peak_memory_bytes"], "B"),
-        "GEMM-GFLOP an example": f"{part['gemm_gflop_per_example']:.3g}",
-        "GFLOP an example": f"{part['gflop_per_example']:.3g}",
+        "GEMM-GFLOP per example": f"{part['gemm_gflop_per_example']:.3g}",
+        "GFLOP per example": f"{part['gflop_per_example']:.3g}",
         "tasks solved": str(part["tasks_solved"]),
-        "FLOP a solved task": number(part["flop_per_solved_task"], "FLOP"),
+        "FLOP per solved task": number(part["flop_per_solved_task"], "FLOP"),
         "pass@2": percent(part["pass@2"]),
     }
 
 
 def command(options: EfficiencyOptions) -> int:
-    """Examples a second, peak memory, GEMM-GFLOP and FLOPs of predictions, and FLOPs a solved task, by canvas mode.
+    """Examples per second, peak memory, GEMM-GFLOP and FLOPs of predictions, FLOPs per solved task, by canvas mode.
 
-    An example is one variant of a test input through all its supervision steps, decoding included; a task is solved
-    when pass@2 of the votes has all its outputs. FLOPs are those of matrix products, 2 a multiply-add, of prediction
-    alone. GEMM-GFLOP are seconds times this machine's own matrix-product rate.
+    An example is one variant of a test input through all its supervision steps, decoding included. A task is solved if
+    pass@2 of the votes finds all its outputs. FLOPs are those of matrix products, 2 per multiply-add, without fitting.
+    GEMM-GFLOP are seconds times the matrix-product rate of this machine.
     """
     return carry_out("efficiency", options, efficiency, draw_efficiency)
 
@@ -116,7 +115,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Begins when it is made. Bytes; on a CPU the whole process counts, on a card what torch has allocated there."""
+    """Peak memory in bytes since construction: of the whole process on a CPU, of torch's allocations on a card."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self.how = device, "torch.cuda.max_memory_allocated"
@@ -125,13 +124,13 @@ class PeakMemory:
             self.at_first = torch.cuda.memory_allocated(device)
             return
         try:
-            _CLEAR.write_text("5")  # Linux: the high-water mark begins anew
+            _CLEAR.write_text("5")  # Linux: resets the high-water mark
             self.at_first, self.how = _status("VmRSS"), "resident memory of the process, high-water mark of this part"
         except (OSError, ValueError):
             self.at_first, self.how = _most_ever(), "resident memory of the process, the most since it began"
 
     def peak(self) -> int:
-        """The most bytes since the beginning."""
+        """The peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return _status("VmHWM") if self.how.endswith("part") else _most_ever()

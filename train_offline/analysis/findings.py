@@ -1,4 +1,4 @@
-"""What an analysis leaves: NAME.json with every figure, NAME.png, and NAME.md with a table row for docs/results.md."""
+"""The output of an analysis: NAME.json with every figure, NAME.png, and NAME.md with a row for docs/results.md."""
 
 import hashlib
 import shlex
@@ -29,10 +29,10 @@ Options = TypeVar("Options", bound=AnalysisOptions)
 
 @dataclass(frozen=True)
 class Findings:
-    """What an analysis found."""
+    """The result of an analysis."""
 
     figures: Mapping[str, Any]  # ready for JSON
-    rows: Sequence[Mapping[str, str]]  # of the Markdown table: column -> text, the same columns in each
+    rows: Sequence[Mapping[str, str]]  # of the Markdown table: column -> text, all with the same columns
 
 
 def carry_out(
@@ -41,7 +41,7 @@ def carry_out(
     analyze: Callable[[Subject, Options], Findings],
     draw: Callable[[Mapping[str, Any]], "Figure"],
 ) -> int:
-    """Open what is to be looked into, analyze it, write and print what was found."""
+    """Open the subject, analyze it, write and print the findings."""
     require_matplotlib()
     subject, began = open_subject(options), time.perf_counter()
     for line in subject.warnings:
@@ -64,7 +64,7 @@ def carry_out(
 
 
 def require_matplotlib() -> None:
-    """Raise InputError, before any work is done, where the optional package is not there."""
+    """Raise InputError if the optional package is missing; called before any work."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -72,7 +72,7 @@ def require_matplotlib() -> None:
 
 
 def heading(name: str, options: AnalysisOptions, subject: Subject) -> dict[str, Any]:
-    """What was looked into, by which command, on which machine."""
+    """The checkpoint, the command and the machine."""
     return {
         "analysis": name,
         "command": command_line(name, options),
@@ -97,7 +97,7 @@ def heading(name: str, options: AnalysisOptions, subject: Subject) -> dict[str, 
 
 
 def command_line(name: str, options: AnalysisOptions) -> str:
-    """The command with these options, those with their default left out."""
+    """The command line with these options, without those at their default."""
     words = ["arc-trm", "analyze", name, SHIPPED if options.weights == FOLDER else str(options.weights)]
     for field in fields(options):
         value = getattr(options, field.name)
@@ -115,7 +115,7 @@ def command_line(name: str, options: AnalysisOptions) -> str:
 
 
 def file_digest(weights: Path) -> str:
-    """The first digits of the sha256 of a folder's weights, or of a checkpoint file."""
+    """The first digits of the sha256 of the weights in a folder, or of a checkpoint file."""
     digest = hashlib.sha256()
     with (weights / WEIGHTS if weights.is_dir() else weights).open("rb") as file:
         while block := file.read(_BLOCK):
@@ -124,12 +124,12 @@ def file_digest(weights: Path) -> str:
 
 
 def manifest_summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint was trained on, without the lists of tasks."""
-    told = ("digest", "seed", "augmentations", "leaks_allowed", "pairs_dropped")
+    """The training data of a checkpoint, without the lists of tasks."""
+    copied = ("digest", "seed", "augmentations", "leaks_allowed", "pairs_dropped")
     corpora = manifest.get("corpora")
     parts = ("name", "demonstrations_only", "weight", "tasks", "pairs")
     short = [{key: c.get(key) for key in parts} for c in corpora or [] if isinstance(c, dict)]
-    return {**{key: manifest[key] for key in told if key in manifest}, **({"corpora": short} if corpora else {})}
+    return {**{key: manifest[key] for key in copied if key in manifest}, **({"corpora": short} if corpora else {})}
 
 
 def _first_columns(options: AnalysisOptions, subject: Subject, document: Mapping[str, Any]) -> dict[str, str]:
@@ -147,7 +147,7 @@ def _first_columns(options: AnalysisOptions, subject: Subject, document: Mapping
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table, its header first."""
+    """A Markdown table with a header row."""
     columns = list(rows[0])
     lines = [columns, ["---"] * len(columns), *([_cell(row[column]) for column in columns] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -158,12 +158,12 @@ def _cell(text: str) -> str:
 
 
 def percent(figure: Mapping[str, float] | None) -> str:
-    """An estimate as people read it: 12.0% (4.0–20.0%)."""
+    """An estimate as text: 12.0% (4.0–20.0%)."""
     if figure is None:
         return "–"
     return f"{figure['mean']:.1%} ({100 * figure['low']:.1f}–{figure['high']:.1%})"
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Three digits, a prefix and a unit, or – for none."""
+    """Three digits, an SI prefix and a unit, or – for None."""
     return "–" if value is None else si(value, unit)

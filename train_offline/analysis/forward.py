@@ -1,4 +1,4 @@
-"""Variants of test inputs through the model, in batches, with what an analysis wants to know of each.
+"""Runs variants of test inputs through the model in batches, and grades the answers.
 
 Letters: N examples (variants of test inputs), (H, W) a canvas, S supervision steps, V variants of a test input.
 """
@@ -6,7 +6,7 @@ Letters: N examples (variants of test inputs), (H, W) a canvas, S supervision st
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,74 +18,75 @@ from kernels.canvas import FIRST_COLOUR, IGNORE, Canvas, Decoder
 from kernels.symmetry import COLOURS, MAX_SIDE
 from kernels.tally import keys as grid_keys
 from solver.common.clock import Clock
-from solver.model.device import is_out_of_memory
-from solver.model.trm import TRM, Condition, State
-from solver.predict import refine
+from solver.model.trm import TRM, Condition
+from solver.predict import BatchLimit, in_batches, refine, supervision_steps
 from solver.settings.config import CanvasConfig, PredictConfig, TRMConfig
 from solver.tokens.canvases import predict_canvas
 from solver.tokens.encode import Encoder
 from solver.tokens.variants import Variants
 from train_offline.analysis.inputs import Subject
+from train_offline.analysis.vote_statistics import estimate, mean_of_tests, vote_hits
 from train_offline.flops import forward_flops
 
 FULL = (MAX_SIDE, MAX_SIDE)
+Result = TypeVar("Result")
 
 
 class Examples(NamedTuple):
-    """Which variant of which test input, and what the model is told it is; (N,) each but for permutations."""
+    """Which variant of which test input, and its identity as the model sees it; (N,) each but for permutations."""
 
     test: np.ndarray  # number of the test input over all tasks
     row: np.ndarray  # of the puzzle embedding table
     symmetry: np.ndarray  # as the input is shown
     permutation: np.ndarray  # (N, 10)
-    told_symmetry: np.ndarray  # as the augmentation tokens of a shared embedding say
-    told_permutation: np.ndarray  # (N, 10)
+    claimed_symmetry: np.ndarray  # in the augmentation tokens of a shared embedding
+    claimed_permutation: np.ndarray  # (N, 10)
 
     def at(self, chosen: np.ndarray | slice) -> "Examples":
         """Some of the examples."""
         return Examples(*(part[chosen] for part in self))
 
 
-class Answers(NamedTuple):
-    """What came out; (N,) each. With a leading axis of S, after each step."""
+class Graded(NamedTuple):
+    """Answers compared with the true outputs; (N,) each, or (S, N) after every supervision step."""
 
-    key: np.ndarray  # int64, of the grid with its variant undone; 0 for an empty grid
-    right: np.ndarray  # bool, whether it is the true output
+    key: np.ndarray  # int64, of the grid in the task's own symmetry and colours; 0 for an empty grid
+    right: np.ndarray  # bool, whether the grid is the true output
     halting: np.ndarray  # probability
 
 
 class Trajectory(NamedTuple):
-    """What there is after each supervision step of each example: (S, N) each."""
+    """The answers of each example after each supervision step: (S, N) each."""
 
-    answers: Answers
-    cells: np.ndarray  # share of the true output's cells whose token is right
-    same: np.ndarray  # bool, no token has changed since the step before (before the first: since all padding)
+    answers: Graded
+    cells: np.ndarray  # share of the true output's cells with the right token
+    same: np.ndarray  # bool, no token has changed since the previous step (at the first: since all padding)
 
 
 class Spent(NamedTuple):
-    """What a pass took."""
+    """The cost of a run."""
 
     steps: int  # supervision steps, summed over the examples
-    flops: float  # of those, by `train_offline.flops`
+    flops: float  # of these steps, by `train_offline.flops`
     seconds: float
-    cpu_seconds: float  # of all threads: on a machine that others use it tells more
+    cpu_seconds: float  # of all threads; more reliable than `seconds` on a shared machine
 
 
-Work = Callable[[Tensor, Condition, Canvas, np.ndarray], None]
-"""What is done with a batch: input tokens (B, H*W), condition, canvas, and the examples' numbers (B,)."""
+Work = Callable[[Tensor, Condition, Canvas, np.ndarray], Result]
+"""Processes one batch: input tokens (B, H*W), condition, canvas, and the examples' numbers (B,)."""
 
 
 class Bench:
-    """The test inputs of a subject, ready to be run through its model in batches."""
+    """The test inputs of a subject, ready to run through its model in batches."""
 
     def __init__(
         self, subject: Subject, batch_tokens: int, decoder: Decoder = "robust", canvases: CanvasConfig | None = None
     ) -> None:
         self.subject, self.model, self._decoder = subject, subject.knowledge.model, decoder
-        self._most_tokens, tasks = batch_tokens, subject.tasks
+        self._limit, tasks = BatchLimit(batch_tokens), subject.tasks
         pairs = [pair for task in tasks for pair in task.test]
         outputs = [pair.output for pair in pairs if pair.output is not None]
-        assert len(outputs) == len(pairs), "open_subject keeps test pairs with outputs only"
+        assert len(outputs) == len(pairs), "open_subject keeps only test pairs with outputs"
         places = canvases or subject.canvases
         upright = [predict_canvas(task, index, places) for task in tasks for index in range(len(task.test))]
         self._canvas = np.array(upright)  # (tests, 2)
@@ -95,11 +96,11 @@ class Bench:
         self.truths = np.array([truth_key(output) for output in outputs])
         self.task = subject.task_of_test
         counts = [len(subject.rows[task]) for task in self.task]
-        self.starts = np.concatenate([[0], np.cumsum(counts)])  # where each test's examples begin; the canonical first
+        self.starts = np.concatenate([[0], np.cumsum(counts)])  # first example of each test, which is the canonical one
         self.bar: tqdm = tqdm(disable=True)
 
     def examples(self) -> Examples:
-        """Every variant of every test input, test by test, each told what it is."""
+        """Every variant of every test input, test by test, with its true identity."""
         variants, rows = self.subject.variants, self.subject.rows
         test = np.repeat(np.arange(len(self.task)), np.diff(self.starts))
         symmetry = np.concatenate([variants[task].symmetry for task in self.task])
@@ -109,52 +110,51 @@ class Bench:
 
     @contextlib.contextmanager
     def progress(self, what: str, flops: float) -> Iterator[None]:
-        """Draw a bar of so many FLOPs, the work in all; samples that stop early are counted as if they had not."""
+        """Draw a progress bar of `flops` in total; samples that stop early count in full."""
         shape = "{l_bar}{bar}| {elapsed}, {remaining} left"
         with tqdm(total=flops, desc=what, bar_format=shape, mininterval=0.5) as self.bar:
             yield
             self.bar.update(max(0.0, flops - self.bar.n))
 
     def flops(self, examples: Examples, config: TRMConfig, steps: int = 1) -> float:
-        """Of so many supervision steps of some examples."""
+        """FLOPs of `steps` supervision steps of the examples."""
         canvas, count = np.unique(self._canvas[examples.test], axis=0, return_counts=True)
         each = [forward_flops(config, (int(h), int(w))) for h, w in canvas]
         return steps * float(count @ np.array(each))
 
     @torch.inference_mode()
-    def run(self, examples: Examples, work: Work, step: TRMConfig, steps: int, table: Tensor | None = None) -> None:
-        """Do some work with every batch; `step` and `steps` say what the bar counts for it.
+    def run(
+        self, examples: Examples, work: Work[Result], step: TRMConfig, steps: int, table: Tensor | None = None
+    ) -> list[Result]:
+        """The results of `work` on all batches; the bar advances by `steps` supervision steps of the config `step`.
 
-        A batch that does not fit into memory is halved and done again, so work must not mind that. `table` stands in
-        for the puzzle embedding table.
+        A batch that does not fit into memory is halved and done again, so `work` must allow that. `table` replaces the
+        puzzle embedding table.
         """
         table = self.subject.knowledge.table if table is None else table
-        device, autocast = self.subject.device, self.subject.autocast
+        device, autocast, results = self.subject.device, self.subject.autocast, []
         for canvas, numbers in self._by_canvas(examples):
-            start = 0
-            while start < len(numbers):
-                tokens = canvas[0] * canvas[1] + self.model.config.puzzle_tokens
-                chosen = numbers[start : start + max(1, self._most_tokens // tokens)]
-                batch = examples.at(chosen)
-                try:
-                    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                        work(self._encode(batch, canvas), self._condition(batch, table), canvas, chosen)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error) or len(chosen) == 1:
-                        raise
-                    self._most_tokens = len(chosen) * tokens // 2
-                    continue
-                start += len(chosen)
-                self.bar.update(steps * len(chosen) * forward_flops(step, canvas))
+
+            def do(chosen: slice, canvas: Canvas = canvas, numbers: np.ndarray = numbers) -> tuple[int, Result]:
+                batch = examples.at(numbers[chosen])
+                inputs, condition = self._encode(batch, canvas), self._condition(batch, table)
+                with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                    return len(batch.test), work(inputs, condition, canvas, numbers[chosen])
+
+            tokens = canvas[0] * canvas[1] + self.model.config.puzzle_tokens
+            for count, result in in_batches(len(numbers), tokens, self._limit, do):
+                results.append(result)
+                self.bar.update(steps * count * forward_flops(step, canvas))
+        return results
 
     def canvases_of(self, examples: Examples) -> np.ndarray:
-        """Height and width (N, 2) of the canvas that each example is computed on."""
+        """Height and width (N, 2) of the canvas of each example."""
         turned = Variants(examples.symmetry, examples.permutation).transposes
         upright = self._canvas[examples.test]
         return np.where(turned[:, None], upright[:, ::-1], upright)
 
     def _by_canvas(self, examples: Examples) -> list[tuple[Canvas, np.ndarray]]:
-        """Canvases, small ones first, and the numbers of the examples on each."""
+        """Canvases in ascending area, and the numbers of the examples on each."""
         canvases, of_example = np.unique(self.canvases_of(examples), axis=0, return_inverse=True)
         groups = [((int(h), int(w)), np.flatnonzero(of_example.reshape(-1) == n)) for n, (h, w) in enumerate(canvases)]
         return sorted(groups, key=lambda group: group[0][0] * group[0][1])
@@ -166,12 +166,12 @@ class Bench:
     def _condition(self, batch: Examples, table: Tensor) -> Condition:
         row, symmetry, permutation = (
             torch.from_numpy(part.astype(np.int64)).to(table.device)
-            for part in (batch.row, batch.told_symmetry, batch.told_permutation)
+            for part in (batch.row, batch.claimed_symmetry, batch.claimed_permutation)
         )
         return Condition(table[row], symmetry, permutation)
 
     def decode(self, tokens: Tensor, colours: Tensor, batch: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """Keys (B,) of the grids in tokens and colours (B, H, W) with their variants undone, and which are right."""
+        """Keys (B,) of the grids in tokens and colours (B, H, W), variants undone, and which of them are right."""
         if tokens.device.type == "cpu":
             sizes = tally_numba.DECODERS[self._decoder](tokens.numpy())
             keys = tally_numba.keys(colours.numpy(), sizes, batch.symmetry, batch.permutation)
@@ -181,30 +181,53 @@ class Bench:
             keys = tally_torch.keys(colours, there, symmetry, permutation).cpu().numpy()
         return keys, (keys == self.truths[batch.test]) & (keys != 0)
 
-    def read(self, logits: Tensor, batch: Examples, canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keys (B,), which are right (B,), and shares of right cells (B,), from logits (B, H*W, V)."""
-        best = logits.argmax(dim=-1)
-        colours = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8).view(-1, *canvas)
-        keys, right = self.decode(best.to(torch.int8).view(-1, *canvas), colours, batch)
-        return keys, right, self._right_cells(best.view(-1, *canvas), batch)
+    def grade(self, logits: Tensor, batch: Examples, canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keys (B,), which are right (B,), and shares of right cells (B,), from logits (B, H*W, V).
 
-    def _right_cells(self, best: Tensor, batch: Examples) -> np.ndarray:
-        """(B,); cells of a true output that do not lie on the canvas are wrong."""
+        Cells of a true output that lie off the canvas count as wrong.
+        """
+        best = logits.argmax(dim=-1).view(-1, *canvas)
+        colours = logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8).view(-1, *canvas)
+        keys, right = self.decode(best.to(torch.int8), colours, batch)
         variants, origin = Variants(batch.symmetry, batch.permutation), np.zeros((len(batch.test), 2), np.int64)
         label = self._outputs(batch.test, variants, origin, FULL, IGNORE).view(-1, *FULL)
-        label = label[:, : best.shape[1], : best.shape[2]]
+        label = label[:, : canvas[0], : canvas[1]]
         hits = ((best == label) & (label >= FIRST_COLOUR)).sum(dim=(1, 2)).cpu().numpy()
-        return np.asarray(hits / self._area[batch.test])
+        return keys, right, np.asarray(hits / self._area[batch.test])
+
+
+class Judge(NamedTuple):
+    """Turns values of all examples into figures."""
+
+    bench: Bench
+    generator: np.random.Generator
+
+    def __call__(self, values: np.ndarray) -> dict[str, float]:
+        """Mean and interval of values per test output, (tests,)."""
+        return estimate(values, self.bench.task, self.generator)
+
+    def examples(self, values: np.ndarray) -> dict[str, float]:
+        """Mean and interval of values per example, (N,); every test output counts once."""
+        return self(mean_of_tests(values, self.bench.starts))
+
+    def canonical(self, values: np.ndarray) -> dict[str, float]:
+        """Mean and interval over the canonical examples among values (N,)."""
+        return self(values[self.bench.starts[:-1]].astype(float))
+
+    def votes(self, key: np.ndarray, halting: np.ndarray) -> dict[str, dict[str, float]]:
+        """pass@1 and pass@2 of all votes (N,)."""
+        hits = vote_hits(key, halting, self.bench.starts, self.bench.truths)
+        return {"pass@1": self(hits[:, 0]), "pass@2": self(hits[:, 1])}
 
 
 def truth_key(grid: np.ndarray) -> int:
-    """The key of a grid as it is."""
+    """The key of an untransformed grid."""
     size, nothing = np.array([grid.shape]), np.zeros(1, np.int64)
     return int(grid_keys(grid[None], size, nothing, np.arange(COLOURS)[None])[0])
 
 
 def with_recursion(model: TRM, config: TRMConfig) -> TRM:
-    """The same weights under another config, which may differ in cycles and latent updates only; `model` stays."""
+    """A copy that shares all weights, with a config that differs only in cycles and latent updates."""
     twin = TRM.__new__(TRM)
     twin.__dict__.update(model.__dict__)  # tensors, layers and rotary tables are the same objects
     twin.config = config
@@ -213,48 +236,44 @@ def with_recursion(model: TRM, config: TRMConfig) -> TRM:
 
 def answer(
     bench: Bench, examples: Examples, config: PredictConfig, table: Tensor | None = None
-) -> tuple[Answers, Spent]:
+) -> tuple[Graded, Spent]:
     """The answers (N,) as `arc-trm solve` predicts them."""
     count, began = len(examples.test), _now()
-    found = Answers(np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count))
-    spent: dict[int, tuple[int, float]] = {}  # by a batch's first example: one that is done again is not counted twice
+    found = Graded(np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count))
 
-    def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> None:
+    def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> tuple[int, int]:
         (tokens, colours, halting), steps = refine(bench.model, inputs, condition, canvas, config, Clock())
-        batch = examples.at(chosen)
-        keys, right = bench.decode(tokens.view(-1, *canvas), colours.view(-1, *canvas), batch)
+        keys, right = bench.decode(tokens.view(-1, *canvas), colours.view(-1, *canvas), examples.at(chosen))
         found.key[chosen], found.right[chosen], found.halting[chosen] = keys, right, halting.double().cpu().numpy()
-        spent[int(chosen[0])] = steps, steps * forward_flops(bench.model.config, canvas)
+        return steps, steps * forward_flops(bench.model.config, canvas)
 
-    bench.run(examples, work, bench.model.config, config.supervision_steps, table)
-    steps, flops = (sum(column) for column in zip(*spent.values(), strict=True))
-    return found, Spent(int(steps), flops, *(_now() - began).tolist())
+    spent = np.array(bench.run(examples, work, bench.model.config, config.supervision_steps, table), float)
+    steps, flops = spent.sum(axis=0).tolist()
+    seconds, cpu_seconds = (_now() - began).tolist()
+    return found, Spent(int(steps), flops, seconds, cpu_seconds)
 
 
 def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None = None) -> tuple[Trajectory, Spent]:
-    """What there is after each of so many supervision steps (S, N), none left out."""
+    """The answers (S, N) after each of `steps` supervision steps, without early stopping."""
     network, shape, began = model or bench.model, (steps, len(examples.test)), _now()
-    answers = Answers(np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape))
+    answers = Graded(np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape))
     cells, same = np.zeros(shape), np.zeros(shape, bool)
 
     def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> None:
-        x = network.embed(inputs, condition, canvas)
-        state: State = network.fresh_state(len(x), canvas)
-        before, batch = torch.zeros_like(inputs), examples.at(chosen)
-        for step in range(steps):
-            state, logits, halting = network(x, state, canvas)
-            best = logits.argmax(dim=-1)
+        batch, before = examples.at(chosen), torch.zeros_like(inputs)
+        for step, (_, output) in enumerate(supervision_steps(network, inputs, condition, canvas, steps)):
+            best = output.logits.argmax(dim=-1)
             same[step, chosen], before = (best == before).all(dim=1).cpu().numpy(), best
-            answers.key[step, chosen], answers.right[step, chosen], cells[step, chosen] = bench.read(
-                logits, batch, canvas
-            )
-            answers.halting[step, chosen] = halting[:, 0].float().sigmoid().double().cpu().numpy()
+            keys, right, cells[step, chosen] = bench.grade(output.logits, batch, canvas)
+            answers.key[step, chosen], answers.right[step, chosen] = keys, right
+            answers.halting[step, chosen] = output.halting[:, 0].float().sigmoid().double().cpu().numpy()
 
     bench.run(examples, work, network.config, steps)
-    spent = Spent(steps * shape[1], bench.flops(examples, network.config, steps), *(_now() - began).tolist())
+    seconds, cpu_seconds = (_now() - began).tolist()
+    spent = Spent(steps * shape[1], bench.flops(examples, network.config, steps), seconds, cpu_seconds)
     return Trajectory(answers, cells, same), spent
 
 
 def _now() -> np.ndarray:
-    """Seconds by the clock and of this process."""
+    """Wall-clock seconds and CPU seconds of this process."""
     return np.array([time.perf_counter(), time.process_time()])

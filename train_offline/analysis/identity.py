@@ -1,11 +1,9 @@
-"""What the puzzle embedding is worth: the right one against wrong ones (arXiv 2512.11847, "Identity Conditioning").
+"""The value of the puzzle embedding: the right one against wrong ones (arXiv 2512.11847, "Identity Conditioning").
 
 Letters: N examples, W width of a row of the puzzle embedding table.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,45 +11,29 @@ import torch
 from torch import Tensor
 
 from train_offline.analysis.findings import Findings, carry_out, percent
-from train_offline.analysis.forward import Bench, Examples, answer
+from train_offline.analysis.forward import Bench, Examples, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
 from train_offline.analysis.plots import draw_identity
-from train_offline.analysis.vote_statistics import estimate, vote_hits
 from train_offline.published.convert import task_of
 
 
 @dataclass(frozen=True)
 class IdentityOptions(StoppingOptions):
-    """What `identity` is asked."""
+    """Options of `identity`."""
 
     augmentations: int = 16
-    """Votes of a test input under each condition: variants, the canonical one included."""
+    """Votes per test input under each condition: variants, the canonical one included."""
 
 
-class Told(NamedTuple):
-    """What examples are told: themselves with other rows or augmentation tokens, and a table that holds the rows."""
+class Case(NamedTuple):
+    """The examples, perhaps with other rows or augmentation tokens, and the table that holds the rows."""
 
     examples: Examples
-    table: Tensor | None = None  # None: the checkpoint's
+    table: Tensor | None = None  # None: the table of the checkpoint
 
 
-def right_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Told | None:
-    """What it was trained with."""
-    return Told(examples)
-
-
-def mean_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Told | None:
-    """The mean of all rows of the table: what test-time fitting starts a new task from."""
-    return _one_row(examples, bench.subject.knowledge.table.mean(dim=0))
-
-
-def blank_row(bench: Bench, examples: Examples, generator: np.random.Generator) -> Told | None:
-    """Zeros: the published code's blank."""
-    return _one_row(examples, torch.zeros_like(bench.subject.knowledge.table[0]))
-
-
-def other_task(bench: Bench, examples: Examples, generator: np.random.Generator) -> Told | None:
-    """A random row of another task; None where the table has no other task."""
+def other_task(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
+    """A random row of another task; None if the table has no other task."""
     tasks = bench.subject.tasks
     number_of: dict[tuple[str, str], int] = {}
     owner = np.empty(len(bench.subject.knowledge.table), np.int64)  # of each row, a task's number
@@ -63,59 +45,52 @@ def other_task(bench: Bench, examples: Examples, generator: np.random.Generator)
     row: np.ndarray = generator.integers(0, len(owner), len(mine))
     while (wrong := owner[row] == mine).any():
         row[wrong] = generator.integers(0, len(owner), wrong.sum())
-    return Told(examples._replace(row=row))
+    return Case(examples._replace(row=row))
 
 
-def other_variant(bench: Bench, examples: Examples, generator: np.random.Generator) -> Told | None:
-    """Its own task, but as another variant than the input is shown in; None where some task has but one.
+def other_variant(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
+    """The right task, but another variant than that of the input; None if some task has only one.
 
-    Of rows a variant, another one's row; of a shared row, another one's augmentation tokens.
+    With a row per variant, the row of another variant; with a shared row, the augmentation tokens of another variant.
     """
     first, count = bench.starts[:-1][examples.test], np.diff(bench.starts)[examples.test]
     if count.min() < 2:
         return None
-    ahead = 1 + (generator.random(len(first)) * (count - 1)).astype(np.int64)  # 1 … count - 1 places further on
+    ahead = 1 + (generator.random(len(first)) * (count - 1)).astype(np.int64)  # 1 … count - 1
     other = examples.at(first + (np.arange(len(first)) - first + ahead) % count)
     if not bench.subject.shared:
-        return Told(examples._replace(row=other.row))
-    return Told(examples._replace(told_symmetry=other.symmetry, told_permutation=other.permutation))
+        return Case(examples._replace(row=other.row))
+    return Case(examples._replace(claimed_symmetry=other.symmetry, claimed_permutation=other.permutation))
 
 
-def _one_row(examples: Examples, row: Tensor) -> Told:
-    return Told(examples._replace(row=np.zeros(len(examples.row), np.int64)), row[None])
-
-
-CONDITIONS: dict[str, Callable[[Bench, Examples, np.random.Generator], Told | None]] = {
-    "right": right_row,
-    "mean": mean_row,
-    "blank": blank_row,
-    "other task": other_task,
-    "other variant": other_variant,
-}
+def conditions(bench: Bench, examples: Examples, generator: np.random.Generator) -> dict[str, Case | None]:
+    """The examples under each condition; None for a condition that the checkpoint does not allow."""
+    if bench.model.config.row_width == 0:
+        return {"right": Case(examples)}  # such a model has no puzzle embedding
+    table, first_row = bench.subject.knowledge.table, examples._replace(row=np.zeros_like(examples.row))
+    return {
+        "right": Case(examples),
+        "mean": Case(first_row, table.mean(dim=0)[None]),  # from which test-time fitting starts a new task
+        "blank": Case(first_row, torch.zeros_like(table[:1])),  # as in the published code
+        "other task": other_task(bench, examples, generator),
+        "other variant": other_variant(bench, examples, generator),
+    }
 
 
 def identity(subject: Subject, options: IdentityOptions) -> Findings:
     """One canonical pass, and pass@1 and pass@2 of the votes, under each condition."""
     bench, generator = Bench(subject, options.batch_tokens, options.decoder), np.random.default_rng(options.seed)
-    examples, judge = bench.examples(), partial(estimate, task=bench.task, generator=generator)
-    if subject.knowledge.model.config.row_width == 0:
-        told: dict[str, Told | None] = {"right": Told(examples)}  # such a model has no puzzle embedding
-    else:
-        told = {name: condition(bench, examples, generator) for name, condition in CONDITIONS.items()}
+    examples, judge = bench.examples(), Judge(bench, generator)
+    cases = conditions(bench, examples, generator)
     work = bench.flops(examples, bench.model.config, options.supervision_steps)
     figures: dict[str, Any] = {}
-    with bench.progress("identity", work * sum(case is not None for case in told.values())):
-        for name, case in told.items():
+    with bench.progress("identity", work * sum(case is not None for case in cases.values())):
+        for name, case in cases.items():
             if case is None:
                 figures[name] = None
                 continue
             found, _ = answer(bench, case.examples, options.predict, case.table)
-            hits = vote_hits(found.key, found.halting, bench.starts, bench.truths)
-            figures[name] = {
-                "canonical": judge(found.right[bench.starts[:-1]].astype(float)),
-                "pass@1": judge(hits[:, 0]),
-                "pass@2": judge(hits[:, 1]),
-            }
+            figures[name] = {"canonical": judge.canonical(found.right), **judge.votes(found.key, found.halting)}
     most = int(np.diff(bench.starts).max())
     row = {"votes": str(most)} | {
         f"{name}: canonical, pass@2": "–"
@@ -129,8 +104,7 @@ def identity(subject: Subject, options: IdentityOptions) -> Findings:
 def command(options: IdentityOptions) -> int:
     """Accuracy with the right puzzle embedding, the mean, a blank, another task's, another variant's of the same task.
 
-    The canonical pass and votes are told the wrong thing, and shown the same input as ever. "Another variant" is its
-    row where every variant has one, and its augmentation tokens where a task has one row. Intervals are 95 %, over
-    tasks.
+    Only the identity is wrong; the inputs stay the same. "Another variant" means its row if every variant has one, and
+    its augmentation tokens if a task has a single row. Intervals are 95 %, over tasks.
     """
     return carry_out("identity", options, identity, draw_identity)

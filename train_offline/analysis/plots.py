@@ -1,4 +1,4 @@
-"""The pictures of the laboratory, drawn from the figures of an analysis."""
+"""Draws the figures of an analysis."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ PANEL = (4.6, 3.4)  # inches
 
 
 def _panels(count: int, columns: int = 3) -> tuple["Figure", list["Axes"]]:
-    from matplotlib.figure import Figure  # here, since the package is optional
+    from matplotlib.figure import Figure  # here, as the package is optional
 
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -50,12 +50,12 @@ def draw_votes(figures: Figures) -> "Figure":
         _line(axes, votes, [point[name] for point in curve], name)
     axes.axhline(figures["canonical"]["mean"], color="black", linestyle="--", label="one canonical pass")
     axes.set_xscale("log")
-    _finish(axes, "right test outputs over votes", "votes")
+    _finish(axes, "solved test outputs over votes", "votes")
     return figure
 
 
 def draw_identity(figures: Figures) -> "Figure":
-    """Bars for each puzzle embedding: canonical pass and pass@2."""
+    """Bars per puzzle embedding: canonical pass and pass@2."""
     figure, (axes,) = _panels(1)
     conditions = {name: part for name, part in figures["conditions"].items() if part is not None}
     for shift, name in ((-0.2, "canonical"), (0.2, "pass@2")):
@@ -65,7 +65,7 @@ def draw_identity(figures: Figures) -> "Figure":
         error = np.maximum(0, [mean - low, high - mean])
         axes.bar(np.arange(len(mean)) + shift, mean, 0.4, yerr=error, capsize=3, label=name)
     axes.set_xticks(range(len(conditions)), [name.replace(" ", "\n") for name in conditions])
-    _finish(axes, "right test outputs by puzzle embedding", "")
+    _finish(axes, "solved test outputs by puzzle embedding", "")
     return figure
 
 
@@ -109,7 +109,7 @@ def _draw_sweep(axes: "Axes", sweep: Sequence[Figures], over: str) -> None:
     x = [point["gflop_per_example"] if over == "flops" else point["latent_updates"] for point in own]
     axes.plot(x, [point["exact"]["mean"] for point in own], "k*", markersize=10, label="as trained" if own else None)
     steps = f", {sweep[0]['steps']} supervision steps" if sweep else ""
-    _finish(axes, f"exact under other T and n{steps}", "GFLOP an example" if over == "flops" else "n, latent updates")
+    _finish(axes, f"exact under other T and n{steps}", "GFLOP per example" if over == "flops" else "n, latent updates")
 
 
 def _draw_reliability(axes: "Axes", halting: Figures) -> None:
@@ -118,26 +118,26 @@ def _draw_reliability(axes: "Axes", halting: Figures) -> None:
         words = f"{name.replace('_', ' ')}, ECE {part['expected_calibration_error']:.2f}"
         bins = part["bins"]
         axes.plot([bin["probability"] for bin in bins], [bin["right"] for bin in bins], marker="o", label=words)
-    _finish(axes, "what the halting head knows", "halting probability", "share right", top=1)
+    _finish(axes, "calibration of the halting head", "halting probability", "share right", top=1)
 
 
 def _draw_stopping(axes: "Axes", rules: Sequence[Figures]) -> None:
     for name, field in (("agreement with the full run", "agreement"), ("exact", "exact")):
         values = [rule[field] if field == "agreement" else rule[field]["mean"] for rule in rules]
         axes.scatter([rule["mean_steps"] for rule in rules], values, s=12, label=name)
-    _finish(axes, "early stopping, a dot a rule", "mean supervision steps", top=1.03)
+    _finish(axes, "early stopping, one dot per rule", "mean supervision steps", top=1.03)
 
 
 def draw_efficiency(figures: Figures) -> "Figure":
-    """A panel a figure, a bar a canvas mode."""
+    """A panel per figure, a bar per canvas mode."""
     figure, panels = _panels(6)
     modes = figures["modes"]
     wanted = (
-        ("examples_per_second", "examples a second", 1.0),
+        ("examples_per_second", "examples per second", 1.0),
         ("peak_memory_bytes", "peak memory, GB", 1e-9),
-        ("gemm_gflop_per_example", "GEMM-GFLOP an example", 1.0),
-        ("gflop_per_example", "GFLOP an example", 1.0),
-        ("flop_per_solved_task", "GFLOP a solved task", 1e-9),
+        ("gemm_gflop_per_example", "GEMM-GFLOP per example", 1.0),
+        ("gflop_per_example", "GFLOP per example", 1.0),
+        ("flop_per_solved_task", "GFLOP per solved task", 1e-9),
         ("outputs_solved", "outputs solved", 1.0),
     )
     for axes, (name, title, unit) in zip(panels, wanted, strict=True):

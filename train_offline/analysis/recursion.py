@@ -1,13 +1,14 @@
-"""What recursion buys (arXiv 2512.11847, "Test-Time Compute"): accuracy after each supervision step, each latent
-update, and under other T and n without retraining; what the halting head knows; what early stopping saves.
+"""The value of recursion (arXiv 2512.11847, "Test-Time Compute").
 
-Letters: N examples, S supervision steps, T cycles of a step, n latent updates of a cycle.
+Accuracy after each supervision step and each latent update, and with other T and n without retraining; calibration of
+the halting head; the steps that early stopping saves.
+Letters: N examples, S supervision steps, T cycles per step, n latent updates per cycle.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,29 +18,28 @@ from solver.common.checks import at_least, within
 from solver.model.trm import TRM, Condition
 from solver.settings.config import TRMConfig
 from train_offline.analysis.findings import Findings, carry_out, percent
-from train_offline.analysis.forward import Bench, Examples, Trajectory, trajectory, with_recursion
+from train_offline.analysis.forward import Bench, Examples, Judge, Trajectory, trajectory, with_recursion
 from train_offline.analysis.halting import calibration, last_steps
 from train_offline.analysis.inputs import AnalysisOptions, Subject
 from train_offline.analysis.plots import draw_recursion
-from train_offline.analysis.vote_statistics import estimate, mean_of_tests, vote_hits
 
-STABLE = (1, 2, 3, 4, 6, None)  # steps without a change after which an example leaves; None: it does not
-THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99, None)  # halting probabilities with which it leaves
+STABLE = (1, 2, 3, 4, 6, None)  # steps without a change after which an example stops; None: no such rule
+THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99, None)  # halting probabilities at which it stops; None: no such rule
 
 
 @dataclass(frozen=True)
 class RecursionOptions(AnalysisOptions):
-    """What `recursion` is asked."""
+    """Options of `recursion`."""
 
     cycles: tuple[int, ...] = (1, 2, 3, 4)
-    """T, cycles of a supervision step, to try without retraining."""
+    """T, cycles per supervision step, to try without retraining."""
     latent_updates: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
-    """n, latent updates of a cycle, to try with each T."""
+    """n, latent updates per cycle, to try with each T."""
     sweep_steps: int = 4
-    """Supervision steps of each T and n."""
+    """Supervision steps for each T and n."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that makes no analysis."""
+        """Raise InputError for a number out of range."""
         super().__post_init__()
         at_least("sweep_steps", self.sweep_steps, 1)
         for name in ("cycles", "latent_updates"):
@@ -47,37 +47,13 @@ class RecursionOptions(AnalysisOptions):
                 within(name, count, 1, 64)
 
 
-class Judge(NamedTuple):
-    """Turns what there is of all examples into figures."""
-
-    bench: Bench
-    generator: np.random.Generator
-
-    def __call__(self, values: np.ndarray) -> dict[str, float]:
-        """Mean and interval of values (tests,)."""
-        return estimate(values, self.bench.task, self.generator)
-
-    def examples(self, values: np.ndarray) -> dict[str, float]:
-        """… of values (N,), each test input counting once."""
-        return self(mean_of_tests(values, self.bench.starts))
-
-    def canonical(self, values: np.ndarray) -> dict[str, float]:
-        """… of the values (N,) of canonical examples alone."""
-        return self(values[self.bench.starts[:-1]].astype(float))
-
-    def votes(self, key: np.ndarray, halting: np.ndarray) -> dict[str, dict[str, float]]:
-        """pass@1 and pass@2 of all votes (N,)."""
-        hits = vote_hits(key, halting, self.bench.starts, self.bench.truths)
-        return {"pass@1": self(hits[:, 0]), "pass@2": self(hits[:, 1])}
-
-
 def recursion(subject: Subject, options: RecursionOptions) -> Findings:
-    """All of it: the steps, the updates of the first one, T and n, halting and stopping."""
+    """All figures: steps, updates of the first step, other T and n, halting and early stopping."""
     bench = Bench(subject, options.batch_tokens, options.decoder)
     examples, judge, own = bench.examples(), Judge(bench, np.random.default_rng(options.seed)), bench.model.config
     others = list(_shapes(own, options))
     sweep = sum(bench.flops(examples, shape, options.sweep_steps) for shape in others)
-    whole = bench.flops(examples, own, options.supervision_steps + 2)  # probes cost about a step more
+    whole = bench.flops(examples, own, options.supervision_steps + 2)  # probes cost about one more step
     with bench.progress("recursion", whole + sweep):
         full, _ = trajectory(bench, examples, options.supervision_steps)
         figures: dict[str, Any] = {
@@ -87,17 +63,16 @@ def recursion(subject: Subject, options: RecursionOptions) -> Findings:
             "updates": update_curve(bench, examples, judge),
             "sweep": [try_recursion(bench, examples, shape, options.sweep_steps, judge) for shape in others],
         }
-    flat = full.answers.halting.ravel(), full.answers.right.ravel()
     figures["halting"] = {
         "last_step": calibration(full.answers.halting[-1], full.answers.right[-1]),
-        "all_steps": calibration(*flat),
+        "all_steps": calibration(full.answers.halting.ravel(), full.answers.right.ravel()),
     }
     figures["stopping"] = [stop(full, stable, limit, judge) for stable in STABLE for limit in THRESHOLDS]
     return Findings(figures, [_row(figures)])
 
 
 def step_curve(full: Trajectory, judge: Judge) -> list[dict[str, Any]]:
-    """A figure for each supervision step."""
+    """Figures for each supervision step."""
     curve = []
     for step, (key, right, halting) in enumerate(zip(*full.answers, strict=True)):
         here = {
@@ -114,7 +89,7 @@ def step_curve(full: Trajectory, judge: Judge) -> list[dict[str, Any]]:
 
 
 def update_curve(bench: Bench, examples: Examples, judge: Judge) -> list[dict[str, Any]]:
-    """A figure for each update within the first supervision step: see `probes`."""
+    """Figures for each update within the first supervision step; see `probes`."""
     places = [place for place, _ in probe_places(bench.model.config)]
     right = np.zeros((len(places), len(examples.test)), bool)
     cells = np.zeros(right.shape)
@@ -123,7 +98,7 @@ def update_curve(bench: Bench, examples: Examples, judge: Judge) -> list[dict[st
         x, model = bench.model.embed(inputs, condition, canvas), bench.model
         for number, answer in enumerate(probes(model, x, canvas)):
             logits = model.output_head(answer[:, model.config.puzzle_tokens :])
-            _, right[number, chosen], cells[number, chosen] = bench.read(logits, examples.at(chosen), canvas)
+            _, right[number, chosen], cells[number, chosen] = bench.grade(logits, examples.at(chosen), canvas)
 
     bench.run(examples, work, bench.model.config, 2)
     return [
@@ -173,7 +148,7 @@ def _shapes(own: TRMConfig, options: RecursionOptions) -> Iterator[TRMConfig]:
 
 
 def try_recursion(bench: Bench, examples: Examples, shape: TRMConfig, steps: int, judge: Judge) -> dict[str, Any]:
-    """So many supervision steps with another T and n, and what they cost."""
+    """Accuracy and cost of `steps` supervision steps with another T and n."""
     tried, spent = trajectory(bench, examples, steps, with_recursion(bench.model, shape))
     answers, own, count = tried.answers, bench.model.config, len(examples.test)
     return {
@@ -193,7 +168,7 @@ def try_recursion(bench: Bench, examples: Examples, shape: TRMConfig, steps: int
 
 
 def stop(full: Trajectory, stable: int | None, threshold: float | None, judge: Judge) -> dict[str, Any]:
-    """What a rule for leaving early would have cost and saved."""
+    """Accuracy and steps of an early-stopping rule, replayed on the full run."""
     steps, every = len(full.same), np.arange(full.same.shape[1])
     last = last_steps(full.same, full.answers.halting, stable, threshold)
     key, right, halting = (part[last, every] for part in full.answers)
@@ -233,15 +208,15 @@ def _row(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _few(steps: list[dict[str, Any]]) -> list[int]:
-    """Places of the first two steps, the fourth and the last, as far as there are so many."""
+    """Indices of the first two steps, the fourth and the last, as far as they exist."""
     return sorted({place for place in (0, 1, 3, len(steps) - 1) if place < len(steps)})
 
 
 def command(options: RecursionOptions) -> int:
-    """Accuracy over supervision steps and latent updates, under other T and n, with halting and early stopping.
+    """Accuracy over supervision steps and latent updates, with other T and n, with halting and early stopping.
 
-    After each update of the latent within the first supervision step, the answer is updated from it at once, as a
-    probe. T and n are changed without retraining, at equal supervision steps. Early stopping is replayed on the full
-    run: how many steps it takes and how often its answer is the full run's. Intervals are 95 %, over tasks.
+    After each update of the latent within the first supervision step, a probe updates the answer from it at once.
+    T and n are changed without retraining, at equal supervision steps. Early stopping is replayed on the full run: how
+    many steps it takes and how often its answer equals the full run's. Intervals are 95 %, over tasks.
     """
     return carry_out("recursion", options, recursion, draw_recursion)

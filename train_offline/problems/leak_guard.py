@@ -1,11 +1,13 @@
-"""Held-out test outputs must not be trained on: pairs are compared by content, whatever task they are filed under.
+"""Recognizes held-out test pairs by content, in whatever task they occur, so that they are not trained on.
 
-Two pairs are the same content when one of the 8 symmetries, applied to input and output alike, and one renaming of the
-ten colours, black included, turn one into the other: training augments with exactly such changes.
+Two pairs have the same content if one of the 8 symmetries, applied to input and output alike, and one permutation of
+the ten colours, black included, turn one into the other. Training augments with exactly these changes, so it would
+show the held-out pair itself. Example, with 1x2 grids: [1 2] -> [2 1] equals [3 0] -> [0 3] (colours permuted) and
+[2 1] -> [1 2] (mirrored), but not [1 2] -> [1 2]: no permutation changes the output alone.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,15 @@ from kernels.symmetry import COLOURS, SYMMETRIES, apply_symmetry
 from solver.common.checks import Grid, one_line, shown
 from solver.tasks.task import Pair, Task
 
-COUNT_BASE = 1024  # more than the 30 * 30 cells of any grid: two counts of cells as the digits of one number
+COUNT_BASE = 1024  # more than the 30 * 30 cells of a grid, so that one number can hold two counts of cells
 
 Outline = tuple[tuple[int, ...], bytes]
 
 
 def canonical(pair: Pair) -> bytes:
-    """Equal bytes exactly for pairs of the same content, as the module defines it.
+    """Bytes that are equal exactly for pairs of the same content.
 
-    They are the least, over the symmetries, of shapes and cells with the colours numbered as they first appear.
+    The smallest, over the symmetries, of shapes and cells with colours numbered in order of first appearance.
     Raises ValueError for a pair whose output is unknown.
     """
     source, target = _grids(pair)
@@ -30,9 +32,9 @@ def canonical(pair: Pair) -> bytes:
 
 
 def outline(pair: Pair) -> Outline:
-    """Equal for pairs of the same content, and rarely for others; ten times cheaper than `canonical`.
+    """A hash that is equal for pairs of the same content and rarely for others; ten times cheaper than `canonical`.
 
-    The shapes, upright or lying, and each colour's counts in input and output, sorted since colours have no names.
+    The shapes, transposed or not, and the counts of each colour in input and output, sorted as colours are permuted.
     Raises ValueError for a pair whose output is unknown.
     """
     source, target = _grids(pair)
@@ -45,18 +47,18 @@ def outline(pair: Pair) -> Outline:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Names one held-out test pair."""
+    """The name of a held-out test pair."""
 
     source: str
     task_id: str
-    test: int  # counted from 0
+    test: int  # from 0
 
     def __str__(self) -> str:
         return f"{one_line(self.source)}: task {shown(self.task_id)}: test[{self.test}]"
 
 
 def known_tests(source: str, tasks: Iterable[Task]) -> list[tuple[HeldOut, Pair]]:
-    """The test pairs of `tasks` whose outputs are known, with their names."""
+    """The test pairs of `tasks` with known outputs, and their names."""
     return [
         (HeldOut(source, task.id, index), pair)
         for task in tasks
@@ -66,10 +68,10 @@ def known_tests(source: str, tasks: Iterable[Task]) -> list[tuple[HeldOut, Pair]
 
 
 class Guard:
-    """Knows the held-out test pairs and recognizes them under any symmetry and colours."""
+    """Recognizes the held-out test pairs under any symmetry and colour permutation."""
 
     def __init__(self, held_out: Iterable[tuple[HeldOut, Pair]]) -> None:
-        """Of several held-out pairs of the same content, the first gives the name. Their outputs must be known."""
+        """Pairs of the same content go by the name of the first one. All outputs must be known."""
         self._outlines: set[Outline] = set()
         self._names: dict[bytes, HeldOut] = {}
         for name, pair in held_out:
@@ -77,45 +79,45 @@ class Guard:
             self._names.setdefault(canonical(pair), name)
 
     def find(self, pair: Pair) -> HeldOut | None:
-        """The held-out test pair whose content `pair` has, if any. Raises ValueError when its output is unknown."""
-        if outline(pair) not in self._outlines:  # so for nearly every pair of a corpus
+        """The held-out test pair with the content of `pair`, if any. Raises ValueError if its output is unknown."""
+        if outline(pair) not in self._outlines:  # the case for nearly every pair of a corpus
             return None
         return self._names.get(canonical(pair))
 
 
 @dataclass(frozen=True)
 class LeakedPair:
-    """A pair that was on its way into training, and must not be there."""
+    """A pair of a training corpus that must not be trained on."""
 
     corpus: str
     task_id: str
     place: str  # in its task, as in JSON: train[0], test[1], or [17] of a list of pairs
-    equals: HeldOut | None  # None: leaked by the id alone, as it may be a test pair of a task that is held out
+    equals: HeldOut | None  # None: leaked by id alone, as it may be a test pair of a held-out task
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A task that came again, and is trained on as part of the earlier one."""
+    """A task that occurred again and is part of its first occurrence."""
 
     corpus: str
     task_id: str
     kept_in: str  # the earlier corpus
 
 
-@dataclass(frozen=True)
+@dataclass
 class LeakReport:
-    """What the guard found, and what was left out of the training tasks. A task is named (corpus, task id)."""
+    """What the guard found and what was left out of the training tasks. A task is named (corpus, task id)."""
 
-    guarded: tuple[tuple[str, int], ...]  # every held-out source and how many of its test outputs are known
-    shared_ids: tuple[tuple[str, str], ...]  # tasks of a full corpus under the id of a held-out task
-    pairs: tuple[LeakedPair, ...]  # dropped, unless leaks are allowed
-    emptied: tuple[tuple[str, str], ...]  # tasks that had no other pair, and so are gone as well
-    duplicates: tuple[Duplicate, ...]
-    allowed: bool  # leaks are counted, and nothing is dropped
+    guarded: list[tuple[str, int]]  # held-out source, number of its known test outputs
+    allowed: bool  # leaks are counted and nothing is dropped
+    shared_ids: list[tuple[str, str]] = field(default_factory=list)  # tasks of a full corpus with a held-out task's id
+    pairs: list[LeakedPair] = field(default_factory=list)  # dropped, unless leaks are allowed
+    emptied: list[tuple[str, str]] = field(default_factory=list)  # tasks of which no pair is left
+    duplicates: list[Duplicate] = field(default_factory=list)
 
     @property
     def shared_content(self) -> tuple[tuple[str, str], ...]:
-        """The tasks of any corpus with at least one pair that equals a held-out test pair."""
+        """The training tasks with at least one pair that equals a held-out test pair."""
         return tuple(dict.fromkeys((pair.corpus, pair.task_id) for pair in self.pairs if pair.equals is not None))
 
     @property
@@ -123,7 +125,7 @@ class LeakReport:
         return 0 if self.allowed else len(self.pairs)
 
     def document(self) -> dict[str, Any]:
-        """The report, ready for JSON. "equals" of null: leaked by the task's id alone."""
+        """The report, ready for JSON. "equals" is null for a leak by id alone."""
         return {
             "guarded_test_outputs": {one_line(name): count for name, count in self.guarded},
             "leaks_allowed": self.allowed,
@@ -147,20 +149,20 @@ class LeakReport:
         }
 
     def lines(self) -> list[str]:
-        """The report for people: a few lines."""
+        """The report as a few lines of text."""
         guarded = ", ".join(f"{count} of {one_line(source)}" for source, count in self.guarded)
         by_content = sum(pair.equals is not None for pair in self.pairs)
         found = f"{by_content} pairs by content, {len(self.pairs) - by_content} by id alone"
         if self.allowed:
-            verdict = f"TRAINED ON, since leaks are allowed: {found}"
+            verdict = f"TRAINED ON, as leaks are allowed: {found}"
         else:
-            verdict = f"dropped: {found}, and {len(self.emptied)} tasks that had no other pair"
+            verdict = f"dropped: {found}, and {len(self.emptied)} tasks without any other pair"
         return [
             f"held-out test outputs: {guarded or 'none'}",
             f"tasks that share an id with a held-out task: {len(self.shared_ids)}; "
             f"that hold a held-out test pair: {len(self.shared_content)}",
             verdict,
-            f"tasks that came again and are kept once: {len(self.duplicates)}",
+            f"duplicate tasks, kept once: {len(self.duplicates)}",
         ]
 
 
@@ -175,10 +177,10 @@ def _grids(pair: Pair) -> tuple[Grid, Grid]:
 
 
 def _numbered(source: Grid, target: Grid) -> bytes:
-    """Both shapes, then both grids' cells, row by row, with colours 0, 1, … in the order in which they appear."""
+    """Both shapes, then the cells of both grids row by row, colours numbered in order of first appearance."""
     cells = source.tobytes() + target.tobytes()
     number = bytearray(COLOURS)
-    appearances = sorted((cells.find(colour), colour) for colour in range(COLOURS))  # -1 for those that never do,
+    appearances = sorted((cells.find(colour), colour) for colour in range(COLOURS))  # -1: does not appear
     for rank, (_, colour) in enumerate((place, colour) for place, colour in appearances if place >= 0):
         number[colour] = rank
     return bytes(source.shape + target.shape) + cells.translate(bytes(number).ljust(256))

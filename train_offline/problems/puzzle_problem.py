@@ -6,6 +6,7 @@ Letters: K puzzles, (H, W) their canvas.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,14 @@ from train_offline.problems import maze, sudoku
 from train_offline.problems.problem import Problem
 from train_offline.problems.puzzle_csv import read_mazes, read_sudokus
 from train_offline.problems.puzzles import Augment, Puzzles, row_keys
-from train_offline.settings.config import EvaluationConfig, PuzzleConfig, TrainConfig
+from train_offline.settings.config import EvaluationConfig, TrainConfig
 
 ROW = ("<blank>", "")  # as published, all puzzles share one puzzle embedding
 
 
 def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
     """Puzzles from files or a generator. Raises InputError if they do not match the model's vocabulary or canvas."""
-    load = load_sudoku if config.problem == "sudoku" else load_maze
-    train, test, augment = load(config.puzzle, np.random.default_rng([seed, 0]))
+    train, test, augment = _load(config, np.random.default_rng([seed, 0]))
     leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
     train = train.at(~leaked)
     canvas = train.inputs.shape[1:]
@@ -53,34 +53,28 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
         "seed": seed,
     }
     if not len(train):
-        raise InputError(f"{config.problem}: expected puzzles to train on, got none that is not held out")
-    lines = [f"{leaked.sum()} training puzzles dropped: they are held out"] if leaked.any() else []
+        raise InputError(f"{config.problem}: expected puzzles to train on, got only held-out ones")
+    lines = [f"{leaked.sum()} training puzzles dropped, as they are held out"] if leaked.any() else []
     lines += [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
     return Problem(stream, {ROW: 0}, 1, score, manifest, lines)
 
 
-def load_sudoku(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
-    """Training and held-out Sudokus; generated ones have no related puzzles across the two."""
-    if config.train and config.test:
-        train = read_sudokus(config.train, config.count, side=config.side)
-        test = read_sudokus(config.test, config.test_count, side=config.side)
+def _load(config: TrainConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
+    """Training and held-out puzzles, without related puzzles across the two if they are generated."""
+    puzzle, is_sudoku = config.puzzle, config.problem == "sudoku"
+    augment = sudoku.augment_sudoku(puzzle.side) if is_sudoku else maze.augment_maze
+    if puzzle.train and puzzle.test:
+        read = partial(read_sudokus, side=puzzle.side) if is_sudoku else read_mazes
+        return read(puzzle.train, puzzle.count), read(puzzle.test, puzzle.test_count), augment
+    if puzzle.train or puzzle.test:
+        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
+    count = puzzle.count + puzzle.test_count
+    if is_sudoku:
+        puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, count, generator)
+        train, test = sudoku.split(puzzles, puzzle.test_count, generator)
     else:
-        _both_or_none(config)
-        puzzles = sudoku.generate_sudokus(config.side, config.clues, config.count + config.test_count, generator)
-        train, test = sudoku.split(puzzles, config.test_count, generator)
-    return train, test, sudoku.augment_sudoku(config.side)
-
-
-def load_maze(config: PuzzleConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
-    """Training and held-out mazes; generated ones have no symmetric mazes across the two."""
-    if config.train and config.test:
-        train = read_mazes(config.train, config.count)
-        test = read_mazes(config.test, config.test_count)
-    else:
-        _both_or_none(config)
-        puzzles = maze.generate_mazes(config.side, config.count + config.test_count, generator)
-        train, test = maze.split(puzzles, config.test_count, generator)
-    return train, test, maze.augment_maze
+        train, test = maze.split(maze.generate_mazes(puzzle.side, count, generator), puzzle.test_count, generator)
+    return train, test, augment
 
 
 def _digest(*parts: Puzzles) -> str:
@@ -89,11 +83,6 @@ def _digest(*parts: Puzzles) -> str:
     for puzzles in parts:
         content.update(repr(puzzles.inputs.shape).encode() + puzzles.inputs.tobytes() + puzzles.labels.tobytes())
     return content.hexdigest()
-
-
-def _both_or_none(config: PuzzleConfig) -> None:
-    if config.train or config.test:
-        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
 
 
 class PuzzleStream:

@@ -71,7 +71,8 @@ def _attempt(
     order = generator.permuted(np.tile(np.arange(side * side), (len(slots), 1)), axis=1)
     questions, answers = np.full((2, *shape), BLANK, dtype=np.uint8)
     usable = np.zeros(len(slots), dtype=bool)
-    _dig_all(preference, order, wanted[slots], *_tables(side), questions, answers, usable)
+    units, in_order = _tables(side)
+    _dig_all(preference, order, wanted[slots], units, in_order, questions, answers, usable)
     return questions.reshape(-1, side, side), answers.reshape(-1, side, side), usable
 
 

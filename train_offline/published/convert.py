@@ -1,7 +1,7 @@
-"""Published checkpoints become our folder and our folder becomes one: `arc-trm import-published`, `export-published`.
+"""Converts published checkpoints to weights folders and back: `arc-trm import-published`, `export-published`.
 
-A published checkpoint is a state dict that torch.save wrote, beside an identifiers.json that names the rows of its
-puzzle embedding table. The table can be gigabytes: it is mapped, never held twice.
+A published checkpoint is a state dict written by torch.save, with an identifiers.json that names the rows of its puzzle
+embedding table. The table can be gigabytes, so it is memory-mapped and never held twice.
 """
 
 import pickle
@@ -35,11 +35,11 @@ from train_offline.published.names import (
 
 IDENTIFIERS, SETTINGS = "identifiers.json", "all_config.json"
 SAFETENSORS = ".safetensors"
-UNKNOWN = ""  # the digest of a name whose task was not given: no task has it, so such a row is never looked up
+UNKNOWN = ""  # digest of a name whose task was not given: no task has it, so the row is never looked up
 
 _IDENTIFIERS_BYTES = 2**28
-_NAME_SHOWN = 120  # characters of a tensor's name in a message; the longest published one has 72
-_TOLD = ("heads", "cycles", "latent_updates", "row_tokens", "canvas", "positions")
+_NAME_SHOWN = 120  # characters of a tensor name in a message; the longest published name has 72
+_PRINTED = ("heads", "cycles", "latent_updates", "row_tokens", "canvas", "positions")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -51,8 +51,8 @@ def import_published(
 ) -> Knowledge:
     """The trunk, table and names of a published checkpoint, in float32.
 
-    `given` holds published settings that shapes cannot tell, `digests` those of tasks by id (`digests_of`). A float32
-    table stays in the file and is mapped. Raises InputError: which file or tensor, expected, got.
+    `given` holds published settings that tensor shapes do not determine; `digests` the digests of tasks by id
+    (`digests_of`). A float32 table is memory-mapped. Raises InputError with the file or tensor at fault.
     """
     names = read_identifiers(identifiers)
     tensors = _read_checkpoint(checkpoint)
@@ -70,7 +70,7 @@ def import_published(
         raise InputError(f"{file_name(identifiers)}: expected {rows} names (num_puzzle_identifiers), got {len(names)}")
     state, table = our_state(tensors)
     model.to_empty(device="cpu").load_state_dict(state)
-    table = torch.zeros(len(names), 0) if table is None else table.float()  # float() of float32 copies nothing
+    table = torch.zeros(len(names), 0) if table is None else table.float()  # float() does not copy float32
     known = digests or {}
     keys = ((name, known.get(task_of(name), UNKNOWN)) for name in names)
     return Knowledge(model.eval(), table, {key: row for row, key in enumerate(keys)})
@@ -82,9 +82,9 @@ def task_of(name: str) -> str:
 
 
 def digests_of(sources: Iterable[str]) -> dict[str, str]:
-    """Digests of the demonstrations by task id, from anything that `load_tasks` takes.
+    """Digests of the demonstrations by task id, from sources of `load_tasks`.
 
-    Raises InputError when two sources have other demonstrations under one id: only one of them was trained on.
+    Raises InputError if two sources have different demonstrations under one id, as only one of them was trained on.
     """
     digests: dict[str, str] = {}
     for source in sources:
@@ -98,7 +98,7 @@ def digests_of(sources: Iterable[str]) -> dict[str, str]:
 
 
 def read_identifiers(path: Path) -> list[str]:
-    """The names of the table's rows, in order. Raises InputError unless they are printable and each there once."""
+    """The names of the table's rows, in order. Raises InputError unless all are printable and distinct."""
     names, where = read_json(path, _IDENTIFIERS_BYTES), file_name(path)
     if not isinstance(names, list):
         raise fault(where, "a list of puzzle names", names)
@@ -110,7 +110,7 @@ def read_identifiers(path: Path) -> list[str]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Published settings from JSON: the object itself, or the one under "arch" or "config". Raises InputError."""
+    """Published settings from a JSON object, or from its entry "arch" or "config". Raises InputError."""
     document = read_json(path)
     if isinstance(document, dict):
         document = next((document[key] for key in ("arch", "config") if key in document), document)
@@ -128,7 +128,7 @@ def _refuse_twice(names: Sequence[str], where: str) -> None:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, mapped. Nothing in it is run: `weights_only` refuses what is not plain data."""
+    """The tensors of a checkpoint, memory-mapped. `weights_only` refuses anything but plain data, so no code runs."""
     where = file_name(path)
     if not path.is_file():
         raise InputError(f"{where}: expected a checkpoint file, got {'a folder' if path.is_dir() else 'none'}")
@@ -144,7 +144,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from None
     except OSError as error:
         raise InputError(f"{where}: expected a readable checkpoint, got: {error.strerror or error}") from None
-    except Exception as error:  # torch raises almost anything for a file of other bytes
+    except Exception as error:  # torch raises almost any error for other bytes
         if isinstance(error, RuntimeError) and "mmap can only be used" in str(error):
             got = "a file of another format"
         else:
@@ -160,7 +160,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _by_bare_name(tensors: Mapping[str, Tensor], path: Path) -> dict[str, tuple[str, Tensor]]:
-    """The tensors by name without prefix, each with its name in the file. Raises InputError for types and doubles."""
+    """Bare name -> name in the file, tensor. Raises InputError for a wrong type and for a name that occurs twice."""
     bare: dict[str, tuple[str, Tensor]] = {}
     for name, tensor in tensors.items():
         where = f"{file_name(path)}: tensor {_called(name)}"
@@ -174,9 +174,9 @@ def _by_bare_name(tensors: Mapping[str, Tensor], path: Path) -> dict[str, tuple[
 
 
 def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
-    """Raise InputError for the first tensor that is missing, of another shape, or more than expected."""
+    """Raise InputError for the first tensor that is missing, has another shape, or is unexpected."""
     longest = max((name for name, _ in got.values()), key=len, default=PREFIX)
-    prefix = longest.removesuffix(bare_name(longest))  # as the file writes names, for the ones it lacks
+    prefix = longest.removesuffix(bare_name(longest))  # of this file, to name the tensors that it lacks
     for bare in (*expected, *sorted(got.keys() - expected.keys())):
         name, tensor = got.get(bare, (prefix + bare, None))
         wanted, shape = expected.get(bare), None if tensor is None else tuple(tensor.shape)
@@ -187,15 +187,15 @@ def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[st
 
 
 def _called(name: object) -> str:
-    """A tensor's name as messages write it: whole, where shown() would leave out the middle."""
+    """A tensor's name in a message: whole, where shown() would leave out the middle."""
     return repr(one_line(name)[:_NAME_SHOWN]) if isinstance(name, str) else shown(name)
 
 
 def export_published(knowledge: Knowledge, out: Path) -> None:
-    """Write a model as a published checkpoint, with identifiers.json and all_config.json beside it.
+    """Write a model as a published checkpoint, with identifiers.json and all_config.json next to it.
 
-    `out` is a file of torch.save, or of safetensors if it is called so. Raises InputError, before anything is written,
-    for a model that the published code cannot build.
+    The file is a safetensors file if its name says so, else one of torch.save. Raises InputError, before anything is
+    written, for a model that the published code cannot build.
     """
     settings = published_config(knowledge.model.config)
     names = [name for name, _ in sorted(knowledge.rows, key=lambda key: knowledge.rows[key])]
@@ -227,27 +227,27 @@ def import_command(
     rope_theta: float | None = None,
     halting: Literal["binary", "q_learning"] | None = None,
 ) -> int:
-    """Turn a published checkpoint (TRM or HRM) into a folder for --weights. Nothing in it is unpickled but tensors.
+    """Convert a published checkpoint (TRM or HRM) to a folder for --weights. Only tensors are unpickled.
 
-    Most settings are read off the shapes of the tensors. What shapes cannot tell comes from --config, then from the
-    options, and is else that of the published ARC models; where a shape disagrees, the tensor is named.
+    Most settings follow from the shapes of the tensors. The others come from the options, then from --config, then from
+    the published ARC models. If a shape contradicts them, the error names the tensor.
 
     Args:
         checkpoint: A state dict of torch.save, names with or without _orig_mod., or the same as .safetensors.
-        identifiers: The list of puzzle names beside it, one a row of the puzzle embedding table.
-        out: The folder that is written; not the checkpoint's own.
+        identifiers: The list of puzzle names that belongs to it, one per row of the puzzle embedding table.
+        out: The folder to write; not that of the checkpoint.
         config: Published settings as JSON: the "arch" section of all_config.yaml.
-        tasks: The tasks it was trained on, to be given as often as need be; a source as `arc-trm solve` takes them. A
-            name whose task is not among them is kept and exported again, but `solve` does not take its embedding over.
+        tasks: The tasks it was trained on, a source as for `arc-trm solve`; repeat for more. Names of other tasks are
+            kept and exported again, but `solve` does not use their embeddings.
         heads: Attention heads.
-        expansion: Of the SwiGLU.
+        expansion: Expansion of the SwiGLU.
         cycles: T in the paper, H_cycles in the published settings.
         latent_updates: n in the paper, L_cycles in the published settings.
         row_tokens: Puzzle tokens, puzzle_emb_len in the published settings.
         cells: Cells of the canvas, seq_len in the published settings.
         positions: Position encoding.
         rope_theta: Base of the rotary positions.
-        halting: How the halting head was trained; a TRM's only, an HRM's is q_learning.
+        halting: How the halting head of a TRM was trained; that of an HRM always by q_learning.
     """
     options: dict[str, Any] = {
         "num_heads": heads,
@@ -270,21 +270,22 @@ def import_command(
     save_knowledge(out, knowledge)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}")
     known = sum(digest != UNKNOWN for _, digest in knowledge.rows)
-    told = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _TOLD)
-    print(f"model: {told}; what shapes cannot tell is from --config, the options, or the published ARC model")
+    shown_settings = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _PRINTED)
+    print(f"model: {shown_settings}; settings beyond shapes are from options, --config or the published ARC model")
     if tasks:
-        print(f"{known} names of {len(digests)} tasks from --tasks: `solve` takes their embeddings over")
+        print(f"{known} names of {len(digests)} tasks from --tasks: `solve` uses their embeddings")
     else:
-        print("no --tasks: `solve` will take no embedding over")
+        print("no --tasks: `solve` will use no embedding")
     print(f"{len(knowledge.rows) - known} other names: kept, but no task is matched to them")
     return 0
 
 
 def export_command(weights: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="WEIGHTS")], out: Path) -> int:
-    """Turn a weights folder into a checkpoint that the published code loads.
+    """Convert a weights folder to a checkpoint that the published code loads.
 
-    Writes OUT, and beside it identifiers.json, the names of the table's rows, and all_config.json, whose "arch" is what
-    the published all_config.yaml calls so. Only models that the published code can build: no shared puzzle embedding.
+    Writes OUT, and next to it identifiers.json, the names of the table's rows, and all_config.json with the "arch"
+    section of the published all_config.yaml. Only for models that the published code can build, so without a shared
+    puzzle embedding.
 
     Args:
         weights: Folder of a trained model.

@@ -1,6 +1,6 @@
-"""The published checkpoints' names and settings, and ours, both ways.
+"""Translates tensor names and settings between the published checkpoints and ours.
 
-Source: github.com/SamsungSAILMontreal/TinyRecursiveModels, commit e7b6871: the names only.
+Only the names come from github.com/SamsungSAILMontreal/TinyRecursiveModels, commit e7b6871.
 """
 
 import math
@@ -16,7 +16,7 @@ from solver.model.layers import NORM_EPSILON
 from solver.settings.config import TRMConfig
 
 PREFIX = "_orig_mod.model.inner."
-"""What a checkpoint puts before every name; "_orig_mod." is torch.compile's, and not always there."""
+"""Prefix of every name in a checkpoint; "_orig_mod." comes from torch.compile and may be absent."""
 
 TABLE = "puzzle_emb.weights"
 EMBEDDING, POSITIONS = "embed_tokens.embedding_weight", "embed_pos.embedding_weight"
@@ -26,9 +26,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "trm": {**_ALWAYS, "H_cycles": 3, "L_cycles": 4, "puzzle_emb_len": 16, "no_ACT_continue": True},
     "hrm": {**_ALWAYS, "H_cycles": 2, "L_cycles": 2, "puzzle_emb_len": 0},
 }
-"""The settings of the published ARC models that no tensor's shape tells."""
+"""The settings of the published ARC models that tensor shapes do not determine."""
 
-_COUNTS = {  # setting -> its least and greatest value; the greatest only keeps nonsense from taking all memory
+_COUNTS = {  # setting -> least and greatest value; the upper bounds keep nonsense from exhausting memory
     "vocab_size": (1, 2**20),
     "hidden_size": (1, 2**16),
     "num_heads": (1, 2**12),
@@ -69,43 +69,46 @@ _PUBLISHED_NAMES, _PUBLISHED_NETWORKS, _PUBLISHED_LAYER_NAMES = (
 
 
 def bare_name(name: str) -> str:
-    """A published tensor's name without its prefixes, as far as it has them."""
+    """The name of a published tensor without the prefixes that it has."""
     return name.removeprefix("_orig_mod.").removeprefix("model.").removeprefix("inner.")
 
 
 def our_name(name: str) -> str:
-    """Our name of a published tensor, with or without its `_orig_mod.` and `model.inner.` prefixes.
+    """Our name of a published tensor, with or without the prefixes `_orig_mod.` and `model.inner.`.
 
-    Raises InputError for a name that the published TRM does not have.
+    Raises InputError for a name that the published models do not have.
     """
-    bare = bare_name(name)
-    if bare in _NAMES:
-        return _NAMES[bare]
-    level, _, rest = bare.partition(".layers.")
-    index, _, part = rest.partition(".")
-    published = part.removesuffix(".weight")
-    if level not in _NETWORKS or not index.isdigit() or published not in _LAYER_NAMES:
+    translated = _translated(bare_name(name), _NAMES, _NETWORKS, _LAYER_NAMES)
+    if translated is None:
         raise InputError(f"published checkpoint: no place for tensor {name!r}")
-    return f"{_NETWORKS[level]}.layers.{index}.{_LAYER_NAMES[published]}.weight"
+    return translated
 
 
 def published_name(name: str) -> str:
-    """The published name, without prefixes, of one of our tensors: `our_name` backwards.
+    """The published name, without prefixes, of one of our tensors; the inverse of `our_name`.
 
     Raises InputError for a tensor that only our models have.
     """
-    if name in _PUBLISHED_NAMES:
-        return _PUBLISHED_NAMES[name]
+    translated = _translated(name, _PUBLISHED_NAMES, _PUBLISHED_NETWORKS, _PUBLISHED_LAYER_NAMES)
+    if translated is None:
+        raise InputError(f"published checkpoint: no name for tensor {name!r}")
+    return translated
+
+
+def _translated(
+    name: str, names: Mapping[str, str], networks: Mapping[str, str], layer_names: Mapping[str, str]
+) -> str | None:
+    """The name in the other convention, whole or as NETWORK.layers.NUMBER.PART.weight; None for an unknown name."""
     network, _, rest = name.partition(".layers.")
     index, _, part = rest.partition(".")
-    ours = part.removesuffix(".weight")
-    if network not in _PUBLISHED_NETWORKS or ours not in _PUBLISHED_LAYER_NAMES:
-        raise InputError(f"published checkpoint: no name for tensor {name!r}")
-    return f"{_PUBLISHED_NETWORKS[network]}.layers.{index}.{_PUBLISHED_LAYER_NAMES[ours]}.weight"
+    part = part.removesuffix(".weight")
+    if network in networks and index.isdigit() and part in layer_names:
+        return f"{networks[network]}.layers.{index}.{layer_names[part]}.weight"
+    return names.get(name)
 
 
 def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm") -> TRMConfig:
-    """Our TRMConfig from the published config names."""
+    """Our TRMConfig from published settings."""
     hrm = model == "hrm"
     same_depth = not hrm or published["H_layers"] == published["L_layers"]
     width, row_width = published["hidden_size"], published["puzzle_emb_ndim"]
@@ -132,13 +135,13 @@ def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm
 
 
 def _canvas(tokens: int) -> tuple[int, int]:
-    """The square canvas of that many cells where there is one, else a single row."""
+    """The square canvas with `tokens` cells if there is one, else a single row."""
     side = math.isqrt(tokens)
     return (side, side) if side * side == tokens and side <= MAX_SIDE else (1, tokens)
 
 
 def our_state(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Tensors under our names, and the puzzle embedding table (ids, W) where there is one."""
+    """Tensors under our names, and the puzzle embedding table (ids, W) if there is one."""
     state, table = {}, None
     for name, tensor in published.items():
         if bare_name(name) == TABLE:
@@ -149,7 +152,7 @@ def our_state(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tenso
 
 
 def published_config(config: TRMConfig) -> dict[str, Any]:
-    """The published settings of one of our models. Raises InputError for one that the published code cannot build."""
+    """The published settings of one of our models. Raises InputError if the published code cannot build it."""
     hrm = config.networks == 2
     published = {
         "vocab_size": config.vocabulary,
@@ -177,13 +180,13 @@ def published_config(config: TRMConfig) -> dict[str, Any]:
 
 
 def published_settings(shapes: Mapping[str, Sequence[int]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of the checkpoint whose tensors, by bare name, have these shapes.
+    """All settings of a checkpoint whose tensors, by bare name, have these shapes.
 
-    Those `given` count first, then what the shapes tell, then the published ARC models'. Whether the shapes agree with
-    what is given is not looked at. Raises InputError for a setting that is no such setting's value.
+    In order of precedence: those `given`, those that the shapes determine, those of the published ARC models. Conflicts
+    between shapes and given settings are not checked here. Raises InputError for an impossible value.
     """
     model = model_of(shapes)
-    settings = {**DEFAULTS[model], **_told_by(shapes), **given}
+    settings = {**DEFAULTS[model], **_settings_of(shapes), **given}
     settings["H_layers"] = settings["H_layers"] if model == "hrm" else 0
     check_settings(settings, "published config")
     if not settings["puzzle_emb_ndim"] and "puzzle_emb_len" not in given:
@@ -194,12 +197,12 @@ def published_settings(shapes: Mapping[str, Sequence[int]], given: Mapping[str, 
 
 
 def model_of(shapes: Mapping[str, Sequence[int]]) -> Literal["trm", "hrm"]:
-    """Which model tensors with these bare names are of: the HRM has a network of its own for the answer."""
+    """The model to which tensors with these bare names belong: only the HRM has a separate network for the answer."""
     return "hrm" if any(name.startswith("H_level.") for name in shapes) else "trm"
 
 
-def _told_by(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The settings that shapes tell, and "tokens", P + S, where one does. A missing tensor is for others to find."""
+def _settings_of(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The settings that shapes determine, and "tokens", P + S, if one does. Missing tensors are not reported here."""
 
     def side(name: str, axis: int, otherwise: int) -> int:
         return shapes[name][axis] if len(shapes.get(name, ())) == 2 else otherwise
@@ -207,7 +210,7 @@ def _told_by(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     mlp = any(".mlp_t." in name for name in shapes)
     low, high = ({name.split(".")[2] for name in shapes if name.startswith(f"{level}_level.layers.")} for level in "LH")
     width = side(EMBEDDING, 1, side("lm_head.weight", 1, 512))
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "vocab_size": side(EMBEDDING, 0, side("lm_head.weight", 0, 12)),
         "hidden_size": width,
         "L_layers": len(low) or 2,
@@ -217,11 +220,11 @@ def _told_by(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
         "pos_encodings": "learned" if POSITIONS in shapes else "none" if mlp else "rope",
     }
     full = side("L_level.layers.0.mlp_t.down_proj.weight", 0, side(POSITIONS, 0, 0))
-    return {**told, "tokens": full} if full else told
+    return {**found, "tokens": full} if full else found
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Raise InputError that begins with `where` for a value that its setting cannot have; unknown ones are let be."""
+    """Raise InputError, beginning with `where`, for an impossible value; unknown settings are ignored."""
     for name, value in settings.items():
         least, most = _COUNTS.get(name, (0, 0))
         if name in _COUNTS and not (type(value) is int and least <= value <= most):

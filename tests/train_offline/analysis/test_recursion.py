@@ -15,9 +15,9 @@ from solver.settings.config import PredictConfig
 from solver.tokens.decode import Ballot
 from tests.solver.samples import TASKS
 from tests.train_offline.analysis.analysis_samples import SHARED, VARIANT, bench, deeper, knowledge
-from train_offline.analysis.forward import Bench, answer, trajectory, truth_key, with_recursion
+from train_offline.analysis.forward import Bench, Judge, answer, trajectory, truth_key, with_recursion
 from train_offline.analysis.halting import last_steps
-from train_offline.analysis.recursion import Judge, probe_places, probes, step_curve, stop, try_recursion
+from train_offline.analysis.recursion import probe_places, probes, step_curve, stop, try_recursion
 
 KINDS = {
     "shared": SHARED,
@@ -157,12 +157,12 @@ def test_cells_and_answers_are_read_off_logits() -> None:
         for wrong in (0, 1):
             tokens[0, 0] += wrong  # another colour
             logits = torch.nn.functional.one_hot(torch.from_numpy(tokens).view(1, -1), 12).float()
-            _, right, cells = at.read(logits, examples.at(place), (8, 8))
+            _, right, cells = at.grade(logits, examples.at(place), (8, 8))
             assert right.tolist() == [not wrong]
             assert cells.tolist() == [pytest.approx(1 - wrong / grid.size)]
             if height > 1 and not wrong:  # a canvas that is too small: the cells beyond it are wrong
                 few = logits.view(1, 8, 8, 12)[:, : height - 1].flatten(1, 2)
-                assert at.read(few, examples.at(place), (height - 1, 8))[2].tolist() == [
+                assert at.grade(few, examples.at(place), (height - 1, 8))[2].tolist() == [
                     pytest.approx(1 - width / grid.size)
                 ]
 

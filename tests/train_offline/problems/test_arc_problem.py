@@ -88,7 +88,7 @@ def test_held_out_tasks_with_nothing_to_train_on_are_announced(tmp_path: Path) -
     config = tiny_config(tmp_path)
     data = (*config.arc.data, f"{tmp_path / 'twin.json'}:demonstrations")
     made = arc_problem(replace(config, arc=replace(config.arc, data=data)), 0, CPU)
-    assert made.lines[-1] == "not scored, nothing to train on is left of them: 1 tasks"
+    assert made.lines[-1] == "not scored, as none of their pairs is left to train on: 1 tasks"
 
 
 @pytest.mark.parametrize("mode", get_args(CanvasMode))

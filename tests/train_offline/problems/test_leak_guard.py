@@ -166,16 +166,16 @@ def test_a_large_corpus_costs_few_comparisons(monkeypatch: pytest.MonkeyPatch) -
 def test_the_report_counts_and_says_what_was_done(allowed: bool) -> None:
     held = HeldOut("held\n", "a", 1)
     report = LeakReport(
-        guarded=(("held\n", 3), ("blind", 0)),
-        shared_ids=(("full", "a"),),
-        pairs=(
+        guarded=[("held\n", 3), ("blind", 0)],
+        shared_ids=[("full", "a")],
+        pairs=[
             LeakedPair("full", "a", "test[0]", held),
             LeakedPair("full", "a", "test[1]", None),
             LeakedPair("full", "a", "train[0]", held),
             LeakedPair("more", "b", "[3]", held),
-        ),
-        emptied=(("more", "b"),),
-        duplicates=(Duplicate("more", "c", "full"),),
+        ],
+        emptied=[("more", "b")],
+        duplicates=[Duplicate("more", "c", "full")],
         allowed=allowed,
     )
     assert report.shared_content == (("full", "a"), ("more", "b"))

@@ -141,7 +141,7 @@ def test_what_is_a_solution(side: int) -> None:
 )
 def test_grids_that_are_none(grids: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        canonical(Puzzles(grids, grids, 256), grids.shape[-1])
+        sudoku._cells(grids, grids.shape[-1])
 
 
 @sides

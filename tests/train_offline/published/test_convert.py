@@ -262,8 +262,8 @@ def test_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines() == [
         f"{ours}: 12 rows of 64",
         "model: heads 4, cycles 2, latent_updates 3, row_tokens 4, canvas (7, 7), positions rope; "
-        "what shapes cannot tell is from --config, the options, or the published ARC model",
-        "4 names of 2 tasks from --tasks: `solve` takes their embeddings over",
+        "settings beyond shapes are from options, --config or the published ARC model",
+        "4 names of 2 tasks from --tasks: `solve` uses their embeddings",
         "8 other names: kept, but no task is matched to them",
         f"{again}: 12 rows of 64, with identifiers.json and all_config.json",
     ]
