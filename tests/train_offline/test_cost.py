@@ -133,6 +133,7 @@ def test_the_published_run_takes_about_as_long_as_its_authors_say() -> None:
     assert work.rank_bytes(4) < DEVICES[0].memory < work.rank_bytes(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
 def test_activations_are_what_autograd_keeps(name: str, autocast: torch.dtype | None, countable: None) -> None:
