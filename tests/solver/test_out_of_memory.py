@@ -76,6 +76,7 @@ def finite(fitting: Fitting) -> bool:
     return bool(fitted.table.isfinite().all()) and all(bool(p.isfinite().all()) for p in fitted.model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["step", "losses", "move"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_a_step_that_is_too_large_is_halved(where: str, error: Exception, monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
@@ -91,6 +92,7 @@ def test_a_step_that_is_too_large_is_halved(where: str, error: Exception, monkey
     assert bool(fitting.fitted().table.any())
 
 
+@pytest.mark.slow
 def test_smaller_steps_stay_when_other_tasks_come_into_focus(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     memory = Memory(monkeypatch, lambda canvas: 3, ERRORS[0])
     fitting = fit(steps=40, step_tokens=1000)
@@ -135,6 +137,7 @@ def test_pairs_of_a_canvas_that_never_fits_are_left_out(monkeypatch, caplog) -> 
     assert finite(fitting)
 
 
+@pytest.mark.slow
 def test_a_canvas_that_never_fits_stays_left_out_when_other_tasks_come_into_focus(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     memory = Memory(monkeypatch, lambda canvas: 0 if canvas == BIG else LARGEST, ERRORS[0])
     fitting = fit(steps=20)

@@ -90,6 +90,7 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [

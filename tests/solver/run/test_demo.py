@@ -20,6 +20,7 @@ def test_the_demo_takes_every_small_task() -> None:
     assert (len(tasks), sum(len(task.train) for task in tasks), sum(len(task.test) for task in tasks)) == (25, 105, 31)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scratch", "preset"), [([], "sample"), (["--from-scratch"], "fresh")])
 def test_the_demo_leaves_a_submission_a_record_and_a_report(
     scratch: list[str], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

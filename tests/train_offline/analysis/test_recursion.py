@@ -56,6 +56,7 @@ def test_the_last_step_is_what_the_predictor_answers(kind: str, device: torch.de
     assert curve[-1]["exact"]["mean"] == pytest.approx(full.answers.right[-1].mean())
 
 
+@pytest.mark.slow
 def test_early_answers_are_those_of_the_predictor_and_of_a_replay() -> None:
     known = knowledge(deeper(SHARED))
     at = bench(known, batch_tokens=1)  # one by one, so that each leaves when it is done

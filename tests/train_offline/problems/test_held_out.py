@@ -13,6 +13,8 @@ from tests.train_offline.problems.small_corpora import disguised, grids, hidden,
 from train_offline.problems.corpora import Corpora, Source, load_corpora
 from train_offline.problems.leak_guard import HeldOut, LeakedPair
 
+pytestmark = pytest.mark.slow
+
 # --- the real data
 
 

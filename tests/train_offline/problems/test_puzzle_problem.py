@@ -41,6 +41,7 @@ def draw(stream: PuzzleStream, count: int, mine: slice = slice(None)) -> list[to
     return list(stream.draw((4, 4), count, mine))
 
 
+@pytest.mark.slow
 def test_sudokus_are_drawn_as_their_augmentations() -> None:
     inputs, labels, ids, _, permutation = draw(stream_of(small()), 200)
     question, answer = inputs.numpy(), labels.numpy()
@@ -75,6 +76,7 @@ def test_the_stream_goes_on_from_its_position_and_is_shared_by_ranks() -> None:
         assert torch.equal(a[20:], c)
 
 
+@pytest.mark.slow
 def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> None:
     """A model that always answers token 2."""
     labels = np.full((3, 2, 2), 2, np.uint8)
@@ -97,6 +99,7 @@ def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> Non
     assert figures == {"exact": pytest.approx(2 / 3), "cells": pytest.approx(11 / 12), "puzzles": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["sudoku", "maze"])
 def test_puzzles_train_end_to_end(tmp_path: Path, problem: str) -> None:
     config = replace(small(problem), steps=2)
