@@ -89,6 +89,7 @@ def counted(model: TRMConfig, train: bool, samples: int = 2) -> float:
     return counter.get_total_flops() / samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_flops_are_those_that_torch_counts(name: str, countable: None) -> None:
     model = MODELS[name]
