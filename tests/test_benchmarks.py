@@ -18,6 +18,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bench", ROWS)
 def test_bench_ends_with_one_json_line(bench: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", bench, "--quick"]) == 0

@@ -112,6 +112,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, harm: Callabl
         trainer(tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_settings_that_have_changed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer(tmp_path, steps=1).run()
     trainer(tmp_path, resume=True, change=lambda c: replace(c, learner=replace(c.learner, lr=0.5), steps=9))

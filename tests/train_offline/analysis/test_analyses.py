@@ -77,6 +77,7 @@ def test_tasks_may_be_fitted_first_and_are_known_then(tmp_path: Path, monkeypatc
     assert not moved.equal(still)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_an_analysis_of_our_weights(name: str, tmp_path: Path) -> None:
     weights, tasks = ours(tmp_path), save_tasks(tmp_path)
