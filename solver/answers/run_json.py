@@ -57,7 +57,7 @@ _STEP = {"grid": (_GRID,), "halting": _PROBABILITY, "changed": (int,)}
 _TEST = {"input": _GRID, "truth?": (_GRID,), "attempts": [_GRID], "votes": int}
 _TASK = {"train": [_PAIR], "test": [{**_TEST, "candidates": [_CANDIDATE], "steps?": [_STEP]}]}
 _READING = {"step": int, "seconds": float, "loss": float, "exact": _PROBABILITY}
-_SCORE = dict.fromkeys(NAMES, {"correct": float, "total": int, "score": float})
+_SCORE = {name: {"correct": float, "total": int, "score": float} for name in NAMES}
 _FACTS = {"format": int, "source": str, "preset": str, "seed": int, "seconds": dict, "notes": [str]}
 _RUN = {**_FACTS, "score?": (_SCORE,), "baseline?": (_SCORE,), "curve?": list, "tasks": [{"id": str}]}
 
@@ -198,10 +198,11 @@ def _check(value: Any, kind: Any, where: str, place: str = "", join: str = ".") 
                 _check(value[name], inner, f"{place}: {shown(name)}", f"{place}{join}{name}")
             elif name == key:
                 raise InputError(f"{place}: {shown(name)}: expected {_words(inner)}, got none")
-    elif type(value) is not kind and not (kind is float and type(value) is int):
-        raise fault(where, _WORDS[kind], value)
-    elif kind in (int, float) and not 0 <= value <= _LARGEST:  # also refuses infinity, which JSON writes as 1e999
-        raise fault(where, _WORDS[kind], value)
+    else:
+        right = type(value) is kind or (kind is float and type(value) is int)
+        # The limit also refuses infinity, which JSON writes as 1e999.
+        if not right or (kind in (int, float) and not 0 <= value <= _LARGEST):
+            raise fault(where, _WORDS[kind], value)
 
 
 def _words(kind: Any) -> str:
