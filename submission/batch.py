@@ -36,11 +36,7 @@ class Input(NamedTuple):
     source: str
     out: Path  # its submission
     challenges: Challenges
-
-    @property
-    def work(self) -> int:
-        """Its share of the budget is proportional to this."""
-        return 1 + sum(len(task.test) for task in self.challenges.tasks)
+    work: int  # its share of the budget is proportional to this
 
 
 def command(
@@ -79,7 +75,8 @@ def command(
     inputs = []
     for name, file, truths in zip(_names(files), files, solutions or [None] * len(files), strict=True):
         if (challenges := _load(file, truths)) is not None:
-            inputs.append(Input(file, out / name / submission_json.FILE_NAME, challenges))
+            work = 1 + sum(len(task.test) for task in challenges.tasks)
+            inputs.append(Input(file, out / name / submission_json.FILE_NAME, challenges, work))
     if rank == 0:
         for item in inputs:  # valid submissions for all files come first
             item.challenges.write_fallbacks(item.out)
@@ -99,23 +96,16 @@ def command(
             rank=rank,
             ranks=ranks,
         )
-        done = _solve(plan, clock.share(item.work / sum(other.work for other in inputs[number:]))) and done
+        share = clock.share(item.work / sum(other.work for other in inputs[number:]))
+        with log_beside(plan.out):
+            try:
+                _say(plan, Supervisor(plan, share).run(), share)
+            except InputError as error:
+                log.error("%s; %s stays as it is", error, plan.out)
+                done = False
         if clock.stopped.is_set():
             return INTERRUPTED
     return 0 if done else 1
-
-
-def _solve(plan: Plan, clock: Clock) -> bool:
-    """Solve one file. False, with a line in the log, if that fails."""
-    with log_beside(plan.out):
-        try:
-            outcome = Supervisor(plan, clock).run()
-        except InputError as error:
-            log.error("%s; %s stays as it is", error, plan.out)
-            return False
-    if plan.rank == 0:
-        _say(plan, outcome, clock)
-    return True
 
 
 def _names(files: Sequence[str]) -> list[str]:
@@ -149,7 +139,9 @@ def _load(file: str, solutions: str | None) -> Challenges | None:
 
 
 def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
-    """Print one line for a solved file, and its score if the outputs are known."""
+    """Print one line for a solved file, and its score if the outputs are known. Rank 0 speaks for all."""
+    if plan.rank > 0:
+        return
     tasks = plan.challenges.tasks
     steps, votes = outcome.fit_steps, outcome.votes.total
     print(f"{plan.out}: {len(tasks)} tasks, {steps} fitting steps, {votes} votes, {format_duration(clock.elapsed())}")

@@ -9,9 +9,9 @@ import numpy as np
 from solver.answers import submission_json
 from solver.answers.attempts import Answers, baseline
 from solver.answers.submission_json import Attempts, expected_counts
-from solver.common.checks import Grid, InputError, check_id, parse_grid
+from solver.common.checks import InputError, check_id, parse_grid
 from solver.common.files import file_name, read_json
-from solver.tasks.load import MAX_TASKS, load_tasks
+from solver.tasks.load import MAX_TASKS, is_task, load_tasks
 from solver.tasks.task import Task, parse_task
 
 BLANK = np.zeros((1, 1), np.uint8)  # the attempt for an unreadable test input
@@ -42,11 +42,9 @@ def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None)
     `counts`: the number of test outputs per task, from a sample submission; without it, it is guessed for broken tasks.
     Raises InputError if there is no task at all.
     """
-    if isinstance(source, str) and not Path(source).is_file():
+    document = read_json(source) if Path(source).is_file() else None
+    if not isinstance(document, dict) or is_task(document):  # no file of tasks, or one that load_tasks refuses
         return Challenges(load_tasks(source, lenient=True))
-    document = read_json(source)
-    if not isinstance(document, dict) or any(isinstance(document.get(key), list) for key in ("train", "test")):
-        return Challenges(load_tasks(source, lenient=True))  # one task, or a file that load_tasks refuses
     tasks, broken, faults = [], {}, []
     for task_id, item in document.items():
         try:
@@ -81,10 +79,10 @@ def sample_answers(path: Path) -> Answers:
 def _guesses(item: object) -> list[Attempts]:
     """One pair of attempts per test input of a broken task: the input if it is valid, and a blank."""
     tests = item.get("test") if isinstance(item, dict) else None
-    grids: list[Grid] = []
+    guesses: list[Attempts] = []
     for test in tests if isinstance(tests, list) else []:
         try:
-            grids.append(parse_grid(test.get("input") if isinstance(test, dict) else None, "input"))
+            guesses.append((parse_grid(test.get("input") if isinstance(test, dict) else None, "input"), BLANK))
         except InputError:
-            grids.append(BLANK)
-    return [(grid, BLANK) for grid in grids or [BLANK]]
+            guesses.append((BLANK, BLANK))
+    return guesses or [(BLANK, BLANK)]

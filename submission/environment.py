@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ TEST = "arc-agi_test_challenges.json"
 EVALUATION = ("arc-agi_evaluation_challenges.json", "arc-agi_evaluation_solutions.json")
 SAMPLE = "sample_submission.json"
 WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # the files of a weights folder
-DEEPEST = 6  # levels below the input that are searched for weights
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_SECONDS = 120  # the first import of torch from a cold disk takes a minute
 
@@ -54,9 +53,11 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
     elif not (input / TEST).is_file():
         raise InputError(f"--input {input}: expected a folder with {TEST}, got none")
     if weights is None:
-        weights, *others = [*_weights(root / "input"), None]
-        if len(others) > 1:
-            log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(others), weights)
+        known = [path.parent for path in (root / "input").rglob(WEIGHTS[0])]
+        folders = [folder for folder in known if all((folder / name).is_file() for name in WEIGHTS)]
+        weights = min(folders, key=lambda folder: (len(folder.parts), folder), default=None)
+        if len(folders) > 1:
+            log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(folders), weights)
     return Environment(input, working or root / "working", weights, bool(os.environ.get(RERUN)))
 
 
@@ -79,18 +80,3 @@ def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
         log.error("devices: could not ask torch for cards (%s); taking the CPU", type(error).__name__)
         cards = 0
     return [f"cuda:{number}" for number in range(cards)] or ["cpu"]
-
-
-def _weights(folder: Path) -> Iterator[Path]:
-    """Weights folders, those with the shortest path first."""
-    level = [folder]
-    for _ in range(DEEPEST):
-        yield from (place for place in level if all((place / name).is_file() for name in WEIGHTS))
-        level = sorted(child for place in level for child in _folders(place))
-
-
-def _folders(place: Path) -> list[Path]:
-    try:
-        return [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    except OSError:
-        return []

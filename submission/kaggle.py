@@ -69,7 +69,12 @@ def command(
             return 0
         try:
             found = find_devices(devices)
-            _log_environment(environment, challenges, found)
+            run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
+            tests = sum(len(task.test) for task in challenges.tasks)
+            log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
+            log.info(
+                "devices: %s; weights: %s", ", ".join(found), environment.weights or "none, a fresh model is fitted"
+            )
             plan = Plan(
                 challenges=challenges,
                 source=str(environment.test),
@@ -107,13 +112,6 @@ def _first_submission(environment: Environment, out: Path) -> Challenges | None:
             Challenges([], sample_answers(sample)).write(out, {})
         return None
     return challenges
-
-
-def _log_environment(environment: Environment, challenges: Challenges, devices: Sequence[str]) -> None:
-    run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
-    tests = sum(len(task.test) for task in challenges.tasks)
-    log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
-    log.info("devices: %s; weights: %s", ", ".join(devices), environment.weights or "none, a fresh model is fitted")
 
 
 def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: float) -> None:

@@ -4,12 +4,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from solver.answers import candidates_json, submission_json
-from solver.answers.attempts import Answers, answers_of
+from solver.answers.attempts import answers_of
 from solver.answers.candidates_json import Candidates
 from solver.answers.votes import Candidate, grid_key
 from solver.common.checks import InputError, at_least, shown
@@ -33,7 +33,15 @@ def merge(
     `names`: the sources in messages. Raises InputError if sources disagree on the number of a task's test outputs, or
     unless there is one finite weight >= 0 per source and their sum is above 0.
     """
-    _check_weights(weights, len(sources))
+    if not sources:
+        raise InputError("merge: expected at least one file, got none")
+    if len(weights) != len(sources):
+        raise InputError(f"weights: expected {len(sources)}, one for each file, got {len(weights)}")
+    for weight in weights:
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InputError(f"weights: expected finite numbers, 0 or more, got {weight:g}")
+    if not 0 < sum(weights) < math.inf:
+        raise InputError(f"weights: expected a finite sum above 0, got {sum(weights):g}")
     counts = _test_counts(sources, names or [f"source {number}" for number, _ in enumerate(sources, start=1)])
     pairs = list(zip(sources, weights, strict=True))
     return {
@@ -65,25 +73,11 @@ def _merge_one(lists: Sequence[tuple[Sequence[Candidate], float]]) -> list[Candi
 
 def _shares(candidates: Sequence[Candidate]) -> list[float]:
     """Each candidate's share of a list, by weight; without weights by votes; without votes by 1/rank."""
-    counts = [candidate.weight for candidate in candidates]
-    if not any(counts):
-        counts = [float(candidate.votes) for candidate in candidates]
-    if not any(counts):
-        counts = [1 / rank for rank in range(1, len(candidates) + 1)]
+    weights, votes = [c.weight for c in candidates], [float(c.votes) for c in candidates]
+    ranks = [1 / rank for rank in range(1, len(candidates) + 1)]
+    counts = weights if any(weights) else votes if any(votes) else ranks
     total = math.fsum(counts)
     return [count / total for count in counts]
-
-
-def _check_weights(weights: Sequence[float], count: int) -> None:
-    if not count:
-        raise InputError("merge: expected at least one file, got none")
-    if len(weights) != count:
-        raise InputError(f"weights: expected {count}, one for each file, got {len(weights)}")
-    for weight in weights:
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InputError(f"weights: expected finite numbers, 0 or more, got {weight:g}")
-    if not 0 < sum(weights) < math.inf:
-        raise InputError(f"weights: expected a finite sum above 0, got {sum(weights):g}")
 
 
 def _test_counts(sources: Sequence[Mapping[str, Sequence[object]]], names: Sequence[str]) -> dict[str, int]:
@@ -109,40 +103,19 @@ def _check_covered(tasks: Sequence[Task], challenges: str, sources: Sequence[Can
     _test_counts([wanted, *sources], [challenges, *names])
 
 
-def _answers(candidates: Candidates, tasks: Sequence[Task] | None) -> Answers:
-    """The attempts for every test input of `tasks`; None: of all tasks with candidates, without fallbacks."""
+def _answers(candidates: Candidates, tasks: Sequence[Task] | None) -> dict[str, list[Any]]:
+    """The attempts for every test input of `tasks`; None: of all tasks with candidates, () where there is none."""
     if tasks is not None:
-        return answers_of(tasks, _padded(candidates, tasks))
-    answers: Answers = {}
-    for task_id, tests in candidates.items():
-        answers[task_id] = []
-        for index, one in enumerate(tests):
-            if not one:
-                raise InputError(
-                    f"merge: task {shown(task_id)}: [{index}]: expected a candidate in one of the files, got none: "
-                    "give --challenges to fill up"
-                )
-            answers[task_id].append((one[0].grid, one[min(1, len(one) - 1)].grid))
-    return answers
+        return dict(answers_of(tasks, _padded(candidates, tasks)))
+    return {
+        task_id: [tuple(c.grid for c in (one[:2] * 2)[:2]) for one in tests]  # a single candidate is both attempts
+        for task_id, tests in candidates.items()
+    }
 
 
 def _padded(candidates: Candidates, tasks: Sequence[Task]) -> Candidates:
     """The candidates for `tasks`, in their order, with empty lists where none are known."""
     return {task.id: candidates.get(task.id) or [[] for _ in task.test] for task in tasks}
-
-
-def _differing(answers: Answers, candidates: Candidates, tasks: Sequence[Task] | None) -> int:
-    """The number of test outputs whose two attempts differ, in any order, from the first two of `candidates`."""
-    if tasks is None:
-        first = {task_id: [[c.grid for c in one[:2]] for one in tests] for task_id, tests in candidates.items()}
-    else:
-        filled = answers_of(tasks, _padded(candidates, tasks))
-        first = {task_id: [list(attempts) for attempts in tests] for task_id, tests in filled.items()}
-    return sum(
-        set(map(grid_key, attempts)) != set(map(grid_key, first[task_id][index] if task_id in first else ()))
-        for task_id, tests in answers.items()
-        for index, attempts in enumerate(tests)
-    )
 
 
 def _check_places(out: Path, beside: Path | None, inputs: Sequence[str | Path]) -> None:
@@ -186,7 +159,6 @@ def command(
     """
     at_least("candidates", candidates, 1)
     weights = weights or (1.0,) * len(files)
-    _check_weights(weights, len(files))
     beside = None if candidates is None else out.parent / candidates_json.FILE_NAME
     _check_places(out, beside, [*files, *([challenges] if challenges else [])])
     tasks = None if challenges is None else load_tasks(challenges)
@@ -194,11 +166,20 @@ def command(
     if tasks is not None and challenges is not None:
         _check_covered(tasks, file_name(challenges), sources, names)
     merged = merge(sources, weights, names)
-    answers = _answers(merged, tasks)
+    answers, before = _answers(merged, tasks), _answers(sources[0], tasks)
+    for task_id, tests in answers.items():
+        if () in tests:
+            where = f"task {shown(task_id)}: [{tests.index(())}]"
+            wanted = "a candidate in one of the files, got none: give --challenges to fill up"
+            raise InputError(f"merge: {where}: expected {wanted}")
     submission_json.write(out, answers)
     if beside is not None and candidates is not None:
         candidates_json.write(beside, merged if tasks is None else _padded(merged, tasks), candidates)
-    outputs = sum(map(len, answers.values()))
-    change = f"{_differing(answers, sources[0], tasks)} pairs of attempts differ from those of {names[0]}"
-    print(f"{file_name(out)}: {len(files)} files, {len(answers)} tasks, {outputs} test outputs; {change}")
+    differing = sum(  # in any order
+        set(map(grid_key, attempts)) != set(map(grid_key, before[task_id][index] if task_id in before else ()))
+        for task_id, tests in answers.items()
+        for index, attempts in enumerate(tests)
+    )
+    counts = f"{len(files)} files, {len(answers)} tasks, {sum(map(len, answers.values()))} test outputs"
+    print(f"{file_name(out)}: {counts}; {differing} pairs of attempts differ from those of {names[0]}")
     return 0

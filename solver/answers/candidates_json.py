@@ -10,13 +10,13 @@ A list is empty if no candidate is known.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 
 from solver.answers.run_json import check_run
-from solver.answers.submission_json import KEYS as ATTEMPT_KEYS
+from solver.answers.submission_json import KEYS, parse_attempts
 from solver.answers.votes import CANDIDATE_KEYS, Candidate, grid_key, to_item
 from solver.common.checks import InputError, at_least, check_id, fault, parse_grid, shown
 from solver.common.files import file_name, read_json, write_atomically
@@ -27,10 +27,7 @@ MOST_VOTES = 2**48  # per candidate; sums stay within the 64 bits that orjson wr
 Candidates: TypeAlias = dict[str, list[list[Candidate]]]
 """Task id -> for each of its test inputs, in order, the candidates, best first."""
 
-_WANTED: dict[type, str] = {
-    list: "a list of candidates, best first",
-    dict: f"an object with {' and '.join(ATTEMPT_KEYS)}",
-}
+_WANTED: dict[type, str] = {list: "a list of candidates, best first", dict: f"an object with {' and '.join(KEYS)}"}
 
 
 def build(candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) -> bytes:
@@ -42,10 +39,7 @@ def build(candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) ->
 
 
 def write(path: str | Path, candidates: Mapping[str, Sequence[Sequence[Candidate]]], most: int) -> None:
-    """Write the file atomically.
-
-    Raises InputError as `build` does, or if the file cannot be written; the old file then stays.
-    """
+    """Write the file atomically. On InputError, from `build` or from writing, the old file stays."""
     write_atomically(path, build(candidates, most))
 
 
@@ -91,50 +85,43 @@ def _parse(document: object, name: str) -> Candidates:
     return result
 
 
-def _parse_attempts(entry: dict[str, object], where: str) -> list[Candidate]:
-    _check_keys(entry, ATTEMPT_KEYS, ATTEMPT_KEYS, where)
-    first, second = (Candidate(parse_grid(entry[key], f"{where}.{key}"), 0, 0.0) for key in ATTEMPT_KEYS)
-    return [first] if np.array_equal(first.grid, second.grid) else [first, second]
-
-
-def _parse_list(entries: list[object], where: str) -> list[Candidate]:
+def _parse_entry(entry: object, kind: type, where: str) -> list[Candidate]:
+    """The candidates of one test output; `entry` must be of the same kind as the first of the file."""
+    if type(entry) is not kind or kind not in _WANTED:
+        raise fault(where, _WANTED.get(kind, " or ".join(_WANTED.values())), entry)
+    if not isinstance(entry, list):
+        first, second = (Candidate(grid, 0, 0.0) for grid in parse_attempts(entry, where))
+        return [first] if np.array_equal(first.grid, second.grid) else [first, second]
     result: list[Candidate] = []
     places: dict[bytes, int] = {}  # grid -> index
-    needed: tuple[str, ...] = ("grid",)
-    for index, entry in enumerate(entries):
-        place = f"{where}[{index}]"
-        if not isinstance(entry, dict):
-            raise fault(place, "a candidate (an object with a grid)", entry)
-        if index == 0:  # all must have the same keys as the first: shares of votes need the votes of all
-            needed = tuple(key for key in CANDIDATE_KEYS if key == "grid" or key in entry)
-        _check_keys(entry, needed, CANDIDATE_KEYS, place)
-        candidate = _parse_candidate(entry, place)
-        known = places.setdefault(grid_key(candidate.grid), index)
+    for index, item in enumerate(entry):
+        result.append(_parse_candidate(item, entry[0], f"{where}[{index}]"))
+        known = places.setdefault(grid_key(result[-1].grid), index)
         if known != index:
-            raise InputError(f"{place}.grid: expected a grid of its own, got the one at {where}[{known}]")
-        result.append(candidate)
+            raise InputError(f"{where}[{index}].grid: expected a grid of its own, got the one at {where}[{known}]")
     return result
 
 
-def _check_keys(entry: dict[str, object], needed: tuple[str, ...], known: tuple[str, ...], where: str) -> None:
-    """Raise InputError unless the keys of `entry` are `needed`, a part of the `known` keys of the format."""
+def _parse_candidate(item: object, first: object, where: str) -> Candidate:
+    """`first`: the first of the list. All must have its keys, since shares of votes need the votes of all."""
+    if not isinstance(item, dict) or not isinstance(first, dict):
+        raise fault(where, "a candidate (an object with a grid)", item)
+    needed = [key for key in CANDIDATE_KEYS if key == "grid" or key in first]
     for key in needed:
-        if key not in entry:
+        if key not in item:
             kind = "a number, as in the first candidate of the list" if key != "grid" else "a grid"
             raise InputError(f"{where}.{key}: expected {kind}, got none")
-    for key in entry:
+    for key in item:
         if key not in needed:
-            more = ", as in the first candidate of the list" if key in known else ""
+            more = ", as in the first candidate of the list" if key in CANDIDATE_KEYS else ""
             raise fault(where, f"{' and '.join(needed)} alone{more}", key)
-
-
-def _parse_candidate(entry: dict[str, object], where: str) -> Candidate:
-    votes, halting = entry.get("votes", 0), entry.get("halting", 0.0)
-    if not isinstance(votes, int) or isinstance(votes, bool) or not 0 <= votes <= MOST_VOTES:
-        raise fault(f"{where}.votes", "a whole number, 0 to 2^48", votes)
-    if not isinstance(halting, int | float) or isinstance(halting, bool) or not 0 <= halting <= 1:
-        raise fault(f"{where}.halting", "a probability 0..1", halting)
-    weight = entry.get("weight", votes)
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight <= MOST_VOTES:
-        raise fault(f"{where}.weight", "a number, 0 to 2^48", weight)
-    return Candidate(parse_grid(entry["grid"], f"{where}.grid"), votes, float(halting), float(weight))
+    votes, halting = item.get("votes", 0), item.get("halting", 0.0)
+    weight: Any = item.get("weight", votes)
+    for key, value, most, kinds, wanted in (
+        ("votes", votes, MOST_VOTES, int, "a whole number, 0 to 2^48"),
+        ("halting", halting, 1, int | float, "a probability 0..1"),
+        ("weight", weight, MOST_VOTES, int | float, "a number, 0 to 2^48"),
+    ):
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value <= most:
+            raise fault(f"{where}.{key}", wanted, value)
+    return Candidate(parse_grid(item["grid"], f"{where}.grid"), votes, float(halting), float(weight))

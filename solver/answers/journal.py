@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from solver.answers.votes import MOST_ROUNDS, Block, Candidate
-from solver.common.checks import Grid, InputError, parse_grid, shown
+from solver.common.checks import Grid, InputError, parse_grid
 from solver.tasks.task import DIGEST_LENGTH, Task
 
 PATTERN = "votes-*.jsonl"
@@ -85,10 +85,12 @@ class JournalReader:
             document = orjson.loads(line[:LONGEST_LINE])
             task_id, index, number = document["task"], document["test"], document["round"]
             digest, tests = self._tasks[task_id]
-            if document["of"] != digest or not (_is_below(index, tests) and _is_below(number, MOST_ROUNDS)):
+            if document["of"] != digest or type(index) is not int or type(number) is not int:
+                return None
+            if not (0 <= index < tests and 0 <= number < MOST_ROUNDS):
                 return None
             candidates = [_candidate(*item) for item in document["candidates"]]
-        except (InputError, ValueError, TypeError, KeyError):
+        except (InputError, ValueError, TypeError, KeyError, AttributeError):
             return None
         self.leaks |= document.get("leaks") is True
         return Block((task_id, index), number, candidates)
@@ -101,16 +103,10 @@ def clear_journal(folder: Path) -> None:
 
 
 def _candidate(rows: str, votes: int, halting: float) -> Candidate:
-    if not isinstance(rows, str):
-        raise InputError(f"journal: expected rows of digits, got {shown(rows)}")
     grid = parse_grid([[int(cell) for cell in row] for row in rows.split("/")], "journal")
     if not (type(votes) is int and votes > 0 and 0 <= halting <= 1):
-        raise InputError(f"journal: expected votes and a probability, got {shown(votes)} and {shown(halting)}")
+        raise ValueError("votes or halting")
     return Candidate(grid, votes, float(halting))
-
-
-def _is_below(value: object, bound: int) -> bool:
-    return type(value) is int and 0 <= value < bound
 
 
 def _text(grid: Grid) -> str:

@@ -45,14 +45,21 @@ FILE_NAME = "run.json"
 KEPT_CANDIDATES = 10  # per test input
 
 _LARGEST = 2**64  # of any number: it prints in few digits, and divides as a float
-_WORDS = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a whole number, 0 or more",
-    float: "a number, 0 or more",
-    object: "a value or null",
-}
+_WORDS: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
+_WORDS |= {int: "a whole number, 0 or more", float: "a number, 0 or more"}
+
+# The kinds of values: the types above, _GRID, _PROBABILITY, [kind of every item], (kind of what may be null,) and
+# {key: kind}, in which a key with a question mark may be missing.
+_GRID, _PROBABILITY = "a grid", "a probability 0..1"
+_PAIR = {"input": _GRID, "output": _GRID}
+_CANDIDATE = {"grid": _GRID, "votes": int, "halting": _PROBABILITY, "weight?": float}
+_STEP = {"grid": (_GRID,), "halting": _PROBABILITY, "changed": (int,)}
+_TEST = {"input": _GRID, "truth?": (_GRID,), "attempts": [_GRID], "votes": int}
+_TASK = {"train": [_PAIR], "test": [{**_TEST, "candidates": [_CANDIDATE], "steps?": [_STEP]}]}
+_READING = {"step": int, "seconds": float, "loss": float, "exact": _PROBABILITY}
+_SCORE = {name: {"correct": float, "total": int, "score": float} for name in NAMES}
+_FACTS = {"format": int, "source": str, "preset": str, "seed": int, "seconds": dict, "notes": [str]}
+_RUN = {**_FACTS, "score?": (_SCORE,), "baseline?": (_SCORE,), "curve?": list, "tasks": [{"id": str}]}
 
 
 def write_record(folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: str, source: str, seed: int) -> Run:
@@ -138,99 +145,67 @@ def check_run(run: object, where: str) -> Run:
         raise fault(where, "the record of a run (an object)", run)
     if "format" not in run:
         raise fault(where, f"a {FILE_NAME}, which arc-trm solve leaves beside its submission", run)
-    if _member(run, "format", int, where) != FORMAT:
+    _check(run, _RUN, where, where, ": ")
+    if run["format"] != FORMAT:
         raise fault(f"{where}: format", f"{FORMAT}, the one that this version reads", run["format"])
-    _members(run, {"source": str, "preset": str, "seed": int}, where)
-    seconds = _member(run, "seconds", dict, where)
-    _members(seconds, dict.fromkeys(seconds, float), f"{where}: seconds")
-    for index, note in enumerate(_member(run, "notes", list, where)):
-        if not isinstance(note, str):
-            raise fault(f"{where}: notes[{index}]", _WORDS[str], note)
-    for key in ("score", "baseline"):
-        if run.get(key) is not None:
-            score = _member(run, key, dict, where)
-            for name in NAMES:
-                part = _member(score, name, dict, f"{where}: {key}")
-                _members(part, {"correct": float, "total": int, "score": float}, f"{where}: {key}.{name}")
-    if "curve" in run:
-        _check_curve(_member(run, "curve", list, where), f"{where}: curve")
-    for task, place in _objects(run, "tasks", where):
-        place = f"{place} {shown(_member(task, 'id', str, place))}"
-        for pair, spot in _objects(task, "train", place):
-            _check_grid(pair, "input", spot)
-            _check_grid(pair, "output", spot)
-        for test, spot in _objects(task, "test", place):
-            _check_test(test, spot)
+    for key, seconds in run["seconds"].items():
+        _check(seconds, float, f"{where}: seconds: {shown(key)}")
+    last = -1
+    for index, reading in enumerate(run.get("curve", ())):
+        place = f"{where}: curve[{index}]"
+        if not isinstance(reading, list) or len(reading) != len(Reading._fields):
+            raise fault(place, f"a list of {', '.join(Reading._fields)}", reading)
+        _check(dict(zip(Reading._fields, reading, strict=True)), _READING, place)
+        if reading[0] <= last:
+            raise fault(f"{place}: 'step'", f"one after step {last}", reading[0])
+        last = reading[0]
+    for index, task in enumerate(run["tasks"]):
+        place = f"{where}: tasks[{index}] {shown(task['id'])}"
+        _check(task, _TASK, place, place, ": ")
+        for number, test in enumerate(task["test"]):
+            if len(test["attempts"]) != len(KEYS):
+                got = f"expected {len(KEYS)} grids, got {len(test['attempts'])}"
+                raise InputError(f"{place}: test[{number}].attempts: {got}")
     return run
 
 
-def _check_curve(curve: list[Any], where: str) -> None:
-    last = -1
-    for index, reading in enumerate(curve):
-        place = f"{where}[{index}]"
-        if not isinstance(reading, list) or len(reading) != len(Reading._fields):
-            raise fault(place, f"a list of {', '.join(Reading._fields)}", reading)
-        named = dict(zip(Reading._fields, reading, strict=True))
-        _members(named, {"step": int, "seconds": float, "loss": float}, place)
-        _check_probability(named, "exact", place)
-        if named["step"] <= last:
-            raise fault(f"{place}: 'step'", f"one after step {last}", named["step"])
-        last = named["step"]
+def _check(value: Any, kind: Any, where: str, place: str = "", join: str = ".") -> None:
+    """Raise InputError unless `value` is of this kind.
+
+    `where` is in messages on the value itself, `place` (by default the same) on what is in it; `join` comes before the
+    keys of an object.
+    """
+    place = place or where
+    if isinstance(kind, tuple):
+        if value is not None:
+            _check(value, kind[0], where, place)
+    elif kind is _GRID:
+        _check(value, list, where)
+        parse_grid(value, place)
+    elif kind is _PROBABILITY:
+        _check(value, float, where)
+        if value > 1:
+            raise fault(place, _PROBABILITY, value)
+    elif isinstance(kind, list):
+        _check(value, list, where)
+        for index, item in enumerate(value):
+            _check(item, kind[0], f"{place}[{index}]")
+    elif isinstance(kind, dict):
+        _check(value, dict, where)
+        for key, inner in kind.items():
+            name = key.removesuffix("?")
+            if name in value:
+                _check(value[name], inner, f"{place}: {shown(name)}", f"{place}{join}{name}")
+            elif name == key:
+                raise InputError(f"{place}: {shown(name)}: expected {_words(inner)}, got none")
+    else:
+        right = type(value) is kind or (kind is float and type(value) is int)
+        # The limit also refuses infinity, which JSON writes as 1e999.
+        if not right or (kind in (int, float) and not 0 <= value <= _LARGEST):
+            raise fault(where, _WORDS[kind], value)
 
 
-def _check_test(test: Run, where: str) -> None:
-    _check_grid(test, "input", where)
-    if test.get("truth") is not None:
-        _check_grid(test, "truth", where)
-    attempts = _member(test, "attempts", list, where)
-    if len(attempts) != len(KEYS):
-        raise InputError(f"{where}.attempts: expected {len(KEYS)} grids, got {len(attempts)}")
-    for index, attempt in enumerate(attempts):
-        parse_grid(attempt, f"{where}.attempts[{index}]")
-    _member(test, "votes", int, where)
-    for candidate, place in _objects(test, "candidates", where):
-        _check_grid(candidate, "grid", place)
-        _members(candidate, {"votes": int} | ({"weight": float} if "weight" in candidate else {}), place)
-        _check_probability(candidate, "halting", place)
-    for step, place in _objects(test, "steps", where) if "steps" in test else ():
-        if _member(step, "grid", object, place) is not None:
-            _check_grid(step, "grid", place)
-        _check_probability(step, "halting", place)
-        if _member(step, "changed", object, place) is not None:
-            _member(step, "changed", int, place)
-
-
-def _objects(document: Run, key: str, where: str) -> list[tuple[Run, str]]:
-    """The objects in the list `document[key]`, each with its place for messages."""
-    items = _member(document, key, list, where)
-    for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise fault(f"{where}: {key}[{index}]", _WORDS[dict], item)
-    return [(item, f"{where}: {key}[{index}]") for index, item in enumerate(items)]
-
-
-def _check_grid(document: Run, key: str, where: str) -> None:
-    parse_grid(_member(document, key, list, where), f"{where}.{key}")
-
-
-def _check_probability(document: Run, key: str, where: str) -> None:
-    if _member(document, key, float, where) > 1:
-        raise fault(f"{where}.{key}", "a probability 0..1", document[key])
-
-
-def _members(document: Run, kinds: Mapping[str, type], where: str) -> None:
-    for key, kind in kinds.items():
-        _member(document, key, kind, where)
-
-
-def _member(document: Run, key: str, kind: type, where: str) -> Any:
-    """`document[key]`, if its type is `kind`; an int passes as a float. Raises InputError."""
-    where = f"{where}: {shown(key)}"
-    if key not in document:
-        raise InputError(f"{where}: expected {_WORDS[kind]}, got none")
-    value = document[key]
-    if kind is not object and type(value) is not kind and not (kind is float and type(value) is int):
-        raise fault(where, _WORDS[kind], value)
-    if kind in (int, float) and not 0 <= value <= _LARGEST:  # also refuses infinity, which JSON writes as 1e999
-        raise fault(where, _WORDS[kind], value)
-    return value
+def _words(kind: Any) -> str:
+    if isinstance(kind, tuple):
+        return f"{_words(kind[0])} or null"
+    return kind if isinstance(kind, str) else _WORDS[kind if isinstance(kind, type) else type(kind)]

@@ -6,6 +6,7 @@ A test output is right when either attempt equals it cell for cell. The scores d
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,7 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Reduction:
+class Reduction(NamedTuple):
     """`correct` of `total`. `correct` is whole except in tasks_mean, where it is the sum of the tasks' shares."""
 
     correct: float
@@ -34,8 +34,7 @@ class Reduction:
         return self.correct / self.total
 
 
-@dataclass(frozen=True)
-class TaskScore:
+class TaskScore(NamedTuple):
     """The result of one task. `hits`: per test output, the first attempt (1 or 2) that equals it, or None."""
 
     id: str
@@ -43,12 +42,12 @@ class TaskScore:
 
     @property
     def right(self) -> int:
-        """Number of outputs that are right."""
+        """The number of right outputs."""
         return sum(hit is not None for hit in self.hits)
 
     @property
     def total(self) -> int:
-        """Number of outputs."""
+        """The number of outputs."""
         return len(self.hits)
 
 
@@ -60,7 +59,7 @@ class Score:
 
     @property
     def test_outputs(self) -> Reduction:
-        """Kaggle's score: the share of test outputs that are right."""
+        """The share of test outputs that are right."""
         return Reduction(sum(row.right for row in self.per_task), sum(row.total for row in self.per_task))
 
     @property
@@ -73,15 +72,12 @@ class Score:
         """The share of tasks with every output right."""
         return Reduction(sum(row.right == row.total for row in self.per_task), len(self.per_task))
 
-    def reductions(self) -> dict[str, Reduction]:
-        """The three scores by name, Kaggle's first."""
-        return {"test_outputs": self.test_outputs, "tasks_mean": self.tasks_mean, "tasks_all": self.tasks_all}
-
     def to_json(self) -> dict[str, dict[str, float]]:
         """{"test_outputs": {"correct": 59, "total": 172, "score": 0.343}, ...}, rounded to 4 decimals."""
+        parts: dict[str, Reduction] = {name: getattr(self, name) for name in NAMES}
         return {
             name: {"correct": round(part.correct, 4), "total": part.total, "score": round(part.score, 4)}
-            for name, part in self.reductions().items()
+            for name, part in parts.items()
         }
 
 
@@ -90,42 +86,31 @@ def score(answers: Mapping[str, Sequence[Attempts]], truths: Mapping[str, Sequen
 
     Raises InputError unless both have the same tasks with the same number of test outputs, as Kaggle requires.
     """
-    _check_same_tasks(answers, truths)
+    counts = f"{len(answers)} answered and {len(truths)} known"
+    if not truths:
+        raise InputError(f"score: expected at least one task with known test outputs, got {counts}")
+    for odd, words in ((truths.keys() - answers.keys(), "answered"), (answers.keys() - truths.keys(), "known")):
+        if odd:
+            raise InputError(f"score: expected the same tasks, got {counts}; {shown(min(odd))} is not {words}")
     rows = []
     for task_id, outputs in truths.items():
         if len(answers[task_id]) != len(outputs) or not outputs:
             counts = f"{len(outputs)} test outputs, got answers for {len(answers[task_id])}"
             raise InputError(f"score: task {shown(task_id)}: expected {counts}")
-        pairs = zip(answers[task_id], outputs, strict=True)
-        rows.append(TaskScore(task_id, tuple(_first_hit(attempts, truth) for attempts, truth in pairs)))
+        hits = []
+        for attempts, truth in zip(answers[task_id], outputs, strict=True):
+            right = (number for number, grid in enumerate(attempts, start=1) if np.array_equal(grid, truth))
+            hits.append(next(right, None))
+        rows.append(TaskScore(task_id, tuple(hits)))
     return Score(tuple(rows))
-
-
-def _check_same_tasks(answers: Mapping[str, Sequence[Attempts]], truths: Mapping[str, Sequence[Grid]]) -> None:
-    counts = f"{len(answers)} answered and {len(truths)} known"
-    if not truths:
-        raise InputError(f"score: expected at least one task with known test outputs, got {counts}")
-    for task_id in truths:
-        if task_id not in answers:
-            raise InputError(f"score: expected the same tasks, got {counts}; {shown(task_id)} is not answered")
-    for task_id in answers:
-        if task_id not in truths:
-            raise InputError(f"score: expected the same tasks, got {counts}; {shown(task_id)} is not known")
-
-
-def _first_hit(attempts: Attempts, truth: Grid) -> int | None:
-    for number, attempt in enumerate(attempts, start=1):
-        if np.array_equal(attempt, truth):
-            return number
-    return None
 
 
 def format_table(result: Score) -> str:
     """The three scores as text, one per line, Kaggle's first."""
     width = max(map(len, NAMES.values()))
     return "\n".join(
-        f"{NAMES[name]:<{width}}  {part.correct:>7g} of {part.total:<4d} {part.score:>6.1%}"
-        for name, part in result.reductions().items()
+        f"{words:<{width}}  {part.correct:>7g} of {part.total:<4d} {part.score:>6.1%}"
+        for words, part in ((NAMES[name], getattr(result, name)) for name in NAMES)
     )
 
 
@@ -142,11 +127,6 @@ def format_per_task(result: Score) -> str:
 
 def score_result(tasks: Sequence[Task], answers: Answers) -> Score | None:
     """The score of attempts, or None if any test output of the tasks is unknown."""
-    truths = known_truths(tasks)
-    return score(answers, truths) if truths else None
-
-
-def known_truths(tasks: Sequence[Task]) -> dict[str, list[np.ndarray]] | None:
-    """The test outputs of all tasks, or None if any is unknown."""
     truths = {task.id: [pair.output for pair in task.test if pair.output is not None] for task in tasks}
-    return truths if all(len(truths[task.id]) == len(task.test) for task in tasks) else None
+    known = tasks and all(len(truths[task.id]) == len(task.test) for task in tasks)
+    return score(answers, truths) if known else None

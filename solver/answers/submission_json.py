@@ -41,7 +41,7 @@ def sample_counts(path: str | Path) -> dict[str, int] | None:
 
 def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
     """The file's bytes. Raises InputError for a grid or a number of attempts that Kaggle would refuse."""
-    document: dict[str, list[dict[str, list[list[int]]]]] = {}
+    document: dict[str, list[dict[str, object]]] = {}
     for task_id, entries in answers.items():
         where = f"submission: task {shown(check_id(task_id, 'submission'))}"
         if not entries:
@@ -57,10 +57,7 @@ def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
 
 
 def write(path: str | Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
-    """Write the file atomically: `path` always holds the complete old or the complete new submission.
-
-    Raises InputError as `build` does, or if the file cannot be written; the old file then stays.
-    """
+    """Write the file atomically. On InputError, from `build` or from writing, the old file stays."""
     write_atomically(path, build(answers))
 
 
@@ -91,27 +88,25 @@ def _parse(document: object, expected: Mapping[str, int], name: str) -> dict[str
     if surplus:
         counts = f"{len(surplus)} others as well, for example {shown(surplus[0])}"
         raise InputError(f"{name}: expected the {len(expected)} tasks of the challenges alone, got {counts}")
-    return {
-        task_id: _parse_entries(document[task_id], count, f"{name}: task {shown(task_id)}")
-        for task_id, count in expected.items()
-    }
+    result: dict[str, list[Attempts]] = {}
+    for task_id, count in expected.items():
+        where, entries = f"{name}: task {shown(task_id)}", document[task_id]
+        if not isinstance(entries, list):
+            raise fault(where, f"a list of {count} entries, one per test input", entries)
+        if len(entries) != count:
+            raise InputError(f"{where}: expected {count} entries, one per test input, got {len(entries)}")
+        result[task_id] = [parse_attempts(entry, f"{where}: [{index}]") for index, entry in enumerate(entries)]
+    return result
 
 
-def _parse_entries(entries: object, count: int, where: str) -> list[Attempts]:
-    if not isinstance(entries, list):
-        raise fault(where, f"a list of {count} entries, one per test input", entries)
-    if len(entries) != count:
-        raise InputError(f"{where}: expected {count} entries, one per test input, got {len(entries)}")
-    return [_parse_attempts(entry, f"{where}: [{index}]") for index, entry in enumerate(entries)]
-
-
-def _parse_attempts(entry: object, where: str) -> Attempts:
+def parse_attempts(entry: object, where: str) -> Attempts:
+    """The attempts in {"attempt_1": grid, "attempt_2": grid}. Raises InputError that begins with `where`."""
     if not isinstance(entry, dict):
         raise fault(where, f"an object with {KEYS[0]} and {KEYS[1]}", entry)
     for key in KEYS:
         if key not in entry:
             raise InputError(f"{where}.{key}: expected a grid, got none")
-    surplus = [key for key in entry if key not in KEYS]
-    if surplus:
-        raise fault(where, f"{KEYS[0]} and {KEYS[1]} alone", surplus[0])
+    for key in entry:
+        if key not in KEYS:
+            raise fault(where, f"{KEYS[0]} and {KEYS[1]} alone", key)
     return parse_grid(entry[KEYS[0]], f"{where}.{KEYS[0]}"), parse_grid(entry[KEYS[1]], f"{where}.{KEYS[1]}")

@@ -89,11 +89,10 @@ class Votes:
         for new in block.candidates:
             key = grid_key(new.grid)
             weight = new.votes * ROUND_GAIN**block.round
-            known = count.candidates.get(key)
-            if known is None:
-                count.candidates[key] = Candidate(new.grid, new.votes, new.halting, weight)
-            else:
+            if known := count.candidates.get(key):
                 known.add(new.votes, new.halting, weight)
+            else:
+                count.candidates[key] = replace(new, weight=weight)
             if block.round == count.round:
                 count.of_round[key] = count.of_round.get(key, 0) + new.votes
             self.total += new.votes

@@ -34,13 +34,15 @@ class Drawing:
 
 def draw_task(task: Task) -> Drawing:
     """The demonstrations and test inputs of a task, and the known test outputs."""
-    rows: dict[str, list[_Picture]] = {}
-    for name, pairs in (("demonstrations", task.train), ("test", task.test)):
-        rows[name] = []
-        for number, pair in enumerate(pairs, start=1):
-            rows[name].append((pair.input.tolist(), f"{number}: input"))
-            if pair.output is not None:
-                rows[name].append((pair.output.tolist(), f"{number}: output"))
+    rows = {
+        name: [
+            (grid.tolist(), f"{number}: {kind}")
+            for number, pair in enumerate(pairs, start=1)
+            for kind, grid in (("input", pair.input), ("output", pair.output))
+            if grid is not None
+        ]
+        for name, pairs in (("demonstrations", task.train), ("test", task.test))
+    }
     return _drawing(task.id, rows)
 
 

@@ -40,11 +40,8 @@ class Miss(NamedTuple):
     @property
     def near(self) -> bool:
         """Whether it is a near miss."""
-        if not self.wrong:
-            return False
-        return self.wrong <= NEAR_MISS_SHARE * self.cells or (
-            self.wrong <= NEAR_MISS_CELLS and self.cells >= LEAST_CELLS
-        )
+        allowed = NEAR_MISS_CELLS if self.cells >= LEAST_CELLS else 0
+        return self.wrong is not None and 0 < self.wrong <= max(allowed, NEAR_MISS_SHARE * self.cells)
 
 
 class Standing(NamedTuple):
@@ -63,7 +60,11 @@ class Standing(NamedTuple):
 
 def standing_of(task: Run) -> Standing:
     """The standing of a task of a record. Only known test outputs count as solved or missed."""
-    misses = [_miss(test["attempts"], test["truth"]) for test in task["test"] if test.get("truth") is not None]
+    misses = []
+    for test in task["test"]:
+        if (truth := test.get("truth")) is not None:
+            counts = [count for a in test["attempts"] if (count := wrong_cells(a, truth)) is not None]
+            misses.append(Miss(min(counts, default=None), len(truth) * len(truth[0])))
     solved = sum(miss.wrong == 0 for miss in misses)
     known = [miss.wrong for miss in misses if miss.wrong is not None]
     shares = [top_share(test) for test in task["test"]]
@@ -103,11 +104,6 @@ def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:
 def mark(kind: str, words: str) -> str:
     """A coloured mark (a key of MARKS) with its text; the colour adds nothing to the text."""
     return f'<span class="mark {kind}"><span aria-hidden="true">{MARKS[kind]}</span> {words}</span>'
-
-
-def _miss(attempts: Sequence[Cells], truth: Cells) -> Miss:
-    wrong = [len(cells) for attempt in attempts if (cells := changed_cells(attempt, truth)) is not None]
-    return Miss(min(wrong, default=None), len(truth) * len(truth[0]))
 
 
 def _status(misses: Sequence[Miss], solved: int) -> str:

@@ -14,14 +14,20 @@ NAMED_CELLS = 4  # wrong cells named in the label of a picture
 
 def draw_task_section(task: Run, standing: Standing, index: int, album: Album) -> str:
     """The section of a task, with the element id `task-{index}`."""
-    cell = scale_of(_large_grids(task))
+    grids = [grid for pair in task["train"] for grid in (pair["input"], pair["output"])]
+    for test in task["test"]:
+        grids += filter(None, [test["input"], *test["attempts"], test.get("truth")])
+    cell = scale_of(grids)
     pairs = "".join(
         f'<div class="pair">{album.draw(pair["input"], f"demonstration {number}, input", cell)}'
         f'<span aria-hidden="true">→</span>{album.draw(pair["output"], f"demonstration {number}, output", cell)}</div>'
         for number, pair in enumerate(task["train"], start=1)
     )
     tests = "".join(_test(test, number, cell, album) for number, test in enumerate(task["test"], start=1))
-    marks = mark(STATUSES[standing.status], _status_words(standing))
+    words = standing.status
+    if 0 < standing.solved < standing.outputs:
+        words += f": {standing.solved} of {standing.outputs} outputs solved"
+    marks = mark(STATUSES[standing.status], words)
     votes = "unanimous" if standing.unanimous else "split" if standing.split else ""
     marks += f' <span class="mark plain">{votes}</span>' if votes else ""
     return (
@@ -29,19 +35,6 @@ def draw_task_section(task: Run, standing: Standing, index: int, album: Album) -
         f'<h2 id="title-{index}">{escape(task["id"])} {marks}</h2>'
         f'<h3>Demonstrations</h3><div class="row">{pairs}</div>{tests}</section>'
     )
-
-
-def _status_words(standing: Standing) -> str:
-    if standing.outputs < 2 or standing.solved in (0, standing.outputs):
-        return standing.status
-    return f"{standing.status}: {standing.solved} of {standing.outputs} outputs solved"
-
-
-def _large_grids(task: Run) -> list[Cells]:
-    grids = [grid for pair in task["train"] for grid in (pair["input"], pair["output"])]
-    for test in task["test"]:
-        grids += [test["input"], *test["attempts"], *([test["truth"]] if test.get("truth") is not None else [])]
-    return grids
 
 
 def _test(test: Run, number: int, cell: float, album: Album) -> str:
@@ -53,18 +46,14 @@ def _test(test: Run, number: int, cell: float, album: Album) -> str:
         like = test["input"] if truth is None else truth
         picture = album.draw(attempt, f"{name}, attempt {index}", cell, like)
         figures.append(_figure(picture, f"attempt {index}", mark(*verdict(attempt, truth))))
-        if truth is not None and changed_cells(attempt, truth):
-            figures.append(_difference(attempt, truth, f"{name}, attempt {index}", cell, album))
+        if truth is not None and (wrong := changed_cells(attempt, truth)):
+            places = [f"row {row + 1} column {column + 1}" for row, column in wrong]
+            more = f" and {len(places) - NAMED_CELLS} more" if len(places) > NAMED_CELLS else ""
+            words = f"difference from the truth: wrong in {', '.join(places[:NAMED_CELLS])}{more}"
+            picture = album.draw_difference(attempt, truth, f"{name}, attempt {index}, {words}", cell)
+            figures.append(_figure(picture, "difference"))
     row = f'<div class="row">{"".join(figures)}</div>'
     return f"<h3>Test {number}</h3>{row}{_candidates(test, name, cell, album)}{_steps(test, name, cell, album)}"
-
-
-def _difference(attempt: Cells, truth: Cells, name: str, cell: float, album: Album) -> str:
-    """Where an attempt of the right size is wrong. The label names the first few cells."""
-    places = [f"row {row + 1} column {column + 1}" for row, column in changed_cells(attempt, truth) or ()]
-    more = f" and {len(places) - NAMED_CELLS} more" if len(places) > NAMED_CELLS else ""
-    label = f"{name}, difference from the truth: wrong in {', '.join(places[:NAMED_CELLS])}{more}"
-    return _figure(album.draw_difference(attempt, truth, label, cell), "difference")
 
 
 def _candidates(test: Run, name: str, cell: float, album: Album) -> str:

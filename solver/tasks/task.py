@@ -1,7 +1,7 @@
 """A task: demonstration pairs, test inputs and, if known, test outputs."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -85,23 +85,18 @@ def parse_task(task_id: object, document: object, where: str) -> Task:
     where = f"{where}: task {shown(name)}"
     if not isinstance(document, dict):
         raise fault(where, 'an object with "train" and "test"', document)
-    train = tuple(_parse_pair(item, place) for item, place in _items(document, "train", where))
-    for index, pair in enumerate(train):
+    parts = []
+    for key in ("train", "test"):
+        if key not in document:
+            raise InputError(f"{where}: {key}: expected a list of pairs, got none")
+        items = document[key]
+        if not isinstance(items, list) or not items:
+            raise fault(f"{where}: {key}", "a list of at least one pair", items)
+        parts.append(tuple(_parse_pair(item, f"{where}: {key}[{index}]") for index, item in enumerate(items)))
+    for index, pair in enumerate(parts[0]):
         if pair.output is None:
             raise InputError(f"{where}: train[{index}].output: expected a grid, got none")
-    test = tuple(_parse_pair(item, place) for item, place in _items(document, "test", where))
-    return Task(name, train, test)
-
-
-def _items(document: dict[str, object], key: str, where: str) -> Iterator[tuple[object, str]]:
-    """The pairs under `key`, each with its place. A generator, since an untrusted file may hold millions."""
-    if key not in document:
-        raise InputError(f"{where}: {key}: expected a list of pairs, got none")
-    items = document[key]
-    if not isinstance(items, list) or not items:
-        raise fault(f"{where}: {key}", "a list of at least one pair", items)
-    for index, item in enumerate(items):
-        yield item, f"{where}: {key}[{index}]"
+    return Task(name, parts[0], parts[1])
 
 
 def _parse_pair(item: object, where: str) -> Pair:

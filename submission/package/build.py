@@ -29,7 +29,7 @@ from submission.package import wheels
 ROOT = Path(solver.__file__).parent.parent
 SOURCES = ("kernels", "solver", "submission", "train_offline", "benchmarks")
 SUFFIXES = (".py", ".css", ".html", ".js")  # of sources; css, html and js are the report's
-NOTEBOOK = "submission.ipynb"
+NOTEBOOK = "notebooks/submission.ipynb"
 PACKAGE, FORMAT, MADE_BY = "package.json", 1, "arc-trm package"
 NOBODY = "your-kaggle-name"
 LONGEST, SHORTEST = 50, 6  # characters of a title on Kaggle
@@ -73,7 +73,7 @@ class Settings:
 
 
 def make_package(out: Path, settings: Settings) -> list[str]:
-    """Make the package and move it to `out`, complete or not at all. Returns its parts, in the order of uploading.
+    """Make the package and move it to `out` once complete. Returns its parts, in the order of uploading.
 
     Raises InputError for settings that Kaggle would refuse, missing sources, a wheel that cannot be downloaded, and if
     `out` holds anything but an unchanged package.
@@ -85,7 +85,10 @@ def make_package(out: Path, settings: Settings) -> list[str]:
     try:
         temporary.mkdir(parents=True)
         parts = _fill(temporary, settings)
-        _take_place(temporary, out)
+        refuse_to_replace(out)  # again, since downloading takes a while
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
     except OSError as error:
         raise InputError(f"{out}: expected to write a package, got: {one_line(error.strerror or str(error))}") from None
     finally:
@@ -103,10 +106,12 @@ def _check(settings: Settings) -> None:
     ):
         if not re.fullmatch(pattern, value):
             raise InputError(f"{option}: expected {wanted}, got {one_line(value)!r}")
-    if not SHORTEST <= len(settings.name("code")) <= len(settings.name("submission")) <= LONGEST:
-        raise InputError(
-            f"--title: expected titles of {SHORTEST} to {LONGEST} characters, got {settings.name('submission')!r}"
-        )
+    longest = settings.name("submission")
+    if not SHORTEST <= len(settings.name("code")) <= len(longest) <= LONGEST:
+        raise InputError(f"--title: expected titles of {SHORTEST} to {LONGEST} characters, got {longest!r}")
+    for name in (*SOURCES, "LICENSE", NOTEBOOK):
+        if not (ROOT / name).exists():
+            raise InputError(f"package: expected {name} in {ROOT}, got none: package from a checkout")
 
 
 def refuse_to_replace(out: Path) -> None:
@@ -119,10 +124,8 @@ def refuse_to_replace(out: Path) -> None:
     present = {str(path.relative_to(out)): path for path in out.rglob("*") if not path.is_dir()}
     for name, path in sorted(present.items()):
         if name != PACKAGE and (name not in recorded or digest(path) != recorded[name]):
-            raise InputError(
-                f"{out}: expected a package as it was made, got a {'changed' if name in recorded else 'new'} "
-                f"{one_line(name)}: choose another folder"
-            )
+            got = f"a {'changed' if name in recorded else 'new'} {one_line(name)}"
+            raise InputError(f"{out}: expected a package as it was made, got {got}: choose another folder")
 
 
 def read_package(folder: Path) -> dict[str, Any]:
@@ -130,65 +133,57 @@ def read_package(folder: Path) -> dict[str, Any]:
     if not (folder / PACKAGE).is_file():
         raise InputError(f"{folder}: expected a folder that {MADE_BY} made, got one without {PACKAGE}")
     document = read_json(folder / PACKAGE)
-    if (
-        not isinstance(document, dict)
-        or document.get("made_by") != MADE_BY
-        or document.get("format") != FORMAT
-        or not isinstance(document.get("files"), dict)
-    ):
+    made = (document.get("made_by"), document.get("format")) if isinstance(document, dict) else None
+    if not isinstance(document, dict) or made != (MADE_BY, FORMAT) or not isinstance(document.get("files"), dict):
         raise InputError(f"{folder / PACKAGE}: expected what {MADE_BY} wrote, got something else")
     return document
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, read in blocks since wheels are large; empty for a link or folder, which no package holds."""
+    """SHA-256 of a file; empty for a link or folder, which no package holds."""
     if path.is_symlink() or not path.is_file():
         return ""
+    state = hashlib.sha256()
     with path.open("rb") as file:
-        state = hashlib.sha256()
-        while block := file.read(2**20):
+        while block := file.read(2**20):  # wheels are large
             state.update(block)
     return state.hexdigest()
 
 
 def _fill(folder: Path, settings: Settings) -> list[str]:
-    parts = ["code"]
-    _copy_code(folder / "code")
-    _describe_dataset(folder / "code", "code", "Sources of arc-trm. Licence: MIT-0, see LICENSE.", settings)
+    datasets = {"code": "Sources of arc-trm. Licence: MIT-0, see LICENSE."}
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / "code" / name, ignore=_no_sources)
+    shutil.copyfile(ROOT / "LICENSE", folder / "code" / "LICENSE")
     if settings.weights is not None:
         _copy_weights(settings.weights, folder / "weights")
-        _describe_dataset(folder / "weights", "weights", "Weights for arc-trm. Licence: MIT-0.", settings)
-        parts.append("weights")
+        datasets["weights"] = "Weights for arc-trm. Licence: MIT-0."
     pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
     if pinned:
-        write_atomically(folder / "wheels" / LOCK, wheels.lock_text(pinned).encode())
+        lines = [f"{name}=={version}\n" for name, version in pinned.items()]
+        write_atomically(folder / "wheels" / LOCK, "".join(lines).encode())
         wheels.download(folder / "wheels", settings.python_version, settings.platform)
-        words = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
-        _describe_dataset(folder / "wheels", "wheels", words, settings)
-        parts.append("wheels")
-    _copy_notebook(folder / "notebook", parts, settings)
-    files = {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        datasets["wheels"] = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
+    for part, words in datasets.items():
+        about: dict[str, Any] = {
+            "title": settings.name(part),
+            "id": settings.id(part),
+            "licenses": LICENCE,
+            "description": words,
+        }
+        _write_json(folder / part / "dataset-metadata.json", about)
+    _copy_notebook(folder / "notebook", list(datasets), settings)
     about = {
         "format": FORMAT,
         "made_by": MADE_BY,
         "image": settings.image,
         "python": settings.python_version or ".".join(machine.python_version_tuple()[:2]),
         "competition": settings.competition,
-        "datasets": {part: settings.id(part) for part in parts},
-        "files": files,
+        "datasets": {part: settings.id(part) for part in datasets},
+        "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
     }
     _write_json(folder / PACKAGE, about)
-    return [*parts, "notebook"]
-
-
-def _copy_code(folder: Path) -> None:
-    for name in SOURCES:
-        if not (ROOT / name).is_dir():
-            raise InputError(f"package: expected the sources of {name} in {ROOT}, got none")
-        shutil.copytree(ROOT / name, folder / name, ignore=_no_sources)
-    if not (ROOT / "LICENSE").is_file():
-        raise InputError(f"package: expected LICENSE in {ROOT}, got none: package from a checkout")
-    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    return [*datasets, "notebook"]
 
 
 def _no_sources(folder: str, names: list[str]) -> list[str]:
@@ -209,22 +204,14 @@ def _copy_weights(weights: Path, folder: Path) -> None:
             shutil.copyfile(weights / name, folder / name)
 
 
-def _describe_dataset(folder: Path, part: str, description: str, settings: Settings) -> None:
-    about = {"title": settings.name(part), "id": settings.id(part), "licenses": LICENCE, "description": description}
-    _write_json(folder / "dataset-metadata.json", about)
-
-
 def _copy_notebook(folder: Path, datasets: list[str], settings: Settings) -> None:
-    source = ROOT / "notebooks" / NOTEBOOK
-    if not source.is_file():
-        raise InputError(f"package: expected {NOTEBOOK} in {source.parent}, got none: package from a checkout")
     folder.mkdir()
-    shutil.copyfile(source, folder / NOTEBOOK)
+    shutil.copy(ROOT / NOTEBOOK, folder)
     gpu = settings.machine_shape != NO_GPU
     about = {
         "id": settings.id("submission"),
         "title": settings.name("submission"),
-        "code_file": NOTEBOOK,
+        "code_file": Path(NOTEBOOK).name,
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,
@@ -241,21 +228,6 @@ def _copy_notebook(folder: Path, datasets: list[str], settings: Settings) -> Non
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
     write_atomically(path, orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-def _take_place(new: Path, out: Path) -> None:
-    """Rename `new` to `out`. A previous package is removed only after that."""
-    refuse_to_replace(out)  # again, since downloading takes a while
-    old = new.with_suffix(".old")
-    if out.exists():
-        out.rename(old)
-    try:
-        new.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def command(

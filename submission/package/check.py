@@ -39,16 +39,9 @@ GOOD = "submission.json is valid, a model has voted, input is as it was"
 REHEARSAL = ("submission.json", "report.html")
 
 
-class _Steps:
-    """Prints each finished step with the seconds it took."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-
-    def done(self, what: str) -> None:
-        now = time.monotonic()
-        print(f"[{now - self._begun:6.1f} s] {what}", flush=True)
-        self._begun = now
+def _say(what: str) -> None:
+    """Print a finished step with the time of day."""
+    print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)
 
 
 def check_package(
@@ -58,26 +51,29 @@ def check_package(
 
     Raises InputError if `package` is no package, or if this machine cannot check it.
     """
-    steps, about = _Steps(), read_package(package)
+    about = read_package(package)
     refuse_unfit(package, about)
     expected = expected_counts(load_tasks(str(challenges)))
-    steps.done(f"{package}: {len(about['files'])} files, as they were packed; {len(expected)} tasks to solve")
+    _say(f"{package}: {len(about['files'])} files, as they were packed; {len(expected)} tasks to solve")
     faults = []
     with tempfile.TemporaryDirectory(prefix="kaggle-") as folder:
         kaggle = SimulatedKaggle(Path(folder) / "kaggle", package, about, challenges, solutions)
-        python = _fresh_environment(Path(folder) / "venv")
-        steps.done(f"made a fresh environment, {python}")
+        python = Path(folder) / "venv" / "bin" / "python"
+        done = subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"{python}: expected a virtual environment, got: {_last_line(done.stdout + done.stderr)}")
+        _say(f"made a fresh environment, {python}")
         options = f"--budget {format_duration(budget)} --rehearsal-budget {format_duration(rehearsal_budget)} {more}"
         timeout = budget + rehearsal_budget + GRACE
-        runs: tuple[tuple[Layout, bool], ...] = (("newer", True), ("older", False))
-        for layout, scored in runs:
+        for scored in (True, False):
+            layout: Layout = "newer" if scored else "older"
             name = f"{'scored run' if scored else 'rehearsal'}, {layout} layout"
-            steps.done(f"{name}: a tree of {kaggle.arrange(layout)} files in {kaggle.root}")
+            _say(f"{name}: a tree of {kaggle.arrange(layout)} files in {kaggle.root}")
             environment = _environment(Path(folder), kaggle.root, options, scored)
-            error = _run_notebook(package, kaggle, python, environment, timeout, steps)
+            error = _run_notebook(package, kaggle, python, environment, timeout)
             found = [error] if error else what_is_wrong(kaggle, expected, scored)
             faults += [f"{name}: {fault}" for fault in found]
-            steps.done(f"{name}: {found[0] if found else GOOD}")
+            _say(f"{name}: {found[0] if found else GOOD}")
     return faults
 
 
@@ -88,9 +84,8 @@ def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
             raise InputError(f"{package / name}: expected the file that was packed, got another or none: package again")
     if about["image"] != "bare" or f"wheels/{LOCK}" not in about["files"]:
         got = f"one for the image {about['image']!r}" if about["image"] != "bare" else "one without wheels"
-        raise InputError(
-            f"{package}: expected a package that brings everything, got {got}: make one to check with --image bare"
-        )
+        wanted = "a package that brings everything"
+        raise InputError(f"{package}: expected {wanted}, got {got}: make one to check with --image bare")
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if about["python"] != here:
         raise InputError(f"{package}: expected wheels for Python {here}, which runs the check, got {about['python']}")
@@ -113,26 +108,14 @@ def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: 
     if not scored:
         missing = [name for name in REHEARSAL if not (rehearsal / name).is_file()]
         faults += [f"working/rehearsal: expected {name}, got none" for name in missing]
-    return faults + _unvoted(kaggle.working if scored else rehearsal)
-
-
-def _unvoted(folder: Path) -> list[str]:
-    """A fault unless a model has voted: a run without torch also leaves a valid submission, of fallbacks."""
-    try:
-        run = read_run(folder)
+    folder = kaggle.working if scored else rehearsal
+    try:  # a run without torch also leaves a valid submission, of fallbacks
+        if not any(test["votes"] for task in read_run(folder)["tasks"] for test in task["test"]):
+            got = "fallbacks alone: see what it printed, or give more --budget"
+            faults.append(f"{folder / FILE_NAME}: expected votes, got {got}")
     except InputError as error:
-        return [str(error)]
-    if any(test["votes"] for task in run["tasks"] for test in task["test"]):
-        return []
-    return [f"{folder / FILE_NAME}: expected votes, got fallbacks alone: see what it printed, or give more --budget"]
-
-
-def _fresh_environment(folder: Path) -> Path:
-    """Make a virtual environment with only pip; returns its interpreter."""
-    done = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"{folder}: expected a virtual environment, got: {_last_line(done.stdout + done.stderr)}")
-    return folder / "bin" / "python"
+        faults.append(str(error))
+    return faults
 
 
 def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[str, str]:
@@ -151,7 +134,7 @@ def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[s
 
 
 def _run_notebook(
-    package: Path, kaggle: SimulatedKaggle, python: Path, environment: dict[str, str], timeout: float, steps: _Steps
+    package: Path, kaggle: SimulatedKaggle, python: Path, environment: dict[str, str], timeout: float
 ) -> str:
     """Execute the notebook in a kernel of the fresh environment. Returns the reason for a failure, or an empty text."""
     try:  # optional packages
@@ -161,15 +144,15 @@ def _run_notebook(
     except ImportError as error:
         raise InputError(f"check: expected the package {error.name}, got none: pip install {error.name}") from None
     how = isolation(kaggle.input)
-    steps.done(how.words)
+    _say(how.words)
 
     def report_cell(cell: Any, **_: Any) -> None:
-        steps.done(f"cell: {one_line(cell.source.splitlines()[-1])}")
+        _say(f"cell: {one_line(cell.source.splitlines()[-1])}")
         for line in cell_lines(cell)[-SHOWN_LINES:]:
             print(f"             | {line}")
 
     client = NotebookClient(
-        nbformat.read(package / "notebook" / NOTEBOOK, as_version=4),
+        nbformat.read(package / "notebook" / Path(NOTEBOOK).name, as_version=4),
         km=_kernel(kaggle.root.parent / "kernels", [*how.prefix, str(python)]),
         timeout=int(timeout),
         on_cell_executed=report_cell,

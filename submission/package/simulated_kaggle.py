@@ -3,9 +3,8 @@
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from submission.package.build import digest
 
@@ -18,13 +17,12 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@
 """For `sh -c` in its own mount namespace: make folder $0 read-only, for root too, and run the command."""
 
 
-@dataclass(frozen=True)
-class Isolation:
+class Isolation(NamedTuple):
     """How to start a process without network and with a read-only folder."""
 
     words: str
-    prefix: tuple[str, ...] = ()  # of the command
-    environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...]  # of the command
+    environment: Mapping[str, str]
 
 
 def isolation(folder: Path) -> Isolation:
@@ -32,7 +30,7 @@ def isolation(folder: Path) -> Isolation:
     for unshare in (["unshare", "--net", "--mount"], ["unshare", "--map-root-user", "--net", "--mount"]):
         prefix = (*unshare, "sh", "-c", READ_ONLY, str(folder))
         if _allowed([*prefix, "sh", "-c", '! touch "$0/probe" 2>/dev/null', str(folder)]):
-            return Isolation(f"cut off by {' '.join(unshare)}: no network, input is mounted read-only", prefix)
+            return Isolation(f"cut off by {' '.join(unshare)}: no network, input is mounted read-only", prefix, {})
     words = "unshare is not allowed here: proxies lead nowhere, input is read-only by its permissions alone"
     proxies = {f"{name}_proxy": NOWHERE for name in ("http", "https", "all")}
     upper = {name.upper(): value for name, value in proxies.items()}

@@ -59,14 +59,8 @@ def _version(name: str, wanted_by: str) -> str:
     try:
         return metadata.version(name)
     except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
-        raise InputError(
-            f"{wanted_by}: expected the package {one_line(name)!r} to be installed here, to pin it, got none"
-        ) from None
-
-
-def lock_text(pinned: Mapping[str, str]) -> str:
-    """The lock file, `name==version` lines for pip install -r."""
-    return "".join(f"{name}=={version}\n" for name, version in pinned.items())
+        wanted = f"the package {one_line(name)!r} to be installed here, to pin it"
+        raise InputError(f"{wanted_by}: expected {wanted}, got none") from None
 
 
 def download(folder: Path, python_version: str | None = None, platforms: Sequence[str] = ()) -> None:
@@ -81,6 +75,6 @@ def download(folder: Path, python_version: str | None = None, platforms: Sequenc
         command += ["--platform", platform]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        errors = [line for line in lines if "ERROR" in line] or lines or ["no word from pip"]
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["no word from pip"]
+        errors = [line for line in lines if "ERROR" in line] or lines
         raise InputError(f"wheels: expected a wheel of every package in {LOCK}, got: {one_line(errors[-1])}")

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,6 @@ PATIENCE = 5.0  # seconds to wait for a killed process to exit
 LAST_WORDS = 300  # bytes at the end of a dead worker's log that the message quotes
 
 log = logging.getLogger("arc_trm")
-
-
-def _environment(threads: int | None) -> dict[str, str]:
-    """This process's environment, with the project on PYTHONPATH. Thread counts that the user has set are kept."""
-    project = str(Path(__file__).parents[2])
-    counts = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
-    paths = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
-    return counts | os.environ | {"PYTHONPATH": paths}
 
 
 @dataclass
@@ -65,13 +57,16 @@ class WorkerHandle:
         """Start the process, send it its job, and read its messages from now on."""
         self.starts += 1
         self._heard = time.monotonic()
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(self.threads)) if self.threads else {}
+        paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
+        environment = counts | os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # counts that the user has set win
         with self.log_file.open("ab") as errors:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
-            self._process = subprocess.Popen(self.command, env=_environment(self.threads), **pipes)  # type: ignore[call-overload]
+            self._process = subprocess.Popen(self.command, env=environment, **pipes)  # type: ignore[call-overload]
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         assert self._process.stdin is not None, "asked for above"
         try:
-            self._process.stdin.write(self.job.to_line())
+            self._process.stdin.write(orjson.dumps(asdict(self.job), option=orjson.OPT_APPEND_NEWLINE))
             self._process.stdin.flush()
         except OSError:  # already dead: `look` will notice
             pass
@@ -81,16 +76,24 @@ class WorkerHandle:
         if not self.working or self._process is None:
             return
         code, silent = self._process.poll(), time.monotonic() - self._heard
+        reason = f"said nothing for {silent:.0f} s and was killed"
         if code is None and silent < self.silence:
             return
-        if code is None:
-            reason = f"said nothing for {silent:.0f} s and was killed"
-        else:
+        if code is not None:
             reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             time.sleep(0.05)  # its last messages may not have been read yet
             if not self.working:
                 return
-        self._restart(reason, deadline)
+        self.stop()
+        before, words = self.name, self._last_words()
+        if self.starts >= MOST_STARTS or time.monotonic() > deadline:
+            self.given_up = True
+            log.error("%s %s; its tasks keep the votes they have%s", before, reason, words)
+            return
+        if self.starts >= MOST_STARTS // 2:
+            self.job = replace(self.job, device="cpu")
+        log.error("%s %s; starting it again as %s, its votes are kept%s", before, reason, self.name, words)
+        self.start()
 
     def start_over(self, **changed: Any) -> None:
         """Restart with these fields of the job changed, after the worker refused it."""
@@ -107,19 +110,6 @@ class WorkerHandle:
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):  # unsent bytes for a dead process
                     self._process.stdin.close()
-
-    def _restart(self, reason: str, deadline: float) -> None:
-        self.stop()
-        words = self._last_words()
-        if self.starts >= MOST_STARTS or time.monotonic() > deadline:
-            self.given_up = True
-            log.error("%s %s; its tasks keep the votes they have%s", self.name, reason, words)
-            return
-        before = self.name
-        if self.job.device != "cpu" and self.starts >= MOST_STARTS // 2:
-            self.job = replace(self.job, device="cpu")
-        log.error("%s %s; starting it again as %s, its votes are kept%s", before, reason, self.name, words)
-        self.start()
 
     def _last_words(self) -> str:
         try:

@@ -1,12 +1,10 @@
 """The job of a worker, and how tasks are divided among workers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from solver.tasks.task import Task
+from solver.tasks.task import Task, without_test_outputs
 
 REFUSED = 1  # exit code of a worker that cannot use its weights, tasks or device
 ORPHANED = 3  # exit code of a worker whose supervisor has ended
@@ -14,7 +12,7 @@ ORPHANED = 3  # exit code of a worker whose supervisor has ended
 
 @dataclass(frozen=True)
 class Job:
-    """Which tasks a worker solves, on which device, and until when."""
+    """Which tasks a worker solves, on which device, and until when. Sent to it as one line of JSON."""
 
     tasks: str  # path of a challenges file
     journal: str  # path of the folder of votes
@@ -23,15 +21,6 @@ class Job:
     deadline: float  # time.monotonic(), which all processes of a machine share
     options: dict[str, Any]  # SolveOptions
     weights: str | None = None
-
-    def to_line(self) -> bytes:
-        """One line of JSON, which the worker reads from standard input."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
-
-    @classmethod
-    def from_line(cls, line: bytes) -> "Job":
-        """The job that `to_line` wrote."""
-        return cls(**orjson.loads(line))
 
 
 def share_tasks(tasks: Sequence[Task], count: int) -> list[list[Task]]:
@@ -42,14 +31,12 @@ def share_tasks(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     """
     shards: list[list[int]] = [[] for _ in range(min(count, len(tasks)))]
     work = [0] * len(shards)
-    for number in sorted(range(len(tasks)), key=lambda n: (-_work(tasks[n]), n)):
+    cells = [  # the cost of a supervision step is proportional to them
+        sum(grid.size for pair in (*task.train, *task.test) for grid in (pair.input, pair.output) if grid is not None)
+        for task in map(without_test_outputs, tasks)
+    ]
+    for number in sorted(range(len(tasks)), key=lambda n: (-cells[n], n)):
         least = work.index(min(work))
         shards[least].append(number)
-        work[least] += _work(tasks[number])
+        work[least] += cells[number]
     return [[tasks[number] for number in sorted(shard)] for shard in shards]
-
-
-def _work(task: Task) -> int:
-    """Cells of all grids of a task: the cost of a supervision step is proportional to them."""
-    outputs = [pair.output.size for pair in task.train if pair.output is not None]
-    return sum(pair.input.size for pair in (*task.train, *task.test)) + sum(outputs)

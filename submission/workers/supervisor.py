@@ -193,7 +193,12 @@ class Supervisor:
         self._read()
         outcome = Outcome(self._votes)
         for worker in self.workers:
-            _add(outcome, worker)
+            took = worker.done or {"steps": worker.progress.get("steps", 0)}  # what it last reported if it is not done
+            outcome.fit_steps += took["steps"]
+            outcome.notes += [note for note in (*worker.notes, *took.get("notes", [])) if note not in outcome.notes]
+            for sums, name in ((outcome.seconds, "seconds"), (outcome.rates, "rates")):
+                for key, value in took.get(name, {}).items():
+                    sums[key] = sums.get(key, 0.0) + value
         if self.clock.stopped.is_set():
             outcome.notes.append(STOPPED)
         if self._reader.leaks and LEAK_WARNING not in outcome.notes:
@@ -219,16 +224,6 @@ class Supervisor:
         """The file that marks a rank as done; torchrun's variables in its name tell runs apart."""
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return self.plan.journal / "-".join(["done", str(rank), *(os.environ.get(name, "") for name in names)])
-
-
-def _add(outcome: Outcome, worker: WorkerHandle) -> None:
-    """Add a worker's times and steps; for one that did not finish, the steps it last reported."""
-    took = worker.done or {"steps": worker.progress.get("steps", 0)}
-    outcome.fit_steps += took["steps"]
-    outcome.notes += [note for note in (*worker.notes, *took.get("notes", [])) if note not in outcome.notes]
-    for sums, name in ((outcome.seconds, "seconds"), (outcome.rates, "rates")):
-        for key, value in took.get(name, {}).items():
-            sums[key] = sums.get(key, 0.0) + value
 
 
 def reserve(budget: float) -> float:
