@@ -73,15 +73,7 @@ def _parse(document: object, name: str) -> Candidates:
             known = "as in a submission, candidates.json or run.json"
             raise fault(where, f"a list of entries, one per test input, {known}", entries)
         kind = kind or type(entries[0])
-        result[task_id] = []
-        for index, entry in enumerate(entries):
-            place = f"{where}: [{index}]"
-            if type(entry) is kind and isinstance(entry, list):
-                result[task_id].append(_parse_list(entry, place))
-            elif type(entry) is kind and isinstance(entry, dict):
-                result[task_id].append(_parse_attempts(entry, place))
-            else:
-                raise fault(place, _WANTED.get(kind, " or ".join(_WANTED.values())), entry)
+        result[task_id] = [_parse_entry(entry, kind, f"{where}: [{index}]") for index, entry in enumerate(entries)]
     return result
 
 

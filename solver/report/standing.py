@@ -63,8 +63,8 @@ def standing_of(task: Run) -> Standing:
     misses = []
     for test in task["test"]:
         if (truth := test.get("truth")) is not None:
-            counts = [count for a in test["attempts"] if (count := wrong_cells(a, truth)) is not None]
-            misses.append(Miss(min(counts, default=None), len(truth) * len(truth[0])))
+            differing = [cells for a in test["attempts"] if (cells := changed_cells(a, truth)) is not None]
+            misses.append(Miss(min(map(len, differing), default=None), len(truth) * len(truth[0])))
     solved = sum(miss.wrong == 0 for miss in misses)
     known = [miss.wrong for miss in misses if miss.wrong is not None]
     shares = [top_share(test) for test in task["test"]]
