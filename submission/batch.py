@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import tyro
 
@@ -24,19 +24,10 @@ from solver.settings.options import Duration, SolveOptions, WeightsFolder
 from solver.tasks.load import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
 from submission.environment import find_devices
-from submission.logs import log_beside, run_command, start_log
+from submission.logs import log_beside, run_command
 from submission.workers.supervisor import Plan, Supervisor
 
 log = logging.getLogger("arc_trm")
-
-
-class Input(NamedTuple):
-    """A file to solve."""
-
-    source: str
-    out: Path  # its submission
-    challenges: Challenges
-    work: int  # its share of the budget is proportional to this
 
 
 def command(
@@ -72,31 +63,30 @@ def command(
     at_least("candidates", candidates, 1)
     if solutions and len(solutions) != len(files):
         raise InputError(f"--solutions: expected one for each of the {len(files)} files, got {len(solutions)}")
-    inputs = []
+    plans = []
     for name, file, truths in zip(_names(files), files, solutions or [None] * len(files), strict=True):
         if (challenges := _load(file, truths)) is not None:
-            work = 1 + sum(len(task.test) for task in challenges.tasks)
-            inputs.append(Input(file, out / name / submission_json.FILE_NAME, challenges, work))
-    if rank == 0:
-        for item in inputs:  # valid submissions for all files come first
-            item.challenges.write_fallbacks(item.out)
-    done, found = len(inputs) == len(files), find_devices(devices)
+            plan = Plan(
+                challenges=challenges,
+                source=file,
+                out=out / name / submission_json.FILE_NAME,
+                options=asdict(options),
+                devices=devices,
+                weights=weights,
+                candidates=candidates,
+                anew=anew,
+                rank=rank,
+                ranks=ranks,
+            )
+            plans.append(plan)
+            if rank == 0:  # valid submissions for all files come first
+                challenges.write_fallbacks(plan.out)
+    done, found = len(plans) == len(files), find_devices(devices)
     if ranks > 1:
         found = [found[int(os.environ.get("LOCAL_RANK", "0")) % len(found)]]
-    for number, item in enumerate(inputs):
-        plan = Plan(
-            challenges=item.challenges,
-            source=item.source,
-            out=item.out,
-            options=asdict(options),
-            devices=found,
-            weights=weights,
-            candidates=candidates,
-            anew=anew,
-            rank=rank,
-            ranks=ranks,
-        )
-        share = clock.share(item.work / sum(other.work for other in inputs[number:]))
+    work = [1 + sum(len(task.test) for task in plan.challenges.tasks) for plan in plans]
+    for number, plan in enumerate(plans):
+        plan, share = replace(plan, devices=found), clock.share(work[number] / sum(work[number:]))
         with log_beside(plan.out):
             try:
                 _say(plan, Supervisor(plan, share).run(), share)
@@ -157,7 +147,6 @@ def _say(plan: Plan, outcome: Outcome, clock: Clock) -> None:
 
 def main() -> int:
     """The command line; 0 done, 1 invalid input, 2 usage."""
-    start_log()
     return run_command(command, "submission.batch")
 
 

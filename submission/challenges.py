@@ -37,10 +37,9 @@ class Challenges:
 
 
 def load_challenges(source: str | Path, counts: Mapping[str, int] | None = None) -> Challenges:
-    """All tasks of `source`. Broken tasks of a challenges file go into `broken`.
+    """All tasks of `source`, broken ones of a challenges file in `broken`. Raises InputError if there is none at all.
 
-    `counts`: the number of test outputs per task, from a sample submission; without it, it is guessed for broken tasks.
-    Raises InputError if there is no task at all.
+    `counts`: test outputs per task, from a sample submission; without it, guessed for broken tasks.
     """
     document = read_json(source) if Path(source).is_file() else None
     if not isinstance(document, dict) or is_task(document):  # no file of tasks, or one that load_tasks refuses

@@ -28,14 +28,10 @@ class Environment:
     """The folders of a run on Kaggle."""
 
     input: Path  # the competition's files
+    test: Path  # of these, the challenges file to solve
     working: Path  # the only folder that Kaggle keeps
     weights: Path | None
     scored: bool  # the scored run; otherwise a rehearsal
-
-    @property
-    def test(self) -> Path:
-        """The challenges file to solve."""
-        return self.input / TEST
 
 
 def find_environment(input: Path | None, weights: Path | None, working: Path | None) -> Environment:
@@ -58,14 +54,11 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
         weights = min(folders, key=lambda folder: (len(folder.parts), folder), default=None)
         if len(folders) > 1:
             log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(folders), weights)
-    return Environment(input, working or root / "working", weights, bool(os.environ.get(RERUN)))
+    return Environment(input, input / TEST, working or root / "working", weights, bool(os.environ.get(RERUN)))
 
 
 def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
-    """The devices to use: those asked for, or every CUDA card, or else the CPU. Raises InputError for other names.
-
-    Another process counts the cards, so that a broken driver cannot end the run.
-    """
+    """The devices asked for, or every CUDA card, or else the CPU. Raises InputError for other names."""
     if list(asked) != ["auto"]:
         for name in asked or [""]:
             if not re.fullmatch(r"cpu|cuda(:\d+)?", name):

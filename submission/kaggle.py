@@ -26,7 +26,7 @@ from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
 from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
-from submission.logs import log_beside, run_command, start_log
+from submission.logs import log_beside, run_command
 from submission.workers.supervisor import Plan, Supervisor
 
 log = logging.getLogger("arc_trm")
@@ -72,9 +72,8 @@ def command(
             run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
             tests = sum(len(task.test) for task in challenges.tasks)
             log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
-            log.info(
-                "devices: %s; weights: %s", ", ".join(found), environment.weights or "none, a fresh model is fitted"
-            )
+            used = environment.weights or "none, a fresh model is fitted"
+            log.info("devices: %s; weights: %s", ", ".join(found), used)
             plan = Plan(
                 challenges=challenges,
                 source=str(environment.test),
@@ -148,7 +147,6 @@ def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task
 
 def main() -> int:
     """The command line; 0 done, 1 nothing to submit, 2 usage."""
-    start_log()
     return run_command(command, "submission.kaggle")
 
 

@@ -13,14 +13,10 @@ from solver.common.checks import InputError
 FILE_NAME = "solve.log"
 
 
-def start_log() -> None:
-    """Log to the screen: our own messages from INFO on, others from WARNING on."""
+def run_command(command: Callable[..., int], module: str) -> int:
+    """The command line of `python -m module`, logging to the screen. Exit code 0 done, 1 invalid input, 2 usage."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("arc_trm").setLevel(logging.INFO)
-
-
-def run_command(command: Callable[..., int], module: str) -> int:
-    """Run `command` as the command line of `python -m module`. Exit code 0 done, 1 invalid input, 2 usage."""
     try:
         return tyro.cli(command, prog=f"python -m {module}")
     except InputError as error:

@@ -28,10 +28,8 @@ def merge(
     A source gives a grid the source's weight times the grid's share of all candidate weights (or votes) that it lists
     for the test output; without either, times 1/rank over the sum of 1/rank. Scores of equal grids add up. Ties (see
     TIE) keep the order of sources, then of ranks. A merged candidate's `weight` is its score, `votes` the sum of its
-    votes, `halting` their mean, or 0.0 without votes.
-
-    `names`: the sources in messages. Raises InputError if sources disagree on the number of a task's test outputs, or
-    unless there is one finite weight >= 0 per source and their sum is above 0.
+    votes, `halting` their mean, or 0.0 without votes. `names`: the sources in messages. Raises InputError if sources
+    disagree on the number of test outputs, and unless their weights are finite, >= 0 and not all 0.
     """
     if not sources:
         raise InputError("merge: expected at least one file, got none")
@@ -163,8 +161,8 @@ def command(
     _check_places(out, beside, [*files, *([challenges] if challenges else [])])
     tasks = None if challenges is None else load_tasks(challenges)
     sources, names = [candidates_json.read(path) for path in files], [file_name(path) for path in files]
-    if tasks is not None and challenges is not None:
-        _check_covered(tasks, file_name(challenges), sources, names)
+    if tasks is not None:
+        _check_covered(tasks, file_name(str(challenges)), sources, names)
     merged = merge(sources, weights, names)
     answers, before = _answers(merged, tasks), _answers(sources[0], tasks)
     for task_id, tests in answers.items():

@@ -23,10 +23,7 @@ class Page:
 
 
 def install_wheels(root: Path) -> None:
-    """Install the packages that the image lacks from the attached dataset with the lock file, without network.
-
-    Raises RuntimeError if pip fails, except in the scored run, which goes on.
-    """
+    """Install the attached wheels without network. Raises RuntimeError if pip fails, except in the scored run."""
     locks = sorted((root / "input").glob(f"**/{LOCK}"))
     if not locks:
         print("no wheels attached: the image has to have everything")
@@ -47,16 +44,11 @@ def install_wheels(root: Path) -> None:
 def run(root: Path, options: Sequence[str] = ()) -> None:
     """Run `python -m submission.kaggle`, which writes to ROOT/working, and print its output.
 
-    Raises RuntimeError if it fails. In the scored run, where a notebook that raises scores nothing, only if there is no
-    submission.
+    Raises RuntimeError if it fails; in the scored run, where that scores nothing, only if there is no submission.
     """
     working = root / "working"
-    paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {
-        "KAGGLE_ROOT": str(root),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-    }
+    paths = os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"KAGGLE_ROOT": str(root), "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
     code = _stream([sys.executable, "-m", "submission.kaggle", *options], environment, working)
     if code:
         words = f"submission.kaggle: expected exit code 0, got {code}"

@@ -13,10 +13,7 @@ Answers = dict[str, list[Attempts]]
 
 
 def fallbacks(task: Task, test_index: int) -> Attempts:
-    """Two attempts that need no model: the test input and the most common demonstration output.
-
-    The more likely one comes first: the input if all demonstrations keep their size.
-    """
+    """The test input and the most common demonstration output; the input first if all pairs keep their size."""
     copy = task.test[test_index].input
     outputs = [pair.output for pair in task.train if pair.output is not None]
     common = max(outputs, key=lambda grid: sum(np.array_equal(grid, other) for other in outputs))
@@ -25,10 +22,7 @@ def fallbacks(task: Task, test_index: int) -> Attempts:
 
 
 def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -> Attempts:
-    """The two best distinct candidates, filled up with fallbacks.
-
-    The attempts are equal only if candidates and fallbacks are all the same grid.
-    """
+    """The two best distinct candidates, filled up with fallbacks; equal only if all of these are the same grid."""
     grids: list[np.ndarray] = []
     for grid in (*(c.grid for c in candidates[:2]), *fallbacks(task, test_index)):
         if not any(np.array_equal(grid, known) for known in grids):

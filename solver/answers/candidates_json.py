@@ -44,10 +44,9 @@ def write(path: str | Path, candidates: Mapping[str, Sequence[Sequence[Candidate
 
 
 def read(path: str | Path) -> Candidates:
-    """The checked candidates in a candidates.json, a submission.json of any tool, or a run.json.
+    """The checked candidates in a candidates.json, a submission.json of any tool, or a run.json. Raises InputError.
 
-    A submission's two attempts become two ranked candidates, or one if they are equal. Missing votes are 0; a missing
-    weight is the number of votes. Raises InputError that names file, task, test and place.
+    Two attempts become two ranked candidates, or one if they are equal. Missing votes are 0; see above for weights.
     """
     document, name = read_json(path), file_name(path)
     # A run.json has a "format". A task of that id would hold a list.

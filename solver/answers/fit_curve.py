@@ -18,10 +18,9 @@ class Reading(NamedTuple):
 
 
 class FitCurve:
-    """Readings in the order of their steps, reduced to at most MOST_POINTS points.
+    """Readings in the order of their steps, reduced to at most MOST_POINTS points, each the mean of `stride` readings.
 
-    Each point is the mean of `stride` consecutive readings. When the points are full, adjacent ones are merged and the
-    stride doubles. The resolution halves evenly over the whole run.
+    When the points are full, adjacent ones are merged and the stride doubles.
     """
 
     def __init__(self) -> None:

@@ -89,7 +89,12 @@ class JournalReader:
                 return None
             if not (0 <= index < tests and 0 <= number < MOST_ROUNDS):
                 return None
-            candidates = [_candidate(*item) for item in document["candidates"]]
+            candidates = []
+            for rows, votes, halting in document["candidates"]:
+                grid = parse_grid([[int(cell) for cell in row] for row in rows.split("/")], "journal")
+                if type(votes) is not int or votes <= 0 or not 0 <= halting <= 1:
+                    return None
+                candidates.append(Candidate(grid, votes, float(halting)))
         except (InputError, ValueError, TypeError, KeyError, AttributeError):
             return None
         self.leaks |= document.get("leaks") is True
@@ -100,13 +105,6 @@ def clear_journal(folder: Path) -> None:
     """Delete all votes in a folder."""
     for path in folder.glob(PATTERN):
         path.unlink(missing_ok=True)
-
-
-def _candidate(rows: str, votes: int, halting: float) -> Candidate:
-    grid = parse_grid([[int(cell) for cell in row] for row in rows.split("/")], "journal")
-    if not (type(votes) is int and votes > 0 and 0 <= halting <= 1):
-        raise ValueError("votes or halting")
-    return Candidate(grid, votes, float(halting))
 
 
 def _text(grid: Grid) -> str:

@@ -68,22 +68,18 @@ def write_record(folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: 
     answers = answers_of(tasks, candidates)
     records = []
     for task in tasks:
-        tests = []
+        tests: list[Run] = []
         for index, pair in enumerate(task.test):
             found, steps = candidates[task.id][index], outcome.steps.get((task.id, index), ())
-            tests.append(
-                {
-                    "input": pair.input.tolist(),
-                    "truth": _cells(pair.output),
-                    "attempts": [grid.tolist() for grid in answers[task.id][index]],
-                    "votes": sum(candidate.votes for candidate in found),
-                    "candidates": [to_item(candidate) for candidate in found[:KEPT_CANDIDATES]],
-                    "steps": [
-                        {"grid": _cells(step.grid), "halting": round(step.halting, 4), "changed": step.changed}
-                        for step in steps
-                    ],
-                }
-            )
+            test: Run = {"input": pair.input.tolist(), "truth": _cells(pair.output)}
+            test["attempts"] = [grid.tolist() for grid in answers[task.id][index]]
+            test["votes"] = sum(candidate.votes for candidate in found)
+            test["candidates"] = [to_item(candidate) for candidate in found[:KEPT_CANDIDATES]]
+            test["steps"] = [
+                {"grid": _cells(step.grid), "halting": round(step.halting, 4), "changed": step.changed}
+                for step in steps
+            ]
+            tests.append(test)
         records.append({"id": task.id, "train": to_challenge(task)["train"], "test": tests})
     record = {
         "format": FORMAT,
@@ -93,7 +89,10 @@ def write_record(folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: 
         "seconds": outcome.seconds,
         "notes": [f"{outcome.fit_steps} fitting steps", *outcome.notes],
         **_scores(tasks, answers),
-        "curve": [_rounded(reading) for reading in outcome.curve.points()],
+        "curve": [  # about four digits each, enough for a chart
+            [step, round(seconds, 2), float(f"{loss:.4g}"), round(exact, 4)]
+            for step, seconds, loss, exact in outcome.curve.points()
+        ],
         "tasks": records,
     }
     write_atomically(folder / FILE_NAME, orjson.dumps(record))
@@ -109,10 +108,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def with_truths(run: Run, truths: Mapping[str, list[Grid]], where: str) -> Run:
-    """A checked record with these test outputs, scored against them.
-
-    Raises InputError, which begins with `where`, unless `truths` has the outputs of every task.
-    """
+    """A checked record scored against `truths`; InputError unless they have the outputs of all its tasks."""
     tasks, answers, records = [], {}, []
     for record in run["tasks"]:
         outputs = truths.get(record["id"], [])
@@ -132,11 +128,6 @@ def _scores(tasks: Sequence[Task], answers: Answers) -> Run:
 
 def _cells(grid: np.ndarray | None) -> list[list[int]] | None:
     return None if grid is None else grid.tolist()
-
-
-def _rounded(reading: Reading) -> list[float]:
-    """About four digits each, enough for a chart."""
-    return [reading.step, round(reading.seconds, 2), float(f"{reading.loss:.4g}"), round(reading.exact, 4)]
 
 
 def check_run(run: object, where: str) -> Run:

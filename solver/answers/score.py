@@ -82,10 +82,7 @@ class Score:
 
 
 def score(answers: Mapping[str, Sequence[Attempts]], truths: Mapping[str, Sequence[Grid]]) -> Score:
-    """Compare `answers` with the true outputs, in the order of `truths`.
-
-    Raises InputError unless both have the same tasks with the same number of test outputs, as Kaggle requires.
-    """
+    """Compare `answers` with the true outputs, in the order of `truths`. Raises InputError unless the tasks match."""
     counts = f"{len(answers)} answered and {len(truths)} known"
     if not truths:
         raise InputError(f"score: expected at least one task with known test outputs, got {counts}")

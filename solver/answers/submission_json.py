@@ -50,9 +50,8 @@ def build(answers: Mapping[str, Sequence[Attempts]]) -> bytes:
         for index, attempts in enumerate(entries):
             if len(attempts) != len(KEYS):
                 raise InputError(f"{where}: [{index}]: expected {len(KEYS)} attempts, got {len(attempts)}")
-            named = zip(KEYS, attempts, strict=True)
-            grids = {key: parse_grid(grid, f"{where}: [{index}].{key}").tolist() for key, grid in named}
-            document[task_id].append(grids)
+            named = [(key, f"{where}: [{index}].{key}", grid) for key, grid in zip(KEYS, attempts, strict=True)]
+            document[task_id].append({key: parse_grid(grid, place).tolist() for key, place, grid in named})
     return orjson.dumps(document)
 
 
@@ -62,10 +61,7 @@ def write(path: str | Path, answers: Mapping[str, Sequence[Attempts]]) -> None:
 
 
 def read(path: str | Path, expected: Mapping[str, int]) -> dict[str, list[Attempts]]:
-    """The checked attempts in a file, in the order of `expected` (task id -> number of test inputs).
-
-    Raises InputError that names task, test and attempt if Kaggle would refuse the file.
-    """
+    """The checked attempts in a file, ordered as `expected` (task id -> number of test inputs). Raises InputError."""
     return _parse(read_json(path), expected, file_name(path))
 
 

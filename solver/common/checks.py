@@ -14,10 +14,7 @@ from kernels.symmetry import COLOURS, MAX_SIDE
 
 
 class InputError(Exception):
-    """Invalid input, described in one line. The command line prints `error: <message>` and exits with code 1.
-
-    Not a ValueError, which tyro would report as a usage error.
-    """
+    """Invalid input, described in one line. Not a ValueError, which tyro would report as a usage error."""
 
 
 Grid = NDArray[np.uint8]
@@ -51,10 +48,9 @@ def fault(where: str, expected: str, got: object) -> InputError:
 
 
 def parse_grid(value: object, where: str) -> Grid:
-    """Convert a list of equally long lists of integers 0..9, or such a numpy array, to a grid.
+    """The grid in equally long lists of integers 0..9, or such a numpy array. 1.0 and True are refused.
 
-    1.0 and True are refused. Raises InputError that begins with `where`. The work is at most MAX_SIDE squared, however
-    large the value.
+    Raises InputError that begins with `where`. The work is at most MAX_SIDE squared, however large the value.
     """
     if isinstance(value, np.ndarray):
         value = value[: MAX_SIDE + 1].tolist() if value.ndim else value.item()

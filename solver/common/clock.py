@@ -33,9 +33,7 @@ def format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m{rest:02d}s"
-    return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,7 @@ class Clock:
 
 @contextmanager
 def stop_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call `stop` with the number of the first SIGINT or SIGTERM; the second raises KeyboardInterrupt.
-
-    Works in the main thread only.
-    """
+    """Call `stop` at the first SIGINT or SIGTERM, raise KeyboardInterrupt at the second. Main thread only."""
     seen: list[int] = []
 
     def note(number: int, frame: object) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,6 @@ MiB of `[],` would become 1.5 GB. Grids reach this limit before MAX_BYTES only i
 def file_name(path: str | Path) -> str:
     """`path` for messages, in one line."""
     return one_line(os.fspath(path))
-
-
-class _Refused(ValueError):
-    """JSON that Python's parser accepts and we do not. Carries 'expected ..., got ...'."""
 
 
 def read_json(path: str | Path, most: int | None = None) -> object:
@@ -50,7 +47,7 @@ def read_json(path: str | Path, most: int | None = None) -> object:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{name}: {where}: expected JSON, got a syntax error ({one_line(error.msg)})") from None
-    except _Refused as error:
+    except InputError as error:
         raise InputError(f"{name}: {error}") from None
     except RecursionError:
         raise InputError(f"{name}: expected lists a few levels deep, got far too many levels") from None
@@ -81,14 +78,13 @@ def _read(path: str | Path, name: str, most: int) -> bytes:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(f"expected every key of an object once, got {shown(twice)} twice")
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise InputError(f"expected every key of an object once, got {shown(twice)} twice")
     return result
 
 
 def _refuse_constant(constant: str) -> object:
-    raise _Refused(f"expected standard JSON, got {constant}")
+    raise InputError(f"expected standard JSON, got {constant}")
 
 
 def _reason(error: Exception) -> str:
@@ -96,11 +92,7 @@ def _reason(error: Exception) -> str:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path`, creating its folder. Readers, and a crash, see the old bytes or the new ones.
-
-    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed. On failure the
-    old file stays, the temporary file is removed, and InputError gives the reason (disk full, no permission, ...).
-    """
+    """Write `data` to `path`, creating its folder. A crash or InputError leaves the old file complete."""
     write_atomically_with(path, lambda temporary: temporary.write_bytes(data), f"{len(data)} bytes")
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
-from typing import NamedTuple
 
 from kernels.symmetry import MAX_SIDE
 
@@ -51,14 +50,6 @@ def changed_cells(grid: Cells, other: Cells) -> list[tuple[int, int]] | None:
     ]
 
 
-class _Painted(NamedTuple):
-    """A grid that is on the page already."""
-
-    name: str
-    base: str  # the name of the completely painted grid on which this one is painted; its own if it is one
-    cells: Cells  # of the base
-
-
 class Album:
     """The pictures of one page.
 
@@ -67,7 +58,8 @@ class Album:
     """
 
     def __init__(self) -> None:
-        self._painted: dict[tuple[int, bytes], _Painted] = {}
+        # By grid: its name, and name and cells of the completely painted grid on which it is painted (maybe itself).
+        self._painted: dict[tuple[int, bytes], tuple[str, str, Cells]] = {}
         self._sizes: set[tuple[int, int]] = set()
 
     def draw(self, grid: Cells, label: str, cell: float, like: Cells | None = None) -> str:
@@ -91,30 +83,28 @@ class Album:
 
     def shared(self) -> str:
         """The element that the pictures refer to. It has no size and may be anywhere on the page."""
-        paths = "".join(
-            f'<path id="l{height}x{width}" class="lines" d="{_lines(height, width)}"/>'
-            for height, width in sorted(self._sizes)
-        )
+        sizes = sorted(self._sizes)
+        paths = "".join(f'<path id="l{h}x{w}" class="lines" d="{_lines(h, w)}"/>' for h, w in sizes)
         return f'<svg width="0" height="0" class="shared" aria-hidden="true"><defs>{paths}</defs></svg>'
 
     def _reference(self, grid: Cells, like: Cells | None) -> str:
-        known = self._painted.get(_key(grid))
-        if known is not None:
-            return f'<use href="#{known.name}"/>'
-        name, base = f"g{len(self._painted)}", self._painted.get(_key(like)) if like is not None else None
-        changes = changed_cells(grid, base.cells) if base is not None else None
-        if base is not None and changes is not None and len(changes) <= (1 - ALIKE) * len(grid) * len(grid[0]):
-            self._painted[_key(grid)] = base._replace(name=name)
-            kept = set(changes)
-            changed = [[v if (r, c) in kept else -1 for c, v in enumerate(row)] for r, row in enumerate(grid)]
-            return f'<g id="{name}"><use href="#{base.base}"/>{_strokes(changed, -1)}</g>'
-        self._painted[_key(grid)] = _Painted(name, name, grid)
+        if _key(grid) in self._painted:
+            return f'<use href="#{self._painted[_key(grid)][0]}"/>'
+        name = f"g{len(self._painted)}"
+        if like is not None and _key(like) in self._painted:
+            _, base, cells = self._painted[_key(like)]
+            changes = changed_cells(grid, cells)
+            if changes is not None and len(changes) <= (1 - ALIKE) * len(grid) * len(grid[0]):
+                self._painted[_key(grid)] = name, base, cells
+                kept = set(changes)
+                changed = [[v if (r, c) in kept else -1 for c, v in enumerate(row)] for r, row in enumerate(grid)]
+                return f'<g id="{name}"><use href="#{base}"/>{_strokes(changed, -1)}</g>'
+        self._painted[_key(grid)] = name, name, grid
         return f'<g id="{name}">{_painted(grid)}</g>'
 
     def _line_reference(self, grid: Cells) -> str:
-        size = len(grid), len(grid[0])
-        self._sizes.add(size)
-        return f'<use href="#l{size[0]}x{size[1]}"/>'
+        self._sizes.add((len(grid), len(grid[0])))
+        return f'<use href="#l{len(grid)}x{len(grid[0])}"/>'
 
 
 def _picture(grid: Cells, label: str, cell: float, content: str) -> str:
@@ -144,8 +134,6 @@ def _strokes(grid: Cells, but: int) -> str:
 def _runs(grid: Cells, colour: int) -> Iterable[str]:
     """A stroke for every run of cells of this colour in a row."""
     for row, cells in enumerate(grid):
-        if colour not in cells:
-            continue
         column = 0
         for value, run in groupby(cells):
             length = len(list(run))

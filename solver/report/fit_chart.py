@@ -19,9 +19,9 @@ def draw_fit(curve: Sequence[Reading]) -> str:
         return ""
     curve = [*curve[: -1 : math.ceil(len(curve) / MOST_POINTS)], curve[-1]]
     steps, seconds, losses, exact = zip(*curve, strict=True)
-    charts = _chart(steps, losses, "Loss", f"{losses[-1]:.3g}", "{:g}") + _chart(
-        steps, [100 * share for share in exact], "Exact rate, percent", f"{exact[-1]:.1%}", "{:g}", 100.0
-    )
+    shares = [100 * share for share in exact]
+    charts = _chart(steps, losses, "Loss", f"{losses[-1]:.3g}")
+    charts += _chart(steps, shares, "Exact rate, percent", f"{exact[-1]:.1%}", most=100.0)
     summary = (
         f"{steps[-1]:,} steps in {format_duration(seconds[-1])}. The loss went from {losses[0]:.3g} to "
         f"{losses[-1]:.3g}; at the end, {exact[-1]:.1%} of the sequences had every token right."
@@ -32,9 +32,7 @@ def draw_fit(curve: Sequence[Reading]) -> str:
     )
 
 
-def _chart(
-    steps: Sequence[float], values: Sequence[float], name: str, last: str, form: str, most: float | None = None
-) -> str:
+def _chart(steps: Sequence[float], values: Sequence[float], name: str, last: str, most: float | None = None) -> str:
     """A line chart over the steps. The axis goes from 0 to `most` (None: to the largest value)."""
     right, top = max(steps[-1], 1), most or max(max(values), 1e-9)
     across, up = _ticks(right), _ticks(top)
@@ -48,11 +46,10 @@ def _chart(
 
     line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(steps, values, strict=True))
     grid = "".join(f'<path class="rule" d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}"/>' for tick in up)
-    marks = "".join(
-        f'<text class="end" x="{LEFT - 6}" y="{y(tick) + 4:.1f}">{form.format(tick)}</text>' for tick in up
-    ) + "".join(
-        f'<text class="mid" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}">{_short(tick)}</text>' for tick in across
-    )
+    marks = [f'<text class="end" x="{LEFT - 6}" y="{y(tick) + 4:.1f}">{tick:g}</text>' for tick in up]
+    for tick in across:  # 12000 as 12k, so that ticks do not overlap on a phone
+        short = f"{tick / 1000:g}k" if tick >= 10_000 else f"{tick:g}"
+        marks.append(f'<text class="mid" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}">{short}</text>')
     axis = f'<text class="mid name" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">fitting steps</text>'
     dot = f'<circle r="3" cx="{x(steps[-1]):.1f}" cy="{y(values[-1]):.1f}"/>'
     words = (
@@ -61,7 +58,7 @@ def _chart(
         f"{max(values):.3g}"
     )
     svg = f'<svg class="chart" role="img" aria-label="{words}" viewBox="0 0 {WIDTH} {HEIGHT}">'
-    content = f'{grid}{marks}{axis}<polyline points="{line}"/>{dot}'
+    content = f'{grid}{"".join(marks)}{axis}<polyline points="{line}"/>{dot}'
     return f"<figure><figcaption>{name}, {last} at the end</figcaption>{svg}{content}</svg></figure>"
 
 
@@ -70,8 +67,3 @@ def _ticks(most: float) -> list[float]:
     step = 10.0 ** math.floor(math.log10(most))
     step = next(step * part for part in (1, 0.5, 0.2, 0.1) if most / (step * part) >= TICKS)
     return [round(step * count, 12) for count in range(int(most / step + 1e-9) + 1)]
-
-
-def _short(steps: float) -> str:
-    """12000 as 12k, so that ticks do not overlap on a phone."""
-    return f"{steps / 1000:g}k" if steps >= 10_000 else f"{steps:g}"

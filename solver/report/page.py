@@ -28,10 +28,7 @@ HERE = Path(__file__).parent
 
 
 def write_report(run: Run, path: str | Path) -> None:
-    """Write the report of `run`, a record as in run.json, atomically to `path`.
-
-    Raises InputError if the record is invalid or the file cannot be written.
-    """
+    """Write the report of `run`, a record as in run.json, atomically to `path`. Raises InputError."""
     check_run(run, f"report {file_name(path)}")
     script = (HERE / "page.js").read_text(encoding="utf-8")
     tasks, album = [(task, standing_of(task)) for task in run["tasks"]], Album()
@@ -68,11 +65,9 @@ def _tiles(score: Run | None, baseline: Run | None) -> str:
     for index, (name, words) in enumerate(NAMES.items()):
         part = score[name]
         counts = f"{part['correct']:g} of {part['total']}"
-        if baseline is not None:
-            counts += f" · baseline {baseline[name]['score']:.1%}"
-        kind = "tile first" if index == 0 else "tile"
+        counts += f" · baseline {baseline[name]['score']:.1%}" if baseline is not None else ""
         heading = f"<b>{part['score']:.1%}</b><span>{escape(words[:1].upper() + words[1:])}</span>"
-        tiles.append(f'<div class="{kind}">{heading}<span>{counts}</span></div>')
+        tiles.append(f'<div class="tile{"" if index else " first"}">{heading}<span>{counts}</span></div>')
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 

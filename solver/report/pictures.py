@@ -48,37 +48,29 @@ def draw_task(task: Task) -> Drawing:
 
 def draw_variants(task: Task, count: int = 8, seed: int = 0) -> Drawing:
     """The first demonstration in the first `count` variants that are fitted, and vote, with this seed."""
-    variants = make_variants(task.id, count, seed)
-    grids = {"input": task.train[0].input, "output": task.train[0].output}
-    rows = {}
+    variants, rows = make_variants(task.id, count, seed), {}
     for symmetry, permutation in zip(variants.symmetry.tolist(), variants.permutation, strict=True):
         rows[variant_name(task.id, symmetry, permutation)] = [
             (apply_permutation(apply_symmetry(grid, symmetry), permutation).tolist(), name)
-            for name, grid in grids.items()
+            for name, grid in (("input", task.train[0].input), ("output", task.train[0].output))
             if grid is not None
         ]
     return _drawing(f"{task.id}, {len(variants)} variants", rows)
 
 
 def draw_votes(run: Run, task_id: str, candidates: int = 6) -> Drawing:
-    """One task of a record: test inputs, truths, attempts, and the first candidates with their votes.
-
-    Raises InputError if the record does not have the task.
-    """
+    """Test inputs, truths, attempts and first candidates of a task, with votes. InputError if `run` lacks the task."""
     task = next((task for task in run["tasks"] if task["id"] == task_id), None)
     if task is None:
         raise InputError(f"run: expected one of its {len(run['tasks'])} tasks, got {shown(task_id)}")
     rows = {}
     for number, test in enumerate(task["test"], start=1):
         truth = test.get("truth")
-        pictures = [(test["input"], "input")]
-        pictures += [(truth, "truth")] if truth is not None else []
-        for place, attempt in enumerate(test["attempts"], start=1):
-            pictures.append((attempt, f"attempt {place}, {_words(attempt, truth)}"))
-        for candidate in test["candidates"][:candidates]:
-            words = f"{candidate['votes']} of {test['votes']} votes, {_words(candidate['grid'], truth)}"
-            pictures.append((candidate["grid"], words))
-        rows[f"test {number}"] = pictures
+        attempts = [(grid, f"attempt {place}") for place, grid in enumerate(test["attempts"], start=1)]
+        voted = [(c["grid"], f"{c['votes']} of {test['votes']} votes") for c in test["candidates"][:candidates]]
+        known = [(test["input"], "input"), *([(truth, "truth")] if truth is not None else [])]
+        judged = [(grid, f"{words}, {_words(grid, truth)}") for grid, words in attempts + voted]
+        rows[f"test {number}"] = known + judged
     return _drawing(task_id, rows)
 
 

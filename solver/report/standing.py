@@ -12,14 +12,9 @@ NEAR_MISS_SHARE = 0.1
 NEAR_MISS_CELLS, LEAST_CELLS = 1, 4
 SPLIT_SHARE = 0.5  # votes are split if the top candidate has less
 
-STATUSES = {  # status -> key of MARKS
-    "solved": "right",
-    "near miss": "near",
-    "partly solved": "partly",
-    "wrong": "wrong",
-    "no truth": "unknown",
-}
 MARKS = {"right": "✓", "near": "≈", "partly": "◐", "wrong": "✗", "unknown": "?"}
+# Status -> key of MARKS.
+STATUSES = dict(zip(("solved", "near miss", "partly solved", "wrong", "no truth"), MARKS, strict=True))
 
 THRESHOLDS = (
     f"Near miss: for every output that is missed, the better attempt has the right size and at most "
@@ -67,10 +62,9 @@ def standing_of(task: Run) -> Standing:
             misses.append(Miss(min(map(len, differing), default=None), len(truth) * len(truth[0])))
     solved = sum(miss.wrong == 0 for miss in misses)
     known = [miss.wrong for miss in misses if miss.wrong is not None]
-    shares = [top_share(test) for test in task["test"]]
-    voted = [share for share in shares if share is not None]
-    agreeing = [share is not None and share >= AGREED_SHARE for share in shares]
-    enough = all(test["votes"] >= AGREED_VOTES for test in task["test"])
+    voted = [test for test in task["test"] if test["candidates"] and test["votes"]]
+    shares = [min(1.0, test["candidates"][0]["votes"] / test["votes"]) for test in voted]  # of the first candidates
+    enough = all(test["votes"] >= AGREED_VOTES for test in task["test"]) and len(voted) == len(task["test"])
     return Standing(
         status=_status(misses, solved),
         outputs=len(misses),
@@ -78,17 +72,10 @@ def standing_of(task: Run) -> Standing:
         wrong=sum(known) if misses and len(known) == len(misses) else None,
         cells=sum(miss.cells for miss in misses),
         votes=sum(test["votes"] for test in task["test"]),
-        top_share=min(voted, default=None),
-        unanimous=bool(shares) and enough and all(agreeing),
-        split=any(share < SPLIT_SHARE for share in voted),
+        top_share=min(shares, default=None),
+        unanimous=bool(shares) and enough and min(shares) >= AGREED_SHARE,
+        split=any(share < SPLIT_SHARE for share in shares),
     )
-
-
-def top_share(test: Run) -> float | None:
-    """The first candidate's share of all votes, 0..1; None without votes."""
-    if not test["candidates"] or not test["votes"]:
-        return None
-    return min(1.0, test["candidates"][0]["votes"] / test["votes"])
 
 
 def verdict(grid: Cells, truth: Cells | None) -> tuple[str, str]:

@@ -104,9 +104,7 @@ def _change(step: Run, before: Run | None) -> str:
         return "first answer"
     if step["changed"] is None:
         return "no grid" if step["grid"] is None else "another size" if before["grid"] is not None else "first grid"
-    if step["changed"] == 0:
-        return "unchanged"
-    return f"{step['changed']} {'cell' if step['changed'] == 1 else 'cells'} changed"
+    return f"{step['changed']} cell{'s' * (step['changed'] > 1)} changed" if step["changed"] else "unchanged"
 
 
 def _settling(steps: Sequence[Run], truth: Cells | None) -> str:
@@ -114,10 +112,8 @@ def _settling(steps: Sequence[Run], truth: Cells | None) -> str:
     grids = [step["grid"] for step in steps]
     last = next((number for number in range(len(grids), 1, -1) if grids[number - 2] != grids[-1]), 1)
     words = f"stays from step {last} of {len(grids)} on" if last < len(grids) else f"changes until step {last}"
-    if truth is None:
-        return words
-    if grids[-1] == truth:
-        return f"{words}, right"
+    if truth is None or grids[-1] == truth:
+        return words if truth is None else f"{words}, right"
     return f"{words}, wrong{', though it was right' if truth in grids else ''}"
 
 

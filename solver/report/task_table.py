@@ -7,17 +7,15 @@ from solver.answers.run_json import Run
 from solver.report.standing import STATUSES, THRESHOLDS, Standing, mark
 
 COLUMNS = ("Task", "Result", "Outputs solved", "Cells wrong", "Votes", "Top share", "Agreement")
-RESULTS: dict[str, tuple[str, Callable[[Standing], bool]]] = {  # filters: name in the script -> label, condition
-    "all": ("All", lambda standing: True),
-    "solved": ("Solved", lambda standing: standing.status == "solved"),
-    "unsolved": ("Unsolved", lambda standing: standing.status not in ("solved", "no truth")),
-    "near": ("Near miss", lambda standing: standing.status == "near miss"),
-}
-VOTES: dict[str, tuple[str, Callable[[Standing], bool]]] = {
-    "any": ("Any", lambda standing: True),
-    "unanimous": ("Unanimous", lambda standing: standing.unanimous),
-    "split": ("Split", lambda standing: standing.split),
-}
+FILTERS: tuple[tuple[str, str, str, Callable[[Standing], bool]], ...] = (  # group, name in the script, label, condition
+    ("result", "all", "All", lambda standing: True),
+    ("result", "solved", "Solved", lambda standing: standing.status == "solved"),
+    ("result", "unsolved", "Unsolved", lambda standing: standing.status not in ("solved", "no truth")),
+    ("result", "near", "Near miss", lambda standing: standing.status == "near miss"),
+    ("votes", "any", "Any", lambda standing: True),
+    ("votes", "unanimous", "Unanimous", lambda standing: standing.unanimous),
+    ("votes", "split", "Split", lambda standing: standing.split),
+)
 FAR = 10**6  # the sort value of a wrong size, above any number of wrong cells
 
 
@@ -38,37 +36,29 @@ def draw_table(tasks: Sequence[tuple[Run, Standing]]) -> str:
 
 
 def _filters(standings: Sequence[Standing]) -> str:
-    groups = "".join(
-        f"<fieldset><legend>{legend}</legend>{''.join(_choice(name, key, *choices[key], standings) for key in choices)}"
-        "</fieldset>"
-        for legend, name, choices in (("Result", "result", RESULTS), ("Votes", "votes", VOTES))
-    )
+    groups = dict.fromkeys(("result", "votes"), "")
+    for group, key, words, holds in FILTERS:
+        checked = " checked" if key in ("all", "any") else ""
+        choice = f'<input type="radio" name="{group}" value="{key}"{checked}>'
+        count = f'<span class="count">{sum(map(holds, standings))}</span>'
+        groups[group] += f"<label>{choice}<span>{words} {count}</span></label>"
+    fields = [f"<fieldset><legend>{name.title()}</legend>{choices}</fieldset>" for name, choices in groups.items()]
     return (
-        f'<form id="filters" hidden>{groups}'
+        f'<form id="filters" hidden>{"".join(fields)}'
         '<label class="search">Task id <input type="search" id="search" autocomplete="off" spellcheck="false"></label>'
         '<button type="button" id="keys" aria-haspopup="dialog">Keys <kbd aria-hidden="true">?</kbd></button>'
         '<p role="status" id="shown"></p></form>'
     )
 
 
-def _choice(group: str, key: str, words: str, holds: Callable[[Standing], bool], standings: Sequence[Standing]) -> str:
-    checked = " checked" if key in ("all", "any") else ""
-    count = f'<span class="count">{sum(map(holds, standings))}</span>'
-    return f'<label><input type="radio" name="{group}" value="{key}"{checked}><span>{words} {count}</span></label>'
-
-
 def _row(task: Run, standing: Standing, index: int) -> str:
     """A row: each cell has its sort value, the row the filters that show it."""
-    shown = [key for group in (RESULTS, VOTES) for key, (_, holds) in group.items() if holds(standing)]
+    shown = [key for _, key, _, holds in FILTERS if holds(standing)]
     agreement = "unanimous" if standing.unanimous else "split" if standing.split else "–"
     share = standing.top_share
-    if not standing.outputs:
-        wrong = "–"
-    elif standing.wrong is None:
-        wrong = "other size"
-    else:
-        wrong = f"{standing.wrong} of {standing.cells}"
-    far = standing.wrong if standing.wrong is not None else FAR if standing.outputs else FAR + 1
+    far, wrong = (FAR, "other size") if standing.outputs else (FAR + 1, "–")
+    if standing.wrong is not None:
+        far, wrong = standing.wrong, f"{standing.wrong} of {standing.cells}"
     solved = f"{standing.solved} of {standing.outputs}" if standing.outputs else "–"
     cells = (
         (list(STATUSES).index(standing.status), mark(STATUSES[standing.status], standing.status)),

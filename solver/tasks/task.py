@@ -49,10 +49,7 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the demonstrations: shapes and cells in order, without the id.
-
-        Puzzle embeddings are looked up by it, so that those of another task with the same id are never used.
-        """
+        """Of the demonstrations, without the id: embeddings of another task with the same id are never used."""
         content = b"".join(part for pair in self.train for part in pair._content())
         return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
 
@@ -76,10 +73,9 @@ def to_challenge(task: Task) -> dict[str, Any]:
 
 
 def parse_task(task_id: object, document: object, where: str) -> Task:
-    """The task in `document`: {"train": [{"input", "output"}, ...], "test": [{"input"} or with "output", ...]}.
+    """The task in {"train": [{"input", "output"}, ...], "test": [{"input", and "output" if known}, ...], other keys}.
 
-    Other keys are ignored, since data sets add names and authors. An output of null is unknown. Raises InputError that
-    begins with `where` and names task and pair.
+    Raises InputError that begins with `where` and names task and pair.
     """
     name = check_id(task_id, where)
     where = f"{where}: task {shown(name)}"

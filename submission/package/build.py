@@ -75,8 +75,7 @@ class Settings:
 def make_package(out: Path, settings: Settings) -> list[str]:
     """Make the package and move it to `out` once complete. Returns its parts, in the order of uploading.
 
-    Raises InputError for settings that Kaggle would refuse, missing sources, a wheel that cannot be downloaded, and if
-    `out` holds anything but an unchanged package.
+    Raises InputError for bad settings or sources, a failed download, and anything at `out` but an unchanged package.
     """
     _check(settings)
     out = Path(os.path.realpath(out))
@@ -156,7 +155,11 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
         shutil.copytree(ROOT / name, folder / "code" / name, ignore=_no_sources)
     shutil.copyfile(ROOT / "LICENSE", folder / "code" / "LICENSE")
     if settings.weights is not None:
-        _copy_weights(settings.weights, folder / "weights")
+        load_knowledge(settings.weights, torch.device("cpu"))  # raises on broken weights now rather than on Kaggle
+        (folder / "weights").mkdir()
+        for name in (WEIGHTS, CONFIG, PUZZLES, MANIFEST):  # a checkpoint has gigabytes beside them, only for resuming
+            if (settings.weights / name).exists():
+                shutil.copyfile(settings.weights / name, folder / "weights" / name)
         datasets["weights"] = "Weights for arc-trm. Licence: MIT-0."
     pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
     if pinned:
@@ -193,15 +196,6 @@ def _no_sources(folder: str, names: list[str]) -> list[str]:
         for name in names
         if name.startswith((".", "__pycache__")) or not (name.endswith(SUFFIXES) or Path(folder, name).is_dir())
     ]
-
-
-def _copy_weights(weights: Path, folder: Path) -> None:
-    """Copy the weights; a checkpoint has gigabytes beside them that only resuming needs."""
-    load_knowledge(weights, torch.device("cpu"))  # raises on broken weights now rather than on Kaggle
-    folder.mkdir()
-    for name in (WEIGHTS, CONFIG, PUZZLES, MANIFEST):
-        if (weights / name).exists():
-            shutil.copyfile(weights / name, folder / name)
 
 
 def _copy_notebook(folder: Path, datasets: list[str], settings: Settings) -> None:

@@ -47,10 +47,7 @@ def _say(what: str) -> None:
 def check_package(
     package: Path, challenges: Path, solutions: Path | None, budget: float, rehearsal_budget: float, more: str = ""
 ) -> list[str]:
-    """Run the package's notebook as described above; returns its faults. `more`: options of the run.
-
-    Raises InputError if `package` is no package, or if this machine cannot check it.
-    """
+    """Run the package's notebook as described above; returns its faults. Raises InputError if that cannot be done."""
     about = read_package(package)
     refuse_unfit(package, about)
     expected = expected_counts(load_tasks(str(challenges)))
@@ -105,9 +102,8 @@ def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: 
     rehearsal = kaggle.working / "rehearsal"
     if scored and rehearsal.exists():
         faults.append("working: expected no rehearsal in the scored run, got one")
-    if not scored:
-        missing = [name for name in REHEARSAL if not (rehearsal / name).is_file()]
-        faults += [f"working/rehearsal: expected {name}, got none" for name in missing]
+    missing = [name for name in REHEARSAL if not scored and not (rehearsal / name).is_file()]
+    faults += [f"working/rehearsal: expected {name}, got none" for name in missing]
     folder = kaggle.working if scored else rehearsal
     try:  # a run without torch also leaves a valid submission, of fallbacks
         if not any(test["votes"] for task in read_run(folder)["tasks"] for test in task["test"]):
@@ -120,17 +116,11 @@ def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: 
 
 def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[str, str]:
     """The notebook's environment variables, without pip settings, caches and PYTHONPATH of this machine."""
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
+    (folder / "home").mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "OMP_NUM_THREADS") if name in os.environ}
-    return kept | {
-        "HOME": str(home),
-        "KAGGLE_ROOT": str(root),
-        "KAGGLE_OPTIONS": options,
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_CACHE_DIR": "1",
-        **({"KAGGLE_IS_COMPETITION_RERUN": "1"} if scored else {}),
-    }
+    kept |= {"HOME": str(folder / "home"), "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+    kept |= {"KAGGLE_IS_COMPETITION_RERUN": "1"} if scored else {}
+    return kept | {"KAGGLE_ROOT": str(root), "KAGGLE_OPTIONS": options}
 
 
 def _run_notebook(
@@ -185,14 +175,12 @@ def cell_lines(cell: Mapping[str, Any]) -> list[str]:
     """The output of a cell, as lines of text."""
     lines: list[str] = []
     for output in cell.get("outputs", ()):
-        if output["output_type"] == "stream":
-            lines += output["text"].splitlines()
-        elif output["output_type"] == "error":
-            lines += [f"{output['ename']}: {output['evalue']}"]
-        elif "text/html" in output["data"]:
+        if output["output_type"] == "error":
+            lines.append(f"{output['ename']}: {output['evalue']}")
+        elif "text/html" in output.get("data", ()):
             lines.append(f"a page of {len(output['data']['text/html'])} characters")
         else:
-            lines += str(output["data"].get("text/plain", "")).splitlines()
+            lines += str(output.get("text") or output["data"].get("text/plain", "")).splitlines()
     return lines
 
 

@@ -17,11 +17,7 @@ IMAGES: Mapping[str, Sequence[str]] = {"kaggle": ("numba", "numpy", "torch", "tq
 
 
 def lock(image: str, lacks: Sequence[str] | None = None, python_version: str | None = None) -> dict[str, str]:
-    """Name -> installed version of every package that the image lacks, or of `lacks` if given.
-
-    Markers are evaluated for `python_version`, by default this one. Raises InputError for a package that is not
-    installed here.
-    """
+    """Name -> installed version of every package that the image lacks, or of `lacks`. InputError if one is missing."""
     if lacks is None:
         everything, present = closure(NEEDED, python_version), closure(IMAGES[image], python_version)
         return {name: everything[name] for name in sorted(everything.keys() - present.keys())}
@@ -35,9 +31,8 @@ def closure(roots: Sequence[str], python_version: str | None = None) -> dict[str
         from packaging.utils import canonicalize_name
     except ImportError:
         raise InputError("package: expected the package packaging, got none: pip install packaging") from None
-    target: dict[str, str] = {}
-    if python_version:
-        target = {"python_version": python_version, "python_full_version": f"{python_version}.0"}
+    full = {"python_version": python_version or "", "python_full_version": f"{python_version}.0"}
+    target = full if python_version else {}
     found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [(canonicalize_name(root), "", "this project") for root in roots]
@@ -64,10 +59,7 @@ def _version(name: str, wanted_by: str) -> str:
 
 
 def download(folder: Path, python_version: str | None = None, platforms: Sequence[str] = ()) -> None:
-    """Download the wheels of the lock file in `folder` into that folder, with this machine's pip settings.
-
-    Raises InputError if pip fails.
-    """
+    """Download the wheels of the lock file in `folder` into it, with this machine's pip settings. Raises InputError."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), "--requirement", str(folder / LOCK)]
     command += ["--python-version", python_version] if python_version else []

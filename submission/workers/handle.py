@@ -24,6 +24,13 @@ LAST_WORDS = 300  # bytes at the end of a dead worker's log that the message quo
 log = logging.getLogger("arc_trm")
 
 
+def _environment(threads: int | None) -> dict[str, str]:
+    """This process's environment, with the project on PYTHONPATH. Thread counts that the user has set are kept."""
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)) if threads else {}
+    paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
+    return counts | os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 @dataclass
 class WorkerHandle:
     """A worker: one process at a time, for one share of the tasks."""
@@ -57,12 +64,9 @@ class WorkerHandle:
         """Start the process, send it its job, and read its messages from now on."""
         self.starts += 1
         self._heard = time.monotonic()
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(self.threads)) if self.threads else {}
-        paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
-        environment = counts | os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # counts that the user has set win
         with self.log_file.open("ab") as errors:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
-            self._process = subprocess.Popen(self.command, env=environment, **pipes)  # type: ignore[call-overload]
+            self._process = subprocess.Popen(self.command, env=_environment(self.threads), **pipes)  # type: ignore[call-overload]
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         assert self._process.stdin is not None, "asked for above"
         try:
@@ -85,7 +89,10 @@ class WorkerHandle:
             if not self.working:
                 return
         self.stop()
-        before, words = self.name, self._last_words()
+        before, words = self.name, ""
+        with contextlib.suppress(OSError):
+            lines = self.log_file.read_bytes()[-LAST_WORDS:].decode(errors="replace").split("\n")
+            words = f" (its last words: {lines[-2].strip()})" if len(lines) > 1 else ""
         if self.starts >= MOST_STARTS or time.monotonic() > deadline:
             self.given_up = True
             log.error("%s %s; its tasks keep the votes they have%s", before, reason, words)
@@ -110,13 +117,6 @@ class WorkerHandle:
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):  # unsent bytes for a dead process
                     self._process.stdin.close()
-
-    def _last_words(self) -> str:
-        try:
-            lines = self.log_file.read_bytes()[-LAST_WORDS:].decode(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return f" (its last words: {lines[-2].strip()})" if len(lines) > 1 else ""
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         """Read messages until the process closes its output."""

@@ -24,11 +24,7 @@ class Job:
 
 
 def share_tasks(tasks: Sequence[Task], count: int) -> list[list[Task]]:
-    """Divide the tasks into at most `count` lists of about equal work, each in the order of `tasks`.
-
-    Longest processing time first (Graham 1969): the largest task goes first, each to the list with the least work so
-    far. Deterministic, so that all machines agree.
-    """
+    """Divide tasks into at most `count` lists of about equal work, the largest first (LPT, Graham 1969)."""
     shards: list[list[int]] = [[] for _ in range(min(count, len(tasks)))]
     work = [0] * len(shards)
     cells = [  # the cost of a supervision step is proportional to them

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +60,16 @@ class Plan:
         return self.out.parent / "journal"
 
 
-@dataclass
 class Supervisor:
     """Runs a plan within a clock. Raises InputError if files cannot be written or a worker refuses its weights."""
 
-    plan: Plan
-    clock: Clock
-    workers: list[WorkerHandle] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._tasks = self.plan.challenges.tasks
-        self._votes = Votes(self._tasks)
-        self._reader = JournalReader(self.plan.journal, self._tasks)
-        self._reserve = reserve(self.clock.limit)
-        self._deadline = time.monotonic() + self.clock.left() - self._reserve
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan, self.clock = plan, clock
+        self.workers: list[WorkerHandle] = []
+        self._tasks, self._votes = plan.challenges.tasks, Votes(plan.challenges.tasks)
+        self._reader = JournalReader(plan.journal, self._tasks)
+        self._reserve = reserve(clock.limit)
+        self._deadline = time.monotonic() + clock.left() - self._reserve
         self._written = self._reported = time.monotonic()
         self._unwritten = False
 
@@ -85,7 +81,7 @@ class Supervisor:
                 (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
                 if self.plan.anew:
                     clear_journal(self.plan.journal)
-                    self._delete_fitted_weights()
+                    clear_fitted(self.plan.journal)
             for fault in self.plan.challenges.faults:
                 log.error("%s", fault)
             self._read()
@@ -101,17 +97,12 @@ class Supervisor:
                         worker.stop()
                 return self._finish()
 
-    def _delete_fitted_weights(self) -> None:
-        for path in self.plan.journal.glob("fitted-*"):
-            shutil.rmtree(path, ignore_errors=True)
-
     def _start(self) -> None:
         plan, count = self.plan, len(self.plan.devices)
         shards = share_tasks(self._tasks, plan.ranks * count)[plan.rank * count : (plan.rank + 1) * count]
         silence = min(600.0, max(LEAST_SILENCE, self.clock.limit / 10)) if plan.silence is None else plan.silence
         threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
-        for place, (shard, device) in enumerate(zip(shards, plan.devices, strict=False)):
-            number = plan.rank * count + place
+        for number, (shard, device) in enumerate(zip(shards, plan.devices, strict=False), start=plan.rank * count):
             name = f"{number}-of-{plan.ranks * count}"
             tasks = plan.journal / f"tasks-{name}.json"
             write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
@@ -131,7 +122,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         while time.monotonic() < self._deadline + self._reserve / 2 and not self.clock.expired():
-            if not any(worker.working for worker in self.workers) and self._others_are_done():
+            others_done = self.plan.rank > 0 or all(self._mark(rank).exists() for rank in range(1, self.plan.ranks))
+            if others_done and not any(worker.working for worker in self.workers):
                 return
             time.sleep(LOOK)
             self._read()
@@ -143,6 +135,7 @@ class Supervisor:
                 if worker.refused is not None:
                     self._refused(worker, *next(iter(worker.refused.items())))
             if now - self._reported > max(10.0, self.clock.limit / 60):
+                self._reported = now
                 self._report()
 
     def _refused(self, worker: WorkerHandle, what: str, reason: str) -> None:
@@ -173,16 +166,14 @@ class Supervisor:
         self._written = time.monotonic()
 
     def _report(self) -> None:
-        self._reported = time.monotonic()
         beats = [worker.progress for worker in self.workers if worker.progress]
         steps, agreed = (sum(beat[key] for beat in beats) for key in ("steps", "agreed"))
         losses = [f"{beat['loss']:.3f} (exact {beat['exact']:.0%})" for beat in beats if beat["loss"] is not None]
         voted = sum(any(of_test) for of_test in self._votes.ranked().values())
-        log.info(
-            "%s of %s: %d fitting steps, loss %s; %d votes, %d of %d tasks voted on, %d test outputs agree",
-            *(format_duration(seconds) for seconds in (self.clock.elapsed(), self.clock.limit)),
-            *(steps, ", ".join(losses) or "not known yet", self._votes.total, voted, len(self._tasks), agreed),
-        )
+        time_used = f"{format_duration(self.clock.elapsed())} of {format_duration(self.clock.limit)}"
+        fit = f"{steps} fitting steps, loss {', '.join(losses) or 'not known yet'}"
+        votes = f"{self._votes.total} votes, {voted} of {len(self._tasks)} tasks voted on"
+        log.info("%s: %s; %s, %d test outputs agree", time_used, fit, votes, agreed)
 
     def _stop(self, number: int) -> None:
         log.warning("signal %d: ending; what has been voted is written", number)
@@ -213,17 +204,19 @@ class Supervisor:
         preset = next((worker.done["preset"] for worker in self.workers if worker.done), plan.options["preset"])
         write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
         if not self.clock.stopped.is_set():
-            self._delete_fitted_weights()
+            clear_fitted(plan.journal)
         return outcome
-
-    def _others_are_done(self) -> bool:
-        """Whether rank 0 need not wait for other ranks."""
-        return self.plan.rank > 0 or all(self._mark(rank).exists() for rank in range(1, self.plan.ranks))
 
     def _mark(self, rank: int) -> Path:
         """The file that marks a rank as done; torchrun's variables in its name tell runs apart."""
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return self.plan.journal / "-".join(["done", str(rank), *(os.environ.get(name, "") for name in names)])
+
+
+def clear_fitted(journal: Path) -> None:
+    """Delete the fitted weights of all workers."""
+    for path in journal.glob("fitted-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def reserve(budget: float) -> float:
