@@ -93,10 +93,21 @@ def save_training(
         except OSError as error:
             raise InputError(f"{partial}: expected to write a checkpoint, got: {error.strerror}") from None
     ranks.wait()
-    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
+    examples = {}
+    for (height, width), slots in learner.slots.items():
+        assert slots.batch is not None, "slots are filled before a step"
+        assert slots.state is not None
+        named = zip(_SLOT_PARTS, (*slots.batch, *slots.state, slots.steps, slots.halted), strict=True)
+        examples.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
+    write_tensors(partial / f"slots-{ranks.rank}.safetensors", examples)
     if ranks.rank == 0:
         save_knowledge(partial, knowledge)
-        write_tensors(partial / TENSORS, _learner_tensors(learner))
+        tensors = {"generator": learner.generator.get_state()}
+        for name, parameter in _parameters(learner).items():
+            tensors["raw." + name] = parameter.detach().contiguous()
+            for part, moment in learner.optimizer.state[parameter].items():
+                tensors[f"{part}.{name}"] = moment
+        write_tensors(partial / TENSORS, tensors)
         counts = {
             "progress": asdict(progress),
             "stream": position,
@@ -123,8 +134,12 @@ def load_training(
     Settings that have changed since then are logged. Raises InputError if the folder is incomplete or belongs to
     another run: another model, data or seed.
     """
-    counts = _counts(folder / COUNTS)
-    saved = TrainingProgress(**counts["progress"])
+    counts, names = read_json(folder / COUNTS), {field.name for field in fields(TrainingProgress)}
+    found = counts.get("progress") if isinstance(counts, dict) else None
+    if not isinstance(counts, dict) or not isinstance(found, dict) or found.keys() != names:
+        wanted = f"the progress of a run ({', '.join(sorted(names))})"
+        raise InputError(f"{folder / COUNTS}: expected {wanted}, got {shown(counts)}")
+    saved = TrainingProgress(**found)
     for what in ("data", "seed"):
         mine, theirs = getattr(progress, what), getattr(saved, what)
         if mine != theirs:
@@ -163,28 +178,10 @@ def _log_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefi
             log.warning("%s was written with %s%s %s, now %s", where, prefix, name, old, value)
 
 
-def _counts(path: Path) -> dict[str, Any]:
-    document = read_json(path)
-    names = {field.name for field in fields(TrainingProgress)}
-    progress = document.get("progress") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(progress, dict) or progress.keys() != names:
-        raise InputError(f"{path}: expected the progress of a run ({', '.join(sorted(names))}), got {shown(document)}")
-    return document
-
-
 def _parameters(learner: Learner) -> dict[str, torch.nn.Parameter]:
     """Everything that the optimizer updates, by name."""
     rows = {"table": learner.table} if learner.config.row_optimizer == "adam_atan2" else {}
     return {**dict(learner.model.named_parameters()), **rows}
-
-
-def _learner_tensors(learner: Learner) -> dict[str, Tensor]:
-    tensors = {"generator": learner.generator.get_state()}
-    for name, parameter in _parameters(learner).items():
-        tensors["raw." + name] = parameter.detach().contiguous()
-        for part, moment in learner.optimizer.state[parameter].items():
-            tensors[f"{part}.{name}"] = moment
-    return tensors
 
 
 @torch.no_grad()
@@ -202,25 +199,14 @@ def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Te
             learner.optimizer.state[parameter] = moments
 
 
-def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
-    tensors = {}
-    for (height, width), slots in learner.slots.items():
-        assert slots.batch is not None, "slots are filled before a step"
-        assert slots.state is not None
-        parts = (*slots.batch, *slots.state, slots.steps, slots.halted)
-        named = zip(_SLOT_PARTS, parts, strict=True)
-        tensors.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
-    return tensors
-
-
 def _restore_slots(folder: Path, learner: Learner) -> None:
     """Load this rank's share of the slots, written by any number of ranks."""
     paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
     files = [read_tensors(path) for path in paths]
     learner.slots.clear()
     for name in files[0]:
-        canvas, _, part = name.partition(".")
-        if part != _SLOT_PARTS[0]:
+        canvas, _, first = name.partition(".")
+        if first != _SLOT_PARTS[0]:
             continue
         parts = [torch.cat([file[f"{canvas}.{part}"] for file in files]) for part in _SLOT_PARTS]
         total = len(parts[0])

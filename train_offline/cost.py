@@ -15,21 +15,16 @@ from train_offline.settings.config import TrainConfig
 
 FLOAT = 4  # bytes of a float32 entry
 DAY = 86_400.0  # seconds
-_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 SHARE_OF_PEAK = 0.25
 """Share of a card's stated rate that a whole training step is assumed to reach.
 
 By this module's count the published runs are 1.6e20 FLOP (ARC-AGI-1) and 2.2e20 (ARC-AGI-2). Their authors report
-about 3 days on 4 H100 for each, shares of 0.16 and 0.22; arXiv 2511.02886 reports 48 hours for 700,000 steps, 0.31.
-"""
+about 3 days on 4 H100 for each, shares of 0.16 and 0.22; arXiv 2511.02886 reports 48 hours for 700,000 steps, 0.31."""
 
 SHARE_OF_MEASURED = 0.5
-"""Share of a device's measured rate (2048 x 2048 matrix product, `kernels.yardstick`) that a whole training step is
-assumed to reach.
-
-Wide networks reach more on a CPU: 0.9 was measured at width 128 and 1.2 at 512, where oneDNN beats the yardstick.
-"""
+"""Share of a device's measured rate (`kernels.yardstick`) that a whole training step is assumed to reach. Wide networks
+reach more on a CPU: 0.9 was measured at width 128 and 1.2 at 512, where oneDNN beats the yardstick."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +61,7 @@ class Work:
     run_flops: float
 
     def rank_bytes(self, ranks: int, half: bool = False) -> float:
-        """Memory of one of `ranks` ranks, in the run's own precision or with matrix products in 16 bits.
-
-        A lower bound: allocators and temporary buffers need more.
-        """
+        """Lower bound of one rank's memory, in the run's own precision or with matrix products in 16 bits."""
         activations = self.half_activation_bytes if half else self.activation_bytes
         return self.weight_bytes + self.table_bytes + (activations + self.state_bytes) / ranks
 
@@ -115,7 +107,13 @@ def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) 
 
     `measured_gflops`: the matrix-product rate of one rank in the run's precision, from `kernels.yardstick.gemm_gflops`.
     """
-    here = _run_time(work, ranks * measured_gflops * 1e9 * SHARE_OF_MEASURED)
+
+    def run_time(rate: float) -> str:  # at `rate` FLOP/s
+        seconds = work.run_flops / rate
+        if seconds < 3 * DAY:
+            return format_duration(seconds)
+        return f"{seconds / DAY:,.{1 if seconds < 100 * DAY else 0}f} days"
+
     parts = [
         f"{si(work.weight_bytes, 'B')} weights, gradients, moments and average",
         f"{si(work.table_bytes, 'B')} puzzle embeddings",
@@ -123,43 +121,29 @@ def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) 
         f"{si(work.state_bytes / ranks, 'B')} carried states",
     ]
     of = "" if ranks == 1 else f" for each of {ranks} ranks"
-    return [
+    times = "" if ranks == 1 else f"{ranks} x "
+    shown = [
         f"parameters: {si(work.trunk_parameters)} in the trunk, {si(work.table_entries)} in the puzzle embeddings",
         f"memory{of}, at least {si(work.rank_bytes(ranks), 'B')}: {', '.join(parts)}",
         f"work: {si(work.step_flops, 'FLOP')} per step, {si(work.run_flops, 'FLOP')} in total, without evaluation",
-        f"about {here} here: {_times(ranks)}{device_name}, "
+        f"about {run_time(ranks * measured_gflops * 1e9 * SHARE_OF_MEASURED)} here: {times}{device_name}, "
         f"{si(measured_gflops * 1e9, 'FLOP/s')} measured, {SHARE_OF_MEASURED:.0%} of it assumed",
-        *(_card_line(work, card, ranks) for card in DEVICES),
     ]
-
-
-def _card_line(work: Work, card: Device, ranks: int) -> str:
-    time = _run_time(work, ranks * card.peak * SHARE_OF_PEAK)
-    needed = work.rank_bytes(ranks, half=True)  # all these cards compute products in 16 bits
-    line = (
-        f"about {time} of arithmetic on {_times(ranks)}{card.name}: "
-        f"{si(card.peak, 'FLOP/s')} {card.precision} peak, {SHARE_OF_PEAK:.0%} of it assumed"
-    )
-    if needed > card.memory:
-        line += f"; does not fit: {si(needed, 'B')} of {si(card.memory, 'B')}; use more ranks or smaller steps"
-    return line
-
-
-def _times(ranks: int) -> str:
-    return "" if ranks == 1 else f"{ranks} x "
-
-
-def _run_time(work: Work, rate: float) -> str:
-    """The duration of a run at `rate` FLOP/s, as text."""
-    seconds = work.run_flops / rate
-    if seconds < 3 * DAY:
-        return format_duration(seconds)
-    return f"{seconds / DAY:,.{1 if seconds < 100 * DAY else 0}f} days"
+    needed = work.rank_bytes(ranks, half=True)  # all of these cards compute products in 16 bits
+    for card in DEVICES:
+        line = (
+            f"about {run_time(ranks * card.peak * SHARE_OF_PEAK)} of arithmetic on {times}{card.name}: "
+            f"{si(card.peak, 'FLOP/s')} {card.precision} peak, {SHARE_OF_PEAK:.0%} of it assumed"
+        )
+        if needed > card.memory:
+            line += f"; does not fit: {si(needed, 'B')} of {si(card.memory, 'B')}; use more ranks or smaller steps"
+        shown.append(line)
+    return shown
 
 
 def si(number: float, unit: str = "") -> str:
     """Three digits, an SI prefix and a unit: 6.83 M, 512 GB."""
-    power = 0
-    while number >= 999.5 and power < len(_PREFIXES) - 1:
+    power, prefixes = 0, ("", "k", "M", "G", "T", "P", "E", "Z")
+    while number >= 999.5 and power < len(prefixes) - 1:
         number, power = number / 1000, power + 1
-    return f"{number:.3g} {_PREFIXES[power]}{unit}".rstrip()
+    return f"{number:.3g} {prefixes[power]}{unit}".rstrip()

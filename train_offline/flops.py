@@ -25,7 +25,7 @@ from solver.settings.config import TRMConfig
 @cache
 def forward_flops(model: TRMConfig, canvas: Canvas) -> int:
     """FLOPs of the forward pass alone."""
-    return model.layer_passes * _layer(model, canvas, torch.float32)[0] + _head_flops(model, canvas)
+    return _pass_flops(model, canvas, model.layer_passes)
 
 
 @cache
@@ -36,8 +36,12 @@ def train_flops(model: TRMConfig, canvas: Canvas) -> int:
     to differentiate. Q-learning adds a forward pass, for the halting values of the next supervision step.
     """
     forward = forward_flops(model, canvas) * (2 if model.halting == "q_learning" else 1)
-    graded = model.graded_layer_passes * _layer(model, canvas, torch.float32)[0] + _head_flops(model, canvas)
-    return forward + 2 * graded
+    return forward + 2 * _pass_flops(model, canvas, model.graded_layer_passes)
+
+
+def _pass_flops(model: TRMConfig, canvas: Canvas, layer_passes: int) -> int:
+    heads = 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + 2)  # output on every cell, halting on a token
+    return layer_passes * _layer(model, canvas, torch.float32)[0] + heads
 
 
 def kept_bytes(model: TRMConfig, canvas: Canvas, products: torch.dtype) -> int:
@@ -54,11 +58,6 @@ def trunk_parameters(model: TRMConfig) -> int:
     """Number of trainable parameters without the puzzle embedding table."""
     with torch.device("meta"):
         return trainable_parameters(TRM(model))
-
-
-def _head_flops(model: TRMConfig, canvas: Canvas) -> int:
-    """FLOPs of the output head, on every cell, and of the halting head, on one token."""
-    return 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + 2)
 
 
 def _layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
@@ -91,10 +90,7 @@ def _measured_layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tup
 
 
 class _FlashAttention(TorchFunctionMode):
-    """Runs attention as the fused kernel that devices use.
-
-    On the meta device torch would decompose it into separate products, which keep matrices of (tokens, tokens).
-    """
+    """Runs attention as the fused kernel of devices; the meta device's own keeps matrices of (tokens, tokens)."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None

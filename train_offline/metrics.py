@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import orjson
 import torch
 import tyro
@@ -126,7 +127,6 @@ PANELS = (
     ("exact", "evaluation", "solved exactly, held-out puzzles"),
 )
 SMOOTHED = 0.05  # share of a training curve that each point is averaged over
-LABELS = {"step": "step", "seconds": "minutes of training"}
 
 
 def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"] = "step") -> None:
@@ -146,11 +146,13 @@ def draw_curves(runs: Sequence[Path], out: Path, over: Literal["step", "seconds"
     for axes, (name, group, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for run, metrics in lines.items():
             x, y = _points(metrics, name, group, over)
-            axes.plot(
-                x, _smoothed(y) if group == "train" else y, marker="." if group == "evaluation" else "", label=run.name
-            )
+            y = _smoothed(y) if group == "train" else y
+            axes.plot(x, y, marker="." if group == "evaluation" else "", label=run.name)
         leaky = group == "evaluation" and any(line.get("leaks_allowed") for run in runs for line in lines[run])
-        axes.set(title=f"{title}, leaks allowed" if leaky else title, xlabel=LABELS[over])
+        axes.set(
+            title=f"{title}, leaks allowed" if leaky else title,
+            xlabel="step" if over == "step" else "minutes of training",
+        )
         axes.title.set_fontsize(10)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
@@ -172,11 +174,11 @@ def _points(metrics: list[dict[str, Any]], name: str, group: str, over: str) -> 
 
 def _smoothed(values: list[float]) -> list[float]:
     """Moving averages: single batches are noisy."""
-    width = max(1, round(SMOOTHED * len(values)))
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    return [(sums[k] - sums[max(0, k - width)]) / min(k, width) for k in range(1, len(sums))]
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    last = np.arange(1, len(sums))
+    first = np.maximum(0, last - max(1, round(SMOOTHED * len(values))))
+    smoothed: list[float] = ((sums[last] - sums[first]) / (last - first)).tolist()
+    return smoothed
 
 
 def command(

@@ -8,11 +8,12 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 from tqdm import tqdm
+from tyro.conf import Suppress
 
 from kernels.yardstick import gemm_gflops
 from solver.answers.outcome import LEAK_WARNING
@@ -22,6 +23,7 @@ from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.device import is_out_of_memory
 from solver.model.weights import Knowledge, fresh_knowledge
+from solver.settings.options import Duration
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, load_training, save_training
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
@@ -38,20 +40,20 @@ Ending = Literal["done", "time", "interrupted"]
 class RunOptions:
     """Settings of a run that do not change what it learns: its folder, duration, checkpoints and output."""
 
-    out: Path
-    seed: int = 0
+    out: Path  # Folder of the run. With several machines, a shared one.
     resume: bool = False
-    time_limit: float = math.inf  # seconds
-    checkpoint_steps: int = 1000
-    checkpoint_seconds: float = 600.0
-    keep: int = 3  # checkpoints
-    report_every: int = 10  # steps between reports: reading the loss waits for the device
-    compile: CompileMode = "off"
-    tensorboard: bool = False
-    show_progress: bool = True
+    """Continue from the last checkpoint in --out, if there is one. Repeat the other options unchanged."""
+    seed: int = 0  # Seed of initial weights, variants and order of examples.
+    time_limit: Duration = math.inf  # Stop after this time, counted from the first step; a final evaluation may follow.
+    checkpoint_steps: int = 1000  # Steps between checkpoints.
+    checkpoint_every: Duration = 600.0  # Longest time between checkpoints.
+    keep: int = 3  # Number of checkpoints to keep.
+    report_every: int = 10  # Steps between lines of metrics.jsonl; each waits for the device.
+    compile: CompileMode = "off"  # Compile the layers with torch.compile; inductor needs a C++ compiler.
+    tensorboard: bool = False  # Also write curves for TensorBoard; needs the package tensorboardX.
+    show_progress: Annotated[bool, Suppress] = True
 
     def __post_init__(self) -> None:
-        """Raise InputError for invalid counts."""
         within("seed", self.seed, 0)
         for name in ("checkpoint_steps", "keep", "report_every"):
             within(name, getattr(self, name), 1)
@@ -81,7 +83,15 @@ class Trainer:
         exploration = torch.Generator().manual_seed(options.seed)
         self.learner = Learner(model, table, config.learner, exploration, autocast, ranks)
         self.progress = TrainingProgress(options.seed, problem.manifest["digest"])
-        self._resume()
+        found, earlier = checkpoints(options.out), read_metrics(options.out)
+        if (found or earlier) and not options.resume:
+            got = found[-1].name if found else METRICS
+            hint = "add --resume, or choose another --out"
+            raise InputError(f"{options.out}: expected no earlier run, got {got}: {hint}")
+        if ranks.rank == 0:
+            begin(options.out)
+        if found:
+            self.progress = load_training(found[-1], self.learner, problem.stream, self.progress, config)
         if options.compile != "off":
             self.learner.model.compile_layers(options.compile)
         # measuring the peak in 16 bits may take minutes on a CPU
@@ -89,19 +99,6 @@ class Trainer:
         self._stop: int | None = None  # signal that asked the run to end
         self._log = MetricsLog(options.out, self.progress.step, options.tensorboard, ranks.rank)
         self._bar = tqdm(disable=True)  # replaced in run()
-
-    def _resume(self) -> None:
-        options = self._options
-        found, earlier = checkpoints(options.out), read_metrics(options.out)
-        if (found or earlier) and not options.resume:
-            got = found[-1].name if found else METRICS
-            hint = "add --resume, or choose another --out"
-            raise InputError(f"{options.out}: expected no earlier run, got {got}: {hint}")
-        if self._ranks.rank == 0:
-            begin(options.out)
-        if found:
-            stream = self._problem.stream
-            self.progress = load_training(found[-1], self.learner, stream, self.progress, self._config)
 
     def run(self) -> Ending:
         """Train to the last step, the time limit or an interrupt, then save. Metrics go to `metrics.jsonl`.
@@ -121,12 +118,15 @@ class Trainer:
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
-                    raise self._out_of_memory(error) from error
+                    tokens = config.step_tokens
+                    got = f"expected room for {tokens} tokens per step, got: {one_line(str(error))[:200]}"
+                    advice = f"{self._way_on()} and --step-tokens {tokens // 2}, or more ranks"
+                    raise InputError(f"step {progress.step}: {got}: {advice}") from error
                 last = progress.step >= config.steps
                 if progress.step % options.report_every == 0 or last:
                     self._report(window)
                     window = Window()
-                due = time.monotonic() - saved_at > options.checkpoint_seconds
+                due = time.monotonic() - saved_at > options.checkpoint_every
                 ending, due = self._agree(clock.expired(), due or progress.step % options.checkpoint_steps == 0)
                 ending = "done" if last else ending
                 with window.paused():
@@ -167,14 +167,6 @@ class Trainer:
         progress.step += 1
         self._bar.update()
 
-    def _out_of_memory(self, error: BaseException) -> InputError:
-        tokens, saved = self._config.step_tokens, checkpoints(self._options.out)
-        advice = f"go on from {saved[-1]} with --resume" if saved else "start again in another --out"
-        got = (
-            f"step {self.progress.step}: expected room for {tokens} tokens per step, got: {one_line(str(error))[:200]}"
-        )
-        return InputError(f"{got}: {advice} and --step-tokens {tokens // 2}, or more ranks")
-
     def _report(self, window: Window) -> None:
         means = window.means(self._ranks, self.gflops)
         progress = self.progress
@@ -183,7 +175,12 @@ class Trainer:
         progress.first_loss = progress.first_loss or means["loss"]
         factor = self.learner.lr_factor(progress.step / self._config.steps)
         self._log.write(progress.step, {**means, "lr": self.learner.config.lr * factor, "seconds": progress.seconds})
-        self._bar.set_postfix_str(_postfix(means), refresh=False)
+        self._bar.set_postfix_str(
+            f"loss {means['loss']:.3f}, exact {means['exact']:.1%}, {means['supervision_steps']:.1f} supervision "
+            f"steps, {means['examples_per_second']:.0f} examples/s, {means['peak_share']:.0%} of peak, "
+            f"input {means['input_share']:.1%}",
+            refresh=False,
+        )
 
     def _check(self, loss: float) -> None:
         """Raise InputError, with advice, if the loss is not finite or has diverged."""
@@ -219,12 +216,3 @@ class Trainer:
     def _note_stop(self, number: int) -> None:
         self._stop = number
         self._bar.write("ending after this step; repeat to end at once, without a checkpoint")
-
-
-def _postfix(means: dict[str, float]) -> str:
-    """The figures of a window that the progress bar shows."""
-    work = f"{means['examples_per_second']:.0f} examples/s, {means['peak_share']:.0%} of peak"
-    return (
-        f"loss {means['loss']:.3f}, exact {means['exact']:.1%}, {means['supervision_steps']:.1f} supervision steps, "
-        f"{work}, input {means['input_share']:.1%}"
-    )

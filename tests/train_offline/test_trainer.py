@@ -95,7 +95,7 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def test_checkpoints_by_time(tmp_path: Path) -> None:
-    trainer(tmp_path, checkpoint_seconds=0.0, keep=99).run()
+    trainer(tmp_path, checkpoint_every=0.0, keep=99).run()
     assert len(checkpoints(tmp_path / "run")) == 8
 
 

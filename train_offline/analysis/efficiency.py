@@ -1,6 +1,7 @@
 """The cost of predictions by canvas mode: time, memory, FLOPs, and FLOPs per solved task (arXiv 2512.11847)."""
 
 import dataclasses
+import re
 import resource
 import sys
 from dataclasses import dataclass
@@ -12,47 +13,56 @@ import torch
 
 from kernels.yardstick import gemm_gflops
 from solver.settings.config import CanvasConfig, CanvasMode
-from train_offline.analysis.findings import Findings, carry_out, number, percent
+from train_offline.analysis.findings import Findings, percent
 from train_offline.analysis.forward import Bench, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
-from train_offline.analysis.plots import draw_efficiency
 from train_offline.analysis.vote_statistics import vote_hits
-
-WARM_UP = 4  # examples predicted before timing starts
+from train_offline.cost import si
 
 
 @dataclass(frozen=True)
 class EfficiencyOptions(StoppingOptions):
-    """Options of `efficiency`."""
-
-    augmentations: int = 8
-    """Votes per test input: variants, the canonical one included."""
-
-
-def modes(subject: Subject, options: EfficiencyOptions) -> list[CanvasMode]:
-    """The canvas modes the weights support, small canvases first, as memory once allocated may not be returned."""
-    if options.canvas is not None:
-        return [options.canvas]
-    return ["tight", "full"] if subject.knowledge.model.config.any_canvas else ["full"]
+    augmentations: int = 8  # Votes per test input: variants, the canonical one included.
 
 
 def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
-    """Time, memory and FLOPs of the same votes in each canvas mode."""
+    """Examples per second, peak memory, GEMM-GFLOP and FLOPs of predictions, FLOPs per solved task, by canvas mode.
+
+    An example is one variant of a test input through all its supervision steps, decoding included. A task is solved if
+    pass@2 of the votes finds all its outputs. FLOPs are those of matrix products, 2 per multiply-add, without fitting.
+    GEMM-GFLOP are seconds times the matrix-product rate of this machine.
+    """
+    # small canvases first, as memory once allocated may not be returned
+    both: list[CanvasMode] = ["tight", "full"] if subject.knowledge.model.config.any_canvas else ["full"]
     benches = {
         mode: Bench(subject, options.batch_tokens, options.decoder, CanvasConfig(mode))
-        for mode in modes(subject, options)
+        for mode in ([options.canvas] if options.canvas else both)
     }
     figures = {mode: measure(bench, options) for mode, bench in benches.items()}
     own = subject.knowledge.canvas_mode
-    rows = [_row(mode, part, mode == own) for mode, part in figures.items()]
-    return Findings({"modes": figures, "default_mode": own}, rows)
+    rows = [
+        {
+            "canvas": f"`{mode}`" + (" (default)" if mode == own else ""),
+            "examples/s": f"{part['examples_per_second']:.3g}",
+            "steps per example": f"{part['supervision_steps_per_example']:.1f}",
+            "peak memory": si(part["peak_memory_bytes"], "B"),
+            "GEMM-GFLOP per example": f"{part['gemm_gflop_per_example']:.3g}",
+            "GFLOP per example": f"{part['gflop_per_example']:.3g}",
+            "tasks solved": str(part["tasks_solved"]),
+            "FLOP per solved task": si(part["flop_per_solved_task"], "FLOP") if part["tasks_solved"] else "–",
+            "pass@2": percent(part["pass@2"]),
+        }
+        for mode, part in figures.items()
+    ]
+    return {"modes": figures, "default_mode": own}, rows
 
 
 def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
     """Predict every example once and measure."""
     examples, subject = bench.examples(), bench.subject
     config, count = bench.model.config, len(examples.test)
-    answer(bench, examples.at(slice(WARM_UP)), dataclasses.replace(options.predict, supervision_steps=1))
+    # warm up before timing starts
+    answer(bench, examples.at(slice(4)), dataclasses.replace(options.predict, supervision_steps=1))
     memory = PeakMemory(subject.device)
     with bench.progress("efficiency", bench.flops(examples, config, options.supervision_steps)):
         found, spent = answer(bench, examples, options.predict)
@@ -87,33 +97,6 @@ def measure(bench: Bench, options: EfficiencyOptions) -> dict[str, Any]:
     }
 
 
-def _row(mode: CanvasMode, part: dict[str, Any], own: bool) -> dict[str, str]:
-    return {
-        "canvas": f"`{mode}`" + (" (default)" if own else ""),
-        "examples/s": f"{part['examples_per_second']:.3g}",
-        "steps per example": f"{part['supervision_steps_per_example']:.1f}",
-        "peak memory": number(part["peak_memory_bytes"], "B"),
-        "GEMM-GFLOP per example": f"{part['gemm_gflop_per_example']:.3g}",
-        "GFLOP per example": f"{part['gflop_per_example']:.3g}",
-        "tasks solved": str(part["tasks_solved"]),
-        "FLOP per solved task": number(part["flop_per_solved_task"], "FLOP"),
-        "pass@2": percent(part["pass@2"]),
-    }
-
-
-def command(options: EfficiencyOptions) -> int:
-    """Examples per second, peak memory, GEMM-GFLOP and FLOPs of predictions, FLOPs per solved task, by canvas mode.
-
-    An example is one variant of a test input through all its supervision steps, decoding included. A task is solved if
-    pass@2 of the votes finds all its outputs. FLOPs are those of matrix products, 2 per multiply-add, without fitting.
-    GEMM-GFLOP are seconds times the matrix-product rate of this machine.
-    """
-    return carry_out("efficiency", options, efficiency, draw_efficiency)
-
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
 class PeakMemory:
     """Peak memory in bytes since construction: of the whole process on a CPU, of torch's allocations on a card."""
 
@@ -124,25 +107,22 @@ class PeakMemory:
             self.at_first = torch.cuda.memory_allocated(device)
             return
         try:
-            _CLEAR.write_text("5")  # Linux: resets the high-water mark
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the high-water mark
             self.at_first, self.how = _status("VmRSS"), "resident memory of the process, high-water mark of this part"
         except (OSError, ValueError):
-            self.at_first, self.how = _most_ever(), "resident memory of the process, the most since it began"
+            self.at_first, self.how = self.peak(), "resident memory of the process, the most since it began"
 
     def peak(self) -> int:
-        """The peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        return _status("VmHWM") if self.how.endswith("part") else _most_ever()
+        if self.how.endswith("part"):
+            return _status("VmHWM")
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB
 
 
 def _status(name: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(name)
-
-
-def _most_ever() -> int:
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB
+    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(name)
+    return int(found[1]) * 1024

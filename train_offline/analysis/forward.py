@@ -4,6 +4,7 @@ Letters: N examples (variants of test inputs), (H, W) a canvas, S supervision st
 """
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
@@ -94,7 +95,7 @@ class Bench:
         self._outputs = Encoder(outputs, subject.device)
         self._area = np.array([output.size for output in outputs])
         self.truths = np.array([truth_key(output) for output in outputs])
-        self.task = subject.task_of_test
+        self.task = np.array([number for number, task in enumerate(tasks) for _ in task.test])  # of each test
         counts = [len(subject.rows[task]) for task in self.task]
         self.starts = np.concatenate([[0], np.cumsum(counts)])  # first example of each test, which is the canonical one
         self.bar: tqdm = tqdm(disable=True)
@@ -133,18 +134,27 @@ class Bench:
         """
         table = self.subject.knowledge.table if table is None else table
         device, autocast, results = self.subject.device, self.subject.autocast, []
-        for canvas, numbers in self._by_canvas(examples):
+        canvases, of_example = np.unique(self.canvases_of(examples), axis=0, return_inverse=True)
+        for number in np.argsort(canvases.prod(axis=1), kind="stable"):  # small canvases first
+            height, width = canvases[number].tolist()
+            here = np.flatnonzero(of_example.reshape(-1) == number)
 
-            def do(chosen: slice, canvas: Canvas = canvas, numbers: np.ndarray = numbers) -> tuple[int, Result]:
+            def do(chosen: slice, canvas: Canvas = (height, width), numbers: np.ndarray = here) -> tuple[int, Result]:
                 batch = examples.at(numbers[chosen])
-                inputs, condition = self._encode(batch, canvas), self._condition(batch, table)
+                origin = np.zeros((len(batch.test), 2), np.int64)
+                inputs = self._inputs(batch.test, Variants(batch.symmetry, batch.permutation), origin, canvas)
+                row, symmetry, permutation = (
+                    torch.from_numpy(part.astype(np.int64)).to(device)
+                    for part in (batch.row, batch.claimed_symmetry, batch.claimed_permutation)
+                )
+                condition = Condition(table[row], symmetry, permutation)
                 with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                     return len(batch.test), work(inputs, condition, canvas, numbers[chosen])
 
-            tokens = canvas[0] * canvas[1] + self.model.config.puzzle_tokens
-            for count, result in in_batches(len(numbers), tokens, self._limit, do):
+            tokens = height * width + self.model.config.puzzle_tokens
+            for count, result in in_batches(len(here), tokens, self._limit, do):
                 results.append(result)
-                self.bar.update(steps * count * forward_flops(step, canvas))
+                self.bar.update(steps * count * forward_flops(step, (height, width)))
         return results
 
     def canvases_of(self, examples: Examples) -> np.ndarray:
@@ -152,23 +162,6 @@ class Bench:
         turned = Variants(examples.symmetry, examples.permutation).transposes
         upright = self._canvas[examples.test]
         return np.where(turned[:, None], upright[:, ::-1], upright)
-
-    def _by_canvas(self, examples: Examples) -> list[tuple[Canvas, np.ndarray]]:
-        """Canvases in ascending area, and the numbers of the examples on each."""
-        canvases, of_example = np.unique(self.canvases_of(examples), axis=0, return_inverse=True)
-        groups = [((int(h), int(w)), np.flatnonzero(of_example.reshape(-1) == n)) for n, (h, w) in enumerate(canvases)]
-        return sorted(groups, key=lambda group: group[0][0] * group[0][1])
-
-    def _encode(self, batch: Examples, canvas: Canvas) -> Tensor:
-        origin = np.zeros((len(batch.test), 2), np.int64)
-        return self._inputs(batch.test, Variants(batch.symmetry, batch.permutation), origin, canvas)
-
-    def _condition(self, batch: Examples, table: Tensor) -> Condition:
-        row, symmetry, permutation = (
-            torch.from_numpy(part.astype(np.int64)).to(table.device)
-            for part in (batch.row, batch.claimed_symmetry, batch.claimed_permutation)
-        )
-        return Condition(table[row], symmetry, permutation)
 
     def decode(self, tokens: Tensor, colours: Tensor, batch: Examples) -> tuple[np.ndarray, np.ndarray]:
         """Keys (B,) of the grids in tokens and colours (B, H, W), variants undone, and which of them are right."""
@@ -228,8 +221,7 @@ def truth_key(grid: np.ndarray) -> int:
 
 def with_recursion(model: TRM, config: TRMConfig) -> TRM:
     """A copy that shares all weights, with a config that differs only in cycles and latent updates."""
-    twin = TRM.__new__(TRM)
-    twin.__dict__.update(model.__dict__)  # tensors, layers and rotary tables are the same objects
+    twin = copy.copy(model)
     twin.config = config
     return twin
 
@@ -238,7 +230,7 @@ def answer(
     bench: Bench, examples: Examples, config: PredictConfig, table: Tensor | None = None
 ) -> tuple[Graded, Spent]:
     """The answers (N,) as `arc-trm solve` predicts them."""
-    count, began = len(examples.test), _now()
+    count, began, cpu_began = len(examples.test), time.perf_counter(), time.process_time()
     found = Graded(np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count))
 
     def work(inputs: Tensor, condition: Condition, canvas: Canvas, chosen: np.ndarray) -> tuple[int, int]:
@@ -249,13 +241,12 @@ def answer(
 
     spent = np.array(bench.run(examples, work, bench.model.config, config.supervision_steps, table), float)
     steps, flops = spent.sum(axis=0).tolist()
-    seconds, cpu_seconds = (_now() - began).tolist()
-    return found, Spent(int(steps), flops, seconds, cpu_seconds)
+    return found, Spent(int(steps), flops, time.perf_counter() - began, time.process_time() - cpu_began)
 
 
-def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None = None) -> tuple[Trajectory, Spent]:
+def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None = None) -> Trajectory:
     """The answers (S, N) after each of `steps` supervision steps, without early stopping."""
-    network, shape, began = model or bench.model, (steps, len(examples.test)), _now()
+    network, shape = model or bench.model, (steps, len(examples.test))
     answers = Graded(np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape))
     cells, same = np.zeros(shape), np.zeros(shape, bool)
 
@@ -269,11 +260,4 @@ def trajectory(bench: Bench, examples: Examples, steps: int, model: TRM | None =
             answers.halting[step, chosen] = output.halting[:, 0].float().sigmoid().double().cpu().numpy()
 
     bench.run(examples, work, network.config, steps)
-    seconds, cpu_seconds = (_now() - began).tolist()
-    spent = Spent(steps * shape[1], bench.flops(examples, network.config, steps), seconds, cpu_seconds)
-    return Trajectory(answers, cells, same), spent
-
-
-def _now() -> np.ndarray:
-    """Wall-clock seconds and CPU seconds of this process."""
-    return np.array([time.perf_counter(), time.process_time()])
+    return Trajectory(answers, cells, same)

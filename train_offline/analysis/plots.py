@@ -10,19 +10,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Figures = Mapping[str, Any]
-PANEL = (4.6, 3.4)  # inches
 
 
-def _panels(count: int, columns: int = 3) -> tuple["Figure", list["Axes"]]:
+def _panels(count: int) -> tuple["Figure", list["Axes"]]:
     from matplotlib.figure import Figure  # here, as the package is optional
 
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for unused in axes[count:]:
-        unused.set_visible(False)
-    return figure, axes[:count]
+    columns = min(3, count)
+    rows = count // columns
+    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
 def _finish(axes: "Axes", title: str, x: str, y: str = "share", top: float | None = None) -> None:
@@ -71,61 +67,49 @@ def draw_identity(figures: Figures) -> "Figure":
 
 def draw_recursion(figures: Figures) -> "Figure":
     """Steps, updates, T and n, reliability, and early stopping."""
-    figure, panels = _panels(6)
-    _draw_steps(panels[0], figures["steps"])
-    _draw_updates(panels[1], figures["updates"])
-    _draw_sweep(panels[2], figures["sweep"], "flops")
-    _draw_sweep(panels[3], figures["sweep"], "n")
-    _draw_reliability(panels[4], figures["halting"])
-    _draw_stopping(panels[5], figures["stopping"])
-    return figure
-
-
-def _draw_steps(axes: "Axes", steps: Sequence[Figures]) -> None:
+    figure, (by_step, by_update, by_flops, by_n, reliability, stopping) = _panels(6)
+    steps, updates, sweep, rules = (figures[name] for name in ("steps", "updates", "sweep", "stopping"))
     number = [point["step"] for point in steps]
     for name in ("exact", "cells", "canonical", "pass@2"):
-        _line(axes, number, [point[name] for point in steps], name)
-    axes.plot(number, [point["halting_probability"] for point in steps], ":", color="grey", label="halting probability")
-    _finish(axes, "after each supervision step", "supervision step", top=1)
+        _line(by_step, number, [point[name] for point in steps], name)
+    halting = [point["halting_probability"] for point in steps]
+    by_step.plot(number, halting, ":", color="grey", label="halting probability")
+    _finish(by_step, "after each supervision step", "supervision step", top=1)
 
-
-def _draw_updates(axes: "Axes", updates: Sequence[Figures]) -> None:
     place = list(range(1, len(updates) + 1))
     for name in ("exact", "cells", "canonical"):
-        _line(axes, place, [point[name] for point in updates], name)
-    for number, point in zip(place, updates, strict=True):
+        _line(by_update, place, [point[name] for point in updates], name)
+    for update, point in zip(place, updates, strict=True):
         if point["is_answer"] and len(updates) <= 32:
-            axes.axvline(number, color="grey", linewidth=0.5)
-    axes.set_xticks(place[:: max(1, len(place) // 12)])
-    _finish(axes, "within the first step (lines: the answer's own updates)", "latent update", top=1)
+            by_update.axvline(update, color="grey", linewidth=0.5)
+    by_update.set_xticks(place[:: max(1, len(place) // 12)])
+    _finish(by_update, "within the first step (lines: the answer's own updates)", "latent update", top=1)
 
-
-def _draw_sweep(axes: "Axes", sweep: Sequence[Figures], over: str) -> None:
-    for cycles in sorted({point["cycles"] for point in sweep}):
-        line = [point for point in sweep if point["cycles"] == cycles]
-        x = [point["gflop_per_example"] if over == "flops" else point["latent_updates"] for point in line]
-        axes.plot(x, [point["exact"]["mean"] for point in line], marker=".", label=f"T {cycles}")
     own = [point for point in sweep if point["own"]]
-    x = [point["gflop_per_example"] if over == "flops" else point["latent_updates"] for point in own]
-    axes.plot(x, [point["exact"]["mean"] for point in own], "k*", markersize=10, label="as trained" if own else None)
-    steps = f", {sweep[0]['steps']} supervision steps" if sweep else ""
-    _finish(axes, f"exact under other T and n{steps}", "GFLOP per example" if over == "flops" else "n, latent updates")
+    title = "exact under other T and n" + (f", {sweep[0]['steps']} supervision steps" if sweep else "")
+    for axes, x, label in (
+        (by_flops, "gflop_per_example", "GFLOP per example"),
+        (by_n, "latent_updates", "n, latent updates"),
+    ):
+        for cycles in sorted({point["cycles"] for point in sweep}):
+            line = [point for point in sweep if point["cycles"] == cycles]
+            exact = [point["exact"]["mean"] for point in line]
+            axes.plot([point[x] for point in line], exact, marker=".", label=f"T {cycles}")
+        exact, trained = [point["exact"]["mean"] for point in own], "as trained" if own else None
+        axes.plot([point[x] for point in own], exact, "k*", markersize=10, label=trained)
+        _finish(axes, title, label)
 
+    reliability.plot([0, 1], [0, 1], color="grey", linewidth=0.7)
+    for name, part in figures["halting"].items():
+        words, bins = f"{name.replace('_', ' ')}, ECE {part['expected_calibration_error']:.2f}", part["bins"]
+        reliability.plot([bin["probability"] for bin in bins], [bin["right"] for bin in bins], marker="o", label=words)
+    _finish(reliability, "calibration of the halting head", "halting probability", "share right", top=1)
 
-def _draw_reliability(axes: "Axes", halting: Figures) -> None:
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.7)
-    for name, part in halting.items():
-        words = f"{name.replace('_', ' ')}, ECE {part['expected_calibration_error']:.2f}"
-        bins = part["bins"]
-        axes.plot([bin["probability"] for bin in bins], [bin["right"] for bin in bins], marker="o", label=words)
-    _finish(axes, "calibration of the halting head", "halting probability", "share right", top=1)
-
-
-def _draw_stopping(axes: "Axes", rules: Sequence[Figures]) -> None:
-    for name, field in (("agreement with the full run", "agreement"), ("exact", "exact")):
-        values = [rule[field] if field == "agreement" else rule[field]["mean"] for rule in rules]
-        axes.scatter([rule["mean_steps"] for rule in rules], values, s=12, label=name)
-    _finish(axes, "early stopping, one dot per rule", "mean supervision steps", top=1.03)
+    taken = [rule["mean_steps"] for rule in rules]
+    stopping.scatter(taken, [rule["agreement"] for rule in rules], s=12, label="agreement with the full run")
+    stopping.scatter(taken, [rule["exact"]["mean"] for rule in rules], s=12, label="exact")
+    _finish(stopping, "early stopping, one dot per rule", "mean supervision steps", top=1.03)
+    return figure
 
 
 def draw_efficiency(figures: Figures) -> "Figure":

@@ -1,10 +1,9 @@
 """The value of recursion (arXiv 2512.11847, "Test-Time Compute").
 
-Accuracy after each supervision step and each latent update, and with other T and n without retraining; calibration of
-the halting head; the steps that early stopping saves.
 Letters: N examples, S supervision steps, T cycles per step, n latent updates per cycle.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,11 +16,10 @@ from kernels.canvas import Canvas
 from solver.common.checks import at_least, within
 from solver.model.trm import TRM, Condition
 from solver.settings.config import TRMConfig
-from train_offline.analysis.findings import Findings, carry_out, percent
+from train_offline.analysis.findings import Findings, percent
 from train_offline.analysis.forward import Bench, Examples, Judge, Trajectory, trajectory, with_recursion
-from train_offline.analysis.halting import calibration, last_steps
 from train_offline.analysis.inputs import AnalysisOptions, Subject
-from train_offline.analysis.plots import draw_recursion
+from train_offline.analysis.vote_statistics import calibration, last_steps
 
 STABLE = (1, 2, 3, 4, 6, None)  # steps without a change after which an example stops; None: no such rule
 THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99, None)  # halting probabilities at which it stops; None: no such rule
@@ -29,17 +27,11 @@ THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99, None)  # halting probabilities at which
 
 @dataclass(frozen=True)
 class RecursionOptions(AnalysisOptions):
-    """Options of `recursion`."""
-
-    cycles: tuple[int, ...] = (1, 2, 3, 4)
-    """T, cycles per supervision step, to try without retraining."""
-    latent_updates: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
-    """n, latent updates per cycle, to try with each T."""
-    sweep_steps: int = 4
-    """Supervision steps for each T and n."""
+    cycles: tuple[int, ...] = (1, 2, 3, 4)  # T, cycles per supervision step, to try without retraining.
+    latent_updates: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)  # n, latent updates per cycle, to try with each T.
+    sweep_steps: int = 4  # Supervision steps for each T and n.
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number out of range."""
         super().__post_init__()
         at_least("sweep_steps", self.sweep_steps, 1)
         for name in ("cycles", "latent_updates"):
@@ -48,14 +40,19 @@ class RecursionOptions(AnalysisOptions):
 
 
 def recursion(subject: Subject, options: RecursionOptions) -> Findings:
-    """All figures: steps, updates of the first step, other T and n, halting and early stopping."""
+    """Accuracy over supervision steps and latent updates, with other T and n, with halting and early stopping.
+
+    After each update of the latent within the first supervision step, a probe updates the answer from it at once.
+    T and n are changed without retraining, at equal supervision steps. Early stopping is replayed on the full run: how
+    many steps it takes and how often its answer equals the full run's. Intervals are 95 %, over tasks.
+    """
     bench = Bench(subject, options.batch_tokens, options.decoder)
     examples, judge, own = bench.examples(), Judge(bench, np.random.default_rng(options.seed)), bench.model.config
-    others = list(_shapes(own, options))
+    others = [replace(own, cycles=c, latent_updates=u) for c in options.cycles for u in options.latent_updates]
     sweep = sum(bench.flops(examples, shape, options.sweep_steps) for shape in others)
     whole = bench.flops(examples, own, options.supervision_steps + 2)  # probes cost about one more step
     with bench.progress("recursion", whole + sweep):
-        full, _ = trajectory(bench, examples, options.supervision_steps)
+        full = trajectory(bench, examples, options.supervision_steps)
         figures: dict[str, Any] = {
             "cycles": own.cycles,
             "latent_updates": own.latent_updates,
@@ -68,14 +65,13 @@ def recursion(subject: Subject, options: RecursionOptions) -> Findings:
         "all_steps": calibration(full.answers.halting.ravel(), full.answers.right.ravel()),
     }
     figures["stopping"] = [stop(full, stable, limit, judge) for stable in STABLE for limit in THRESHOLDS]
-    return Findings(figures, [_row(figures)])
+    return figures, [_row(figures)]
 
 
 def step_curve(full: Trajectory, judge: Judge) -> list[dict[str, Any]]:
     """Figures for each supervision step."""
-    curve = []
-    for step, (key, right, halting) in enumerate(zip(*full.answers, strict=True)):
-        here = {
+    return [
+        {
             "step": step + 1,
             "exact": judge.examples(right),
             "cells": judge.examples(full.cells[step]),
@@ -84,8 +80,8 @@ def step_curve(full: Trajectory, judge: Judge) -> list[dict[str, Any]]:
             "halting_probability": float(halting.mean()),
             "answers_changed": float((key != full.answers.key[step - 1]).mean()) if step else 1.0,
         }
-        curve.append(here)
-    return curve
+        for step, (key, right, halting) in enumerate(zip(*full.answers, strict=True))
+    ]
 
 
 def update_curve(bench: Bench, examples: Examples, judge: Judge) -> list[dict[str, Any]]:
@@ -141,16 +137,12 @@ def probes(model: TRM, x: Tensor, canvas: Canvas) -> Iterator[Tensor]:
             y = answer
 
 
-def _shapes(own: TRMConfig, options: RecursionOptions) -> Iterator[TRMConfig]:
-    for cycles in options.cycles:
-        for updates in options.latent_updates:
-            yield replace(own, cycles=cycles, latent_updates=updates)
-
-
 def try_recursion(bench: Bench, examples: Examples, shape: TRMConfig, steps: int, judge: Judge) -> dict[str, Any]:
     """Accuracy and cost of `steps` supervision steps with another T and n."""
-    tried, spent = trajectory(bench, examples, steps, with_recursion(bench.model, shape))
-    answers, own, count = tried.answers, bench.model.config, len(examples.test)
+    began = time.perf_counter()
+    tried = trajectory(bench, examples, steps, with_recursion(bench.model, shape))
+    seconds = (time.perf_counter() - began) / len(examples.test)
+    answers, own = tried.answers, bench.model.config
     return {
         "cycles": shape.cycles,
         "latent_updates": shape.latent_updates,
@@ -161,9 +153,9 @@ def try_recursion(bench: Bench, examples: Examples, shape: TRMConfig, steps: int
         "cells": judge.examples(tried.cells[-1]),
         "canonical": judge.canonical(answers.right[-1]),
         **judge.votes(answers.key[-1], answers.halting[-1]),
-        "gflop_per_example": spent.flops / count / 1e9,
-        "gemm_gflop_per_example": spent.seconds * bench.subject.gemm_gflops / count,
-        "seconds_per_example": spent.seconds / count,
+        "gflop_per_example": bench.flops(examples, shape, steps) / len(examples.test) / 1e9,
+        "gemm_gflop_per_example": seconds * bench.subject.gemm_gflops,
+        "seconds_per_example": seconds,
     }
 
 
@@ -188,10 +180,9 @@ def _row(figures: dict[str, Any]) -> dict[str, str]:
     rules = {(rule["stable_steps"], rule["halting_threshold"]): rule for rule in figures["stopping"]}
     usual, show = rules[2, 0.95], partial("{:.1%}".format)
     auc = "–" if halting["auc"] is None else f"{halting['auc']:.2f}"
+    few = [steps[place] for place in sorted({0, 1, 3, len(steps) - 1}) if place < len(steps)]
     row = {
-        f"exact after step {', '.join(str(steps[k]['step']) for k in _few(steps))}": " / ".join(
-            show(steps[k]["exact"]["mean"]) for k in _few(steps)
-        ),
+        f"exact after step {', '.join(str(s['step']) for s in few)}": " / ".join(show(s["exact"]["mean"]) for s in few),
         "exact after each latent update of step 1": " / ".join(show(u["exact"]["mean"]) for u in figures["updates"]),
         "pass@2 after the last step": percent(steps[-1]["pass@2"]),
     }
@@ -205,18 +196,3 @@ def _row(figures: dict[str, Any]) -> dict[str, str]:
     kept = f"{show(usual['agreement'])} the same answer, exact {show(usual['exact']['mean'])}"
     row["stop at 2 stable steps or 0.95"] = f"{usual['mean_steps']:.1f} steps, {kept}"
     return row
-
-
-def _few(steps: list[dict[str, Any]]) -> list[int]:
-    """Indices of the first two steps, the fourth and the last, as far as they exist."""
-    return sorted({place for place in (0, 1, 3, len(steps) - 1) if place < len(steps)})
-
-
-def command(options: RecursionOptions) -> int:
-    """Accuracy over supervision steps and latent updates, with other T and n, with halting and early stopping.
-
-    After each update of the latent within the first supervision step, a probe updates the answer from it at once.
-    T and n are changed without retraining, at equal supervision steps. Early stopping is replayed on the full run: how
-    many steps it takes and how often its answer equals the full run's. Intervals are 95 %, over tasks.
-    """
-    return carry_out("recursion", options, recursion, draw_recursion)

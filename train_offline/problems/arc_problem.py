@@ -1,7 +1,7 @@
 """ARC as a training problem: corpora as a stream of variants, scored by votes on held-out test outputs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,12 +39,8 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem
     place = {(t.id, digest): number for number, t in enumerate(tasks) for digest in (t.digest, *t.aliases)}
     held_out = [task for task in corpora.held_out if (task.id, task.digest) in place]
     where = [place[task.id, task.digest] for task in held_out]
-    score = ArcScore(
-        tasks=held_out,
-        variants=[variants[n] for n in where],
-        rows=[rows[n] for n in where],
-        config=config.evaluation,
-        canvases=config.canvases,
+    score = partial(
+        arc_score, held_out, [variants[n] for n in where], [rows[n] for n in where], config.evaluation, config.canvases
     )
     trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
     manifest = {**corpora.manifest(), **trained_on}
@@ -58,51 +54,40 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem
     return Problem(stream, {name: row for row, name in enumerate(names)}, len(names), score, manifest, lines)
 
 
-@dataclass(frozen=True)
-class ArcScore:
-    """Scores a trunk on the held-out test outputs of tasks whose demonstrations it was trained on."""
-
-    tasks: Sequence[Task]
-    variants: Sequence[Variants]
-    rows: Sequence[np.ndarray]
-    config: EvaluationConfig
-    canvases: CanvasConfig
-
-    def __call__(self, model: TRM, table: Tensor, ranks: Ranks, autocast: torch.dtype | None) -> dict[str, float]:
-        """Shares of held-out test outputs that one canonical pass, pass@1 and pass@2 of the votes solve."""
-        chosen = np.random.default_rng(0).permutation(len(self.tasks))[: self.config.samples]  # the same every time
-        mine = sorted(chosen.tolist())[ranks.rank :: ranks.count]
-        right = np.zeros(4)  # canonical, pass@1, pass@2, outputs
-        if mine:
-            right += self._count([self.tasks[n] for n in mine], mine, model, table, autocast)
-        canonical, first, both, outputs = ranks.total(right.tolist())
-        if not outputs:
-            return {}
-        names = ("canonical", "pass@1", "pass@2")
-        return {name: hits / outputs for name, hits in zip(names, (canonical, first, both), strict=True)} | {
-            "outputs": int(outputs)
-        }
-
-    def _count(
-        self, tasks: list[Task], numbers: list[int], model: TRM, table: Tensor, autocast: torch.dtype | None
-    ) -> np.ndarray:
-        votes = self.config.votes
-        variants = [Variants(*(part[:votes] for part in self.variants[n])) for n in numbers]
-        fitted = Fitted(model, table, variants, [self.rows[n][:votes] for n in numbers])
-        predictor = Predictor(tasks, fitted, self.config.predict, self.canvases, autocast)
+def arc_score(
+    held_out: Sequence[Task],
+    variants: Sequence[Variants],
+    rows: Sequence[np.ndarray],
+    config: EvaluationConfig,
+    canvases: CanvasConfig,
+    model: TRM,
+    table: Tensor,
+    ranks: Ranks,
+    autocast: torch.dtype | None,
+) -> dict[str, float]:
+    """Shares of held-out test outputs, of tasks trained on, that one canonical pass, pass@1 and pass@2 solve."""
+    chosen = np.random.default_rng(0).permutation(len(held_out))[: config.samples]  # the same every time
+    mine = sorted(chosen.tolist())[ranks.rank :: ranks.count]
+    counts = np.zeros(4)  # canonical, pass@1, pass@2, outputs
+    if mine:
+        tasks, votes = [held_out[n] for n in mine], config.votes
+        voting = [Variants(*(part[:votes] for part in variants[n])) for n in mine]
+        fitted = Fitted(model, table, voting, [rows[n][:votes] for n in mine])
+        predictor = Predictor(tasks, fitted, config.predict, canvases, autocast)
         truths = [pair.output for task in tasks for pair in task.test]
-        ballot = Ballot(len(truths))
-        tops = []
+        ballot, first_two = Ballot(len(truths)), []
         for first, last in ((0, 1), (1, votes)):  # the canonical variant is the first
             for predictions in predictor.run(first, last, Clock()):
                 ballot.add(predictions)
-            ranked = [[c.grid for c in ballot.ranked(test)] for test in range(len(truths))]
-            tops.append([_place(truth, grids) for truth, grids in zip(truths, ranked, strict=True)])
-        alone, voted = np.array(tops)
-        return np.array([(alone == 0).sum(), (voted == 0).sum(), (voted < 2).sum(), len(truths)], float)
-
-
-def _place(truth: np.ndarray | None, grids: Sequence[np.ndarray]) -> int:
-    """Number of grids ranked above the true one; 2**31 if it is not among them."""
-    places = [place for place, grid in enumerate(grids) if truth is not None and np.array_equal(grid, truth)]
-    return places[0] if places else 2**31
+            ranked = [[c.grid for c in ballot.ranked(test)[:2]] for test in range(len(truths))]
+            first_two.append(
+                [[np.array_equal(g, truth) for g in grids] for grids, truth in zip(ranked, truths, strict=True)]
+            )
+        alone, voted = first_two
+        canonical, pass_1 = (sum(any(right[:1]) for right in part) for part in (alone, voted))
+        counts += [canonical, pass_1, sum(map(any, voted)), len(truths)]
+    *hits, outputs = ranks.total(counts.tolist())
+    if not outputs:
+        return {}
+    shares = {name: hit / outputs for name, hit in zip(("canonical", "pass@1", "pass@2"), hits, strict=True)}
+    return {**shares, "outputs": int(outputs)}

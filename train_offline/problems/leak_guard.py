@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.symmetry import COLOURS, SYMMETRIES, apply_symmetry
-from solver.common.checks import Grid, one_line, shown
+from solver.common.checks import Grid, one_line
 from solver.tasks.task import Pair, Task
 
 COUNT_BASE = 1024  # more than the 30 * 30 cells of a grid, so that one number can hold two counts of cells
@@ -52,9 +52,6 @@ class HeldOut:
     source: str
     task_id: str
     test: int  # from 0
-
-    def __str__(self) -> str:
-        return f"{one_line(self.source)}: task {shown(self.task_id)}: test[{self.test}]"
 
 
 def known_tests(source: str, tasks: Iterable[Task]) -> list[tuple[HeldOut, Pair]]:
@@ -95,15 +92,6 @@ class LeakedPair:
     equals: HeldOut | None  # None: leaked by id alone, as it may be a test pair of a held-out task
 
 
-@dataclass(frozen=True)
-class Duplicate:
-    """A task that occurred again and is part of its first occurrence."""
-
-    corpus: str
-    task_id: str
-    kept_in: str  # the earlier corpus
-
-
 @dataclass
 class LeakReport:
     """What the guard found and what was left out of the training tasks. A task is named (corpus, task id)."""
@@ -113,16 +101,13 @@ class LeakReport:
     shared_ids: list[tuple[str, str]] = field(default_factory=list)  # tasks of a full corpus with a held-out task's id
     pairs: list[LeakedPair] = field(default_factory=list)  # dropped, unless leaks are allowed
     emptied: list[tuple[str, str]] = field(default_factory=list)  # tasks of which no pair is left
-    duplicates: list[Duplicate] = field(default_factory=list)
+    # tasks that occurred again and are part of their first occurrence, with the corpus of that
+    duplicates: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def shared_content(self) -> tuple[tuple[str, str], ...]:
         """The training tasks with at least one pair that equals a held-out test pair."""
         return tuple(dict.fromkeys((pair.corpus, pair.task_id) for pair in self.pairs if pair.equals is not None))
-
-    @property
-    def pairs_dropped(self) -> int:
-        return 0 if self.allowed else len(self.pairs)
 
     def document(self) -> dict[str, Any]:
         """The report, ready for JSON. "equals" is null for a leak by id alone."""
@@ -131,20 +116,21 @@ class LeakReport:
             "leaks_allowed": self.allowed,
             "shared_ids": len(self.shared_ids),
             "shared_content": len(self.shared_content),
-            "pairs_dropped": self.pairs_dropped,
+            "pairs_dropped": 0 if self.allowed else len(self.pairs),
             "leaked_pairs": [
                 {
                     "corpus": one_line(pair.corpus),
                     "task": pair.task_id,
                     "pair": pair.place,
-                    "equals": _named(pair.equals),
+                    "equals": (held := pair.equals)
+                    and {"source": one_line(held.source), "task": held.task_id, "test": held.test},
                 }
                 for pair in self.pairs
             ],
             "emptied_tasks": [{"corpus": one_line(corpus), "task": task} for corpus, task in self.emptied],
             "duplicates": [
-                {"corpus": one_line(task.corpus), "task": task.task_id, "kept_in": one_line(task.kept_in)}
-                for task in self.duplicates
+                {"corpus": one_line(corpus), "task": task, "kept_in": one_line(kept_in)}
+                for corpus, task, kept_in in self.duplicates
             ],
         }
 
@@ -164,10 +150,6 @@ class LeakReport:
             verdict,
             f"duplicate tasks, kept once: {len(self.duplicates)}",
         ]
-
-
-def _named(name: HeldOut | None) -> dict[str, Any] | None:
-    return None if name is None else {"source": one_line(name.source), "task": name.task_id, "test": name.test}
 
 
 def _grids(pair: Pair) -> tuple[Grid, Grid]:

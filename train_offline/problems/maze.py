@@ -7,14 +7,12 @@ Generation: rooms on every second row and column are joined to a tree by a depth
 rooms are opened, as long as the shortest path stays unique.
 """
 
-from functools import partial
-
 import numpy as np
 
 from kernels.jit import jit
 from kernels.symmetry import BITS, SYMMETRIES, walk
 from solver.common.checks import InputError, at_least
-from train_offline.problems.puzzles import Puzzles, draw_distinct, row_keys, split_families
+from train_offline.problems.puzzles import Puzzles, draw_distinct, row_keys
 
 WALL = 1
 OPEN = 2
@@ -22,7 +20,7 @@ START = 3
 GOAL = 4
 PATH = 5
 VOCABULARY = 6
-MIN_SIDE = 5  # of generated mazes: smaller ones may not have two rooms
+
 
 _STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])  # to the four neighbours
 
@@ -44,25 +42,28 @@ def count_shortest_paths(grids: np.ndarray, limit: int = 2) -> np.ndarray:
 def generate_mazes(side: int, count: int, generator: np.random.Generator) -> Puzzles:
     """`count` distinct mazes whose only shortest path, of at least 2 * side steps, is marked in the label.
 
-    Published mazes of side 30 have paths of over 110 steps. Raises InputError after 2000 consecutive mazes without such
-    a path or equal to an earlier one.
+    Published mazes of side 30 have paths of over 110 steps. Raises InputError as `draw_distinct`.
     """
-    at_least("maze-side", side, MIN_SIDE)
-    minimum = 2 * side
+    at_least("maze-side", side, 5)  # smaller ones may not have two rooms
+    minimum, rooms = 2 * side, ((side + 1) // 2) ** 2
 
-    def what(slots: np.ndarray) -> str:
-        return f"{side}x{side} mazes with a path of {minimum} steps or more"
+    def attempt(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # see puzzles.Attempt
+        questions, answers = np.full((2, len(slots), side, side), WALL, dtype=np.uint8)
+        corner = generator.integers(0, 2, (len(slots), 2))  # first room: 1 after a row (column) of walls
+        draws = generator.random((len(slots), 2 * rooms))
+        usable = np.zeros(len(slots), dtype=bool)  # not usable: a start without a room `minimum` steps away
+        _build_all(corner, draws, minimum, _STEPS, questions, answers, usable)
+        return questions, answers, usable
 
-    inputs, labels = draw_distinct(count, side, partial(_attempt, side, minimum, generator), what)
+    what = f"{side}x{side} mazes with a path of {minimum} steps or more"
+    inputs, labels = draw_distinct(count, side, attempt, lambda slots: what)
     return Puzzles(inputs, labels, VOCABULARY)
 
 
-def augment_maze(
-    inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def augment_maze(inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
     """Input and label of each sample under one random symmetry of the eight; see puzzles.Augment."""
     symmetry = generator.integers(0, SYMMETRIES, len(inputs))
-    return _turned(inputs, symmetry), _turned(labels, symmetry)
+    return [_turned(grids, symmetry) for grids in (inputs, labels)]
 
 
 def _turned(grids: np.ndarray, symmetry: np.ndarray) -> np.ndarray:
@@ -74,28 +75,10 @@ def _turned(grids: np.ndarray, symmetry: np.ndarray) -> np.ndarray:
     return np.take_along_axis(grids.reshape(count, side * side), source, axis=1).reshape(grids.shape)
 
 
-def canonical(puzzles: Puzzles) -> np.ndarray:
+def families(puzzles: Puzzles) -> np.ndarray:
     """(K,) byte strings, equal exactly for questions that are symmetric to each other."""
     turned = (_turned(puzzles.inputs, np.full(len(puzzles), symmetry)) for symmetry in range(SYMMETRIES))
     return np.sort(np.stack([row_keys(grids) for grids in turned]), axis=0)[0]
-
-
-def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
-    """(train, test) without rotated or mirrored copies across the two. See puzzles.split_families."""
-    return split_families(puzzles, canonical(puzzles), test_count, generator)
-
-
-def _attempt(
-    side: int, minimum: int, generator: np.random.Generator, slots: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See puzzles.Attempt; a maze whose start has no room `minimum` steps away is not usable."""
-    questions, answers = np.full((2, len(slots), side, side), WALL, dtype=np.uint8)
-    rooms = ((side + 1) // 2) ** 2
-    corner = generator.integers(0, 2, (len(slots), 2))  # first room: 1 after a row (column) of walls
-    draws = generator.random((len(slots), 2 * rooms))
-    usable = np.zeros(len(slots), dtype=bool)
-    _build_all(corner, draws, minimum, _STEPS, questions, answers, usable)
-    return questions, answers, usable
 
 
 def has_ends(grids: np.ndarray) -> np.ndarray:
@@ -187,46 +170,40 @@ def _loosen(grid, side, start, goal, rooms, minimum, steps, draws, distance, way
 
 
 @jit()
-def _build(grid, label, side, corner, draws, minimum, steps, scratch):  # type: ignore[no-untyped-def]
-    """One maze from draws (2 R,) in [0, 1), R at least the number of rooms and 9; False if no path is long enough."""
-    distance, ways, queue = scratch
-    width, most = (side - corner[1] + 1) // 2, len(draws) // 2
-    rooms = np.empty((side - corner[0] + 1) // 2 * width, dtype=np.int64)
-    for k in range(len(rooms)):
-        rooms[k] = (corner[0] + k // width * 2) * side + corner[1] + k % width * 2
-    _carve(grid, side, rooms[int(draws[-1] * len(rooms))], corner, steps, draws[:most], queue)
-    start = rooms[int(draws[-2] * len(rooms))]
-    _flood(grid, side, start, steps, 2, distance, ways, queue)
-    far, goals = np.empty_like(rooms), 0
-    for room in rooms:
-        if distance[room] >= minimum:
-            far[goals], goals = room, goals + 1
-    if goals == 0:
-        return False
-    goal = far[int(draws[-3] * goals)]
-    # Openings shorten the path. With `minimum` as the only bound nearly all paths would end up at it.
-    floor = minimum + int(draws[-4] * (distance[goal] - minimum + 1))
-    tries = draws[most : most + most // 4]
-    _loosen(grid, side, start, goal, rooms, floor, steps, tries, distance, ways, queue)
-    grid[start], grid[goal] = START, GOAL
-    for k in range(len(grid)):  # a loop, since numba takes seconds to compile a slice assignment
-        label[k] = grid[k]
-    cell = goal
-    while distance[cell] > 1:  # back along the unique path
-        for k in range(4):
-            row, column = cell // side + steps[k, 0], cell % side + steps[k, 1]
-            near = row * side + column
-            if 0 <= row < side and 0 <= column < side and distance[near] == distance[cell] - 1:
-                cell = near
-                break
-        label[cell] = PATH
-    return True
-
-
-@jit()
-def _build_all(corner, draws, minimum, steps, questions, answers, usable):  # type: ignore[no-untyped-def]
-    count, side = questions.shape[:2]
-    scratch = np.empty((3, side * side), dtype=np.int64)
-    for k in range(count):
-        grid, label = questions[k].reshape(-1), answers[k].reshape(-1)
-        usable[k] = _build(grid, label, side, corner[k], draws[k], minimum, steps, scratch)
+def _build_all(corners, draws, minimum, steps, questions, answers, usable):  # type: ignore[no-untyped-def]
+    """Mazes from draws (n, 2 R) in [0, 1), R at least the number of rooms and 9; usable if a path is long enough."""
+    side, most = questions.shape[1], draws.shape[1] // 2
+    distance, ways, queue = np.empty((3, side * side), dtype=np.int64)
+    for n in range(len(questions)):
+        grid, label, corner, draw = questions[n].reshape(-1), answers[n].reshape(-1), corners[n], draws[n]
+        width = (side - corner[1] + 1) // 2
+        rooms = np.empty((side - corner[0] + 1) // 2 * width, dtype=np.int64)
+        for k in range(len(rooms)):
+            rooms[k] = (corner[0] + k // width * 2) * side + corner[1] + k % width * 2
+        _carve(grid, side, rooms[int(draw[-1] * len(rooms))], corner, steps, draw[:most], queue)
+        start = rooms[int(draw[-2] * len(rooms))]
+        _flood(grid, side, start, steps, 2, distance, ways, queue)
+        far, goals = np.empty_like(rooms), 0
+        for room in rooms:
+            if distance[room] >= minimum:
+                far[goals], goals = room, goals + 1
+        if goals == 0:
+            continue
+        goal = far[int(draw[-3] * goals)]
+        # Openings shorten the path. With `minimum` as the only bound nearly all paths would end up at it.
+        floor = minimum + int(draw[-4] * (distance[goal] - minimum + 1))
+        tries = draw[most : most + most // 4]
+        _loosen(grid, side, start, goal, rooms, floor, steps, tries, distance, ways, queue)
+        grid[start], grid[goal] = START, GOAL
+        for k in range(len(grid)):  # a loop, since numba takes seconds to compile a slice assignment
+            label[k] = grid[k]
+        cell = goal
+        while distance[cell] > 1:  # back along the unique path
+            for k in range(4):
+                row, column = cell // side + steps[k, 0], cell % side + steps[k, 1]
+                near = row * side + column
+                if 0 <= row < side and 0 <= column < side and distance[near] == distance[cell] - 1:
+                    cell = near
+                    break
+            label[cell] = PATH
+        usable[n] = True

@@ -6,12 +6,11 @@ Letters: K puzzles, (H, W) their grid.
 import csv
 import math
 import stat
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -67,17 +66,17 @@ def read_mazes(path: str | Path, limit: int | None = None) -> Puzzles:
     """
     question = {"#": maze.WALL, " ": maze.OPEN, "S": maze.START, "G": maze.GOAL}
 
-    def only_the_path(answer: np.ndarray) -> np.ndarray:
-        return np.where(answer == maze.OPEN, np.uint8(maze.WALL), answer)
+    def marked(question: np.ndarray, answer: np.ndarray) -> np.ndarray:
+        return (question == answer) | ((question == maze.OPEN) & (answer == maze.PATH))
+
+    def connected(question: np.ndarray, answer: np.ndarray) -> np.ndarray:
+        only_the_path = np.where(answer == maze.OPEN, np.uint8(maze.WALL), answer)
+        return maze.count_shortest_paths(only_the_path, 1) > 0
 
     rules = (
         Rule("question", "one S and one G", lambda q, a: maze.has_ends(q)),
-        Rule(
-            "answer",
-            "the question's, or 'o' for a space",
-            lambda q, a: (q == a) | ((q == maze.OPEN) & (a == maze.PATH)),
-        ),
-        Rule("answer", "a path of 'o' from S to G", lambda q, a: maze.count_shortest_paths(only_the_path(a), 1) > 0),
+        Rule("answer", "the question's, or 'o' for a space", marked),
+        Rule("answer", "a path of 'o' from S to G", connected),
     )
     return read_csv(path, Notation(question, {**question, "o": maze.PATH}, maze.VOCABULARY, None, rules), limit)
 
@@ -94,7 +93,12 @@ def read_csv(path: str | Path, notation: Notation, limit: int | None = None) -> 
     with closing(_rows(path, name)) as lines:
         rows = islice(lines, limit)
         while chunk := list(islice(rows, _CHUNK)):
-            side = side or _side(chunk[0], name)
+            if side is None:
+                line, (_, first, *_) = chunk[0]
+                side = math.isqrt(len(first))
+                if not side or side**2 != len(first):
+                    wanted = "as many characters as a square has cells"
+                    raise InputError(f"{name}: line {line}, column question: expected {wanted}, got {len(first)}")
             question = _tokens(chunk, "question", notation.question, side, name)
             answer = _tokens(chunk, "answer", notation.answer, side, name)
             for rule in notation.rules:
@@ -106,19 +110,15 @@ def read_csv(path: str | Path, notation: Notation, limit: int | None = None) -> 
     return Puzzles(np.concatenate(inputs), np.concatenate(labels), notation.vocabulary)
 
 
-@dataclass(frozen=True)
-class _Row:
-    line: int  # from 1; the last line if a quoted field spans several
-    fields: list[str]  # as in HEADER
-
-    def place(self, name: str, column: str) -> str:
-        return f"{name}: line {self.line}, column {column}"
+Row = tuple[
+    int, list[str]
+]  # line number, from 1 (the last one if a quoted field spans several), and fields as in HEADER
 
 
-def _rows(path: str | Path, name: str) -> Generator[_Row, None, None]:
+def _rows(path: str | Path, name: str) -> Generator[Row, None, None]:
     """The rows below the header, without empty lines."""
-    with _open(path, name) as file:
-        reader = csv.reader(_lines(file, name), strict=True)
+    with closing(_lines(path, name)) as lines:
+        reader = csv.reader(lines, strict=True)
         try:
             header = next(reader, None)
             if header != HEADER:
@@ -126,76 +126,63 @@ def _rows(path: str | Path, name: str) -> Generator[_Row, None, None]:
                 raise InputError(f"{name}: line 1: expected the header {','.join(HEADER)}, got {got}")
             for fields in reader:
                 if len(fields) == len(HEADER):
-                    yield _Row(reader.line_num, fields)
+                    yield reader.line_num, fields
                 elif fields:
                     raise InputError(f"{name}: line {reader.line_num}: expected 4 fields, got {len(fields)}")
         except csv.Error as error:
             raise InputError(f"{name}: line {reader.line_num}: expected CSV, got: {one_line(str(error))}") from None
 
 
-def _open(path: str | Path, name: str) -> BinaryIO:
-    try:
-        if stat.S_ISREG(Path(path).stat().st_mode):  # opening a FIFO would block
-            return Path(path).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: an impossible name, such as one with a zero byte
-        reason = one_line(str(getattr(error, "strerror", None) or error))
-        raise InputError(f"{name}: expected a readable file, got: {reason}") from None
-    raise InputError(f"{name}: expected a regular file, got a folder, device, pipe or socket")
-
-
-def _lines(file: BinaryIO, name: str) -> Iterator[str]:
+def _lines(path: str | Path, name: str) -> Generator[str, None, None]:
     """The lines as text, decoded one by one so that an error can name the line."""
-    number = 1
+    number = 0
     try:
-        while line := file.readline(_MAX_LINE + 1):
-            if len(line) > _MAX_LINE:
-                raise InputError(f"{name}: line {number}: expected at most {_MAX_LINE} bytes, got more")
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            number += 1
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a FIFO would block
+            raise InputError(f"{name}: expected a regular file, got a folder, device, pipe or socket")
+        with Path(path).open("rb") as file:
+            while line := file.readline(_MAX_LINE + 1):
+                number += 1
+                if len(line) > _MAX_LINE:
+                    raise InputError(f"{name}: line {number}: expected at most {_MAX_LINE} bytes, got more")
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         place = f"byte 0x{error.object[error.start]:02x} at offset {error.start} of the line"
         raise InputError(f"{name}: line {number}: expected UTF-8 text, got {place}") from None
-    except OSError as error:
-        raise InputError(f"{name}: line {number}: expected a readable file, got: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: an impossible name, such as one with a zero byte
+        where = f"line {number + 1}: " if number else ""
+        reason = one_line(str(getattr(error, "strerror", None) or error))
+        raise InputError(f"{name}: {where}expected a readable file, got: {reason}") from None
 
 
-def _side(row: _Row, name: str) -> int:
-    side = math.isqrt(len(row.fields[1]))
-    if not side or side**2 != len(row.fields[1]):
-        where = row.place(name, "question")
-        raise InputError(f"{where}: expected as many characters as a square has cells, got {len(row.fields[1])}")
-    return side
-
-
-def _tokens(rows: Sequence[_Row], column: str, table: Mapping[str, int], side: int, name: str) -> np.ndarray:
+def _tokens(rows: Sequence[Row], column: str, table: Mapping[str, int], side: int, name: str) -> np.ndarray:
     """(K, side, side) uint8: the tokens of one column. Raises InputError for a wrong length or character."""
-    texts = [row.fields[HEADER.index(column)] for row in rows]
+    texts = [fields[HEADER.index(column)] for _, fields in rows]
     cells = side * side
-    for row, text in zip(rows, texts, strict=True):
+    for (line, _), text in zip(rows, texts, strict=True):
         if len(text) != cells:
-            raise InputError(f"{row.place(name, column)}: expected {cells} characters, got {len(text)}")
+            raise InputError(f"{name}: line {line}, column {column}: expected {cells} characters, got {len(text)}")
     unknown = 255
     token_of = np.full(256, unknown, dtype=np.uint8)
     token_of[[ord(character) for character in table]] = list(table.values())
-    codes = np.frombuffer(
-        "".join(texts).encode("latin-1", "replace"), dtype=np.uint8
-    )  # unknown characters become "?", which no alphabet has
+    # characters beyond Latin-1 become "?", which no alphabet has
+    codes = np.frombuffer("".join(texts).encode("latin-1", "replace"), dtype=np.uint8)
     tokens = token_of[codes].reshape(len(rows), side, side)
     bad = tokens == unknown
     if bad.any():
         number, cell = divmod(int(bad.argmax()), cells)
-        where = f"{rows[number].place(name, column)}, character {cell + 1}"
+        where = f"{name}: line {rows[number][0]}, column {column}, character {cell + 1}"
         raise fault(where, f"one of {''.join(table)!r}", texts[number][cell])
     return tokens
 
 
-def _check(rule: Rule, rows: Sequence[_Row], question: np.ndarray, answer: np.ndarray, name: str) -> None:
+def _check(rule: Rule, rows: Sequence[Row], question: np.ndarray, answer: np.ndarray, name: str) -> None:
     """Raise InputError for the first row that breaks the rule; a rule on cells names the character."""
     held = rule.holds(question, answer)
     if held.all():
         return
     number, cell = divmod(int(held.argmin()), held[0].size)
-    where, text = rows[number].place(name, rule.column), rows[number].fields[HEADER.index(rule.column)]
+    line, fields = rows[number]
+    where, text = f"{name}: line {line}, column {rule.column}", fields[HEADER.index(rule.column)]
     if held.ndim == 1:  # not shown(), which would strip the spaces of a maze
         got = repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
         raise InputError(f"{where}: expected {rule.expected}, got {got}")

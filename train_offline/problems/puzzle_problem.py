@@ -5,7 +5,6 @@ Letters: K puzzles, (H, W) their canvas.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,7 @@ from solver.tokens.encode import Batch
 from train_offline.problems import maze, sudoku
 from train_offline.problems.problem import Problem
 from train_offline.problems.puzzle_csv import read_mazes, read_sudokus
-from train_offline.problems.puzzles import Augment, Puzzles, row_keys
+from train_offline.problems.puzzles import Augment, Puzzles, row_keys, split_families
 from train_offline.settings.config import EvaluationConfig, TrainConfig
 
 ROW = ("<blank>", "")  # as published, all puzzles share one puzzle embedding
@@ -32,7 +31,22 @@ ROW = ("<blank>", "")  # as published, all puzzles share one puzzle embedding
 
 def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
     """Puzzles from files or a generator. Raises InputError if they do not match the model's vocabulary or canvas."""
-    train, test, augment = _load(config, np.random.default_rng([seed, 0]))
+    puzzle, is_sudoku, generator = config.puzzle, config.problem == "sudoku", np.random.default_rng([seed, 0])
+    augment = sudoku.augment_sudoku(puzzle.side) if is_sudoku else maze.augment_maze
+    if puzzle.train and puzzle.test:
+        read = partial(read_sudokus, side=puzzle.side) if is_sudoku else read_mazes
+        train, test = read(puzzle.train, puzzle.count), read(puzzle.test, puzzle.test_count)
+    elif puzzle.train or puzzle.test:
+        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
+    else:
+        count = puzzle.count + puzzle.test_count
+        if is_sudoku:
+            puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, count, generator)
+            families = sudoku.families(puzzles, puzzle.side)
+        else:
+            puzzles = maze.generate_mazes(puzzle.side, count, generator)
+            families = maze.families(puzzles)
+        train, test = split_families(puzzles, families, puzzle.test_count, generator)
     leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
     train = train.at(~leaked)
     canvas = train.inputs.shape[1:]
@@ -44,11 +58,14 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
         )
     tokens = config.model.puzzle_tokens + canvas[0] * canvas[1]
     stream = PuzzleStream(train, augment, max(1, config.step_tokens // tokens), seed, device)
-    score = PuzzleScore(test, config.evaluation, stream.slot_count(canvas))
+    score = partial(puzzle_score, test, config.evaluation, stream.slot_count(canvas))
+    content = hashlib.sha256()
+    for part in (train, test):
+        content.update(repr(part.inputs.shape).encode() + part.inputs.tobytes() + part.labels.tobytes())
     manifest = {
         "corpora": [{"name": str(config.puzzle.train or f"generated {config.problem}"), "puzzles": len(train)}],
         "held_out_puzzles": len(test),
-        "digest": _digest(train, test),
+        "digest": content.hexdigest(),
         "leaks_allowed": False,
         "seed": seed,
     }
@@ -57,32 +74,6 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
     lines = [f"{leaked.sum()} training puzzles dropped, as they are held out"] if leaked.any() else []
     lines += [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
     return Problem(stream, {ROW: 0}, 1, score, manifest, lines)
-
-
-def _load(config: TrainConfig, generator: np.random.Generator) -> tuple[Puzzles, Puzzles, Augment]:
-    """Training and held-out puzzles, without related puzzles across the two if they are generated."""
-    puzzle, is_sudoku = config.puzzle, config.problem == "sudoku"
-    augment = sudoku.augment_sudoku(puzzle.side) if is_sudoku else maze.augment_maze
-    if puzzle.train and puzzle.test:
-        read = partial(read_sudokus, side=puzzle.side) if is_sudoku else read_mazes
-        return read(puzzle.train, puzzle.count), read(puzzle.test, puzzle.test_count), augment
-    if puzzle.train or puzzle.test:
-        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
-    count = puzzle.count + puzzle.test_count
-    if is_sudoku:
-        puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, count, generator)
-        train, test = sudoku.split(puzzles, puzzle.test_count, generator)
-    else:
-        train, test = maze.split(maze.generate_mazes(puzzle.side, count, generator), puzzle.test_count, generator)
-    return train, test, augment
-
-
-def _digest(*parts: Puzzles) -> str:
-    """sha256 of the training and held-out puzzles."""
-    content = hashlib.sha256()
-    for puzzles in parts:
-        content.update(repr(puzzles.inputs.shape).encode() + puzzles.inputs.tobytes() + puzzles.labels.tobytes())
-    return content.hexdigest()
 
 
 class PuzzleStream:
@@ -94,19 +85,15 @@ class PuzzleStream:
         self._draws, self._drawn = 0, 0  # calls of _draw and puzzles drawn so far
 
     def slot_count(self, canvas: Canvas) -> int:
-        """The same for every step, as there is one canvas."""
         return self._slots
 
     def shares(self) -> dict[Canvas, float]:
-        """Every step is on the one canvas."""
         return {self.canvases[0]: 1.0}
 
     def next_step(self) -> tuple[Canvas, int]:
-        """The one canvas, and its slots."""
         return self.canvases[0], self._slots
 
     def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
-        """The next `count` puzzles, of which only `mine` are returned."""
         epoch, place = divmod(self._drawn, len(self._puzzles))
         epochs = range(epoch, epoch + 2 + count // len(self._puzzles))
         orders = [np.random.default_rng([self._seed, 1, e]).permutation(len(self._puzzles)) for e in epochs]
@@ -118,11 +105,9 @@ class PuzzleStream:
         return as_batch(inputs, labels, self._device)
 
     def position(self) -> dict[str, Any]:
-        """The number of draws and of puzzles drawn so far, as JSON."""
         return {"draws": self._draws, "drawn": self._drawn}
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Continue from a position."""
         self._draws, self._drawn = position["draws"], position["drawn"]
 
 
@@ -135,31 +120,26 @@ def as_batch(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Ba
     return Batch(question, answer, ids, symmetry, torch.arange(COLOURS, device=device).repeat(len(inputs), 1))
 
 
-@dataclass(frozen=True)
-class PuzzleScore:
-    """Scores a trunk on held-out puzzles: the share with every cell right."""
-
-    puzzles: Puzzles
-    config: EvaluationConfig
-    batch_size: int
-
-    def __call__(self, model: TRM, table: Tensor, ranks: Ranks, autocast: torch.dtype | None) -> dict[str, float]:
-        """Shares of exactly solved puzzles and of right cells, and the number of puzzles."""
-        puzzles = self.puzzles.at(slice(self.config.samples))
-        mine = puzzles.at(slice(ranks.rank, None, ranks.count))
-        right = np.zeros(3)
-        size = max(1, self.batch_size)
+def puzzle_score(
+    puzzles: Puzzles,
+    config: EvaluationConfig,
+    batch_size: int,
+    model: TRM,
+    table: Tensor,
+    ranks: Ranks,
+    autocast: torch.dtype | None,
+) -> dict[str, float]:
+    """Shares of exactly solved puzzles and of right cells, and the number of puzzles."""
+    mine = puzzles.at(slice(config.samples)).at(slice(ranks.rank, None, ranks.count))
+    device, canvas, size = table.device, mine.inputs.shape[1:], batch_size
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for start in range(0, len(mine), size):
-            right += self._count(mine.at(slice(start, start + size)), model, table, autocast)
-        exact, cells, count = ranks.total(right.tolist())
-        return {"exact": exact / max(1, count), "cells": cells / max(1, count), "puzzles": int(count)}
-
-    @torch.inference_mode()
-    def _count(self, puzzles: Puzzles, model: TRM, table: Tensor, autocast: torch.dtype | None) -> np.ndarray:
-        batch = as_batch(puzzles.inputs, puzzles.labels, table.device)
-        canvas = puzzles.inputs.shape[1:]
-        condition = Condition(table[batch.ids], batch.symmetry, batch.permutation)
-        with torch.autocast(table.device.type, dtype=autocast, enabled=autocast is not None):
-            tokens = refine(model, batch.inputs, condition, canvas, self.config.predict, Clock())[0].tokens
-        right = (tokens == batch.labels).float().mean(dim=1)
-        return np.array([(right == 1).sum().item(), right.sum().item(), len(puzzles)])
+            some = slice(start, start + size)
+            batch = as_batch(mine.inputs[some], mine.labels[some], device)
+            condition = Condition(table[batch.ids], batch.symmetry, batch.permutation)
+            tokens = refine(model, batch.inputs, condition, canvas, config.predict, Clock())[0].tokens
+            right = (tokens == batch.labels).float().mean(dim=1)
+            sums += torch.stack([(right == 1).float(), right, torch.ones_like(right)]).double().sum(dim=1)
+    exact, cells, count = ranks.total(sums.tolist())
+    return {"exact": exact / max(1, count), "cells": cells / max(1, count), "puzzles": int(count)}

@@ -4,7 +4,7 @@ Letters: K puzzles, (H, W) their grid. Token 0 is padding in every vocabulary.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from solver.common.checks import InputError, at_least
 
-Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, np.random.Generator], Sequence[np.ndarray]]
 """(inputs (K, H, W), labels (K, H, W), generator) -> copies of both, each sample under a random transformation."""
 
 Attempt: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -5,20 +5,14 @@ Letters: K puzzles, S the side, C = S * S cells. `train_offline.problems.puzzle_
 """
 
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
 
 from kernels.jit import jit
 from solver.common.checks import InputError
-from train_offline.problems.puzzles import (
-    Augment,
-    Puzzles,
-    draw_distinct,
-    row_keys,
-    split_families,
-)
+from train_offline.problems.puzzles import Augment, Puzzles, draw_distinct, row_keys
 
 BLANK = 1
 FIRST_DIGIT = 2
@@ -34,46 +28,37 @@ def box_of(side: int) -> tuple[int, int]:
 
 def is_solution(grids: np.ndarray, side: int) -> np.ndarray:
     """(K,) bool: whether grids (K, S, S) of any integers have every digit once in each row, column and box."""
-    bits = np.zeros(side + FIRST_DIGIT, dtype=np.uint16)
-    bits[FIRST_DIGIT:] = 1 << np.arange(side)
-    digits = np.where((grids >= FIRST_DIGIT) & (grids < side + FIRST_DIGIT), grids, BLANK).astype(np.uint8)
-    cells = bits[_checked(digits, side)].reshape(-1, side * side)  # a cell without a digit sets no bit
     members = np.argsort(_tables(side)[0], axis=0, kind="stable").T.reshape(3 * side, side)  # the cells of each unit
-    return (np.bitwise_or.reduce(cells[:, members], axis=2) == (1 << side) - 1).all(axis=1)
+    units = np.sort(grids.reshape(-1, side * side)[:, members], axis=2)  # (K, 3S, S)
+    return (units == np.arange(FIRST_DIGIT, FIRST_DIGIT + side)).all(axis=(1, 2))
 
 
 def generate_sudokus(side: int, clues: int | tuple[int, int], count: int, generator: np.random.Generator) -> Puzzles:
-    """`count` distinct puzzles with exactly one solution each.
+    """`count` distinct puzzles with exactly one solution each. Raises InputError as `draw_distinct`.
 
     `clues` is the number of givens, or a range (lowest, highest) from which each puzzle draws its number uniformly.
-    Cells of a random solved grid are cleared in random order, except those whose loss would allow a second solution.
-    The solved grids are not drawn uniformly.
-
-    Raises InputError after 2000 consecutive failures: too few clues, or no further distinct puzzle.
+    Cells of a random solved grid, not drawn uniformly, are cleared in random order, except those whose loss would allow
+    a second solution.
     """
     box_of(side)
     low, high = clues if isinstance(clues, tuple) else (clues, clues)
     if not 0 <= low <= high <= side * side:
         raise InputError(f"sudoku clues: expected 0 to {side * side}, the lower number first, got {clues}")
     wanted = generator.integers(low, high + 1, max(count, 0))
-    attempt = partial(_attempt, side, wanted, generator)
+    units, in_order = _tables(side)
+
+    def attempt(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # see puzzles.Attempt
+        shape = (len(slots), side * side)
+        preference = generator.permuted(np.tile(np.arange(side), (*shape, 1)), axis=2)  # (n, C, S) digits, best first
+        order = generator.permuted(np.tile(np.arange(side * side), (len(slots), 1)), axis=1)
+        questions, answers = np.full((2, *shape), BLANK, dtype=np.uint8)
+        usable = np.zeros(len(slots), dtype=bool)  # not usable: a puzzle that keeps more givens than wanted
+        _dig_all(preference, order, wanted[slots], units, in_order, questions, answers, usable)
+        return questions.reshape(-1, side, side), answers.reshape(-1, side, side), usable
+
     name = f"{side}x{side} sudokus"
     inputs, labels = draw_distinct(count, side, attempt, lambda slots: f"{name} with {wanted[slots].min()} clues")
     return Puzzles(inputs, labels, side + FIRST_DIGIT)
-
-
-def _attempt(
-    side: int, wanted: np.ndarray, generator: np.random.Generator, slots: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See puzzles.Attempt; `wanted` (slots,) givens. A puzzle that keeps more givens is not usable."""
-    shape = (len(slots), side * side)
-    preference = generator.permuted(np.tile(np.arange(side), (*shape, 1)), axis=2)  # (n, C, S) digits, best first
-    order = generator.permuted(np.tile(np.arange(side * side), (len(slots), 1)), axis=1)
-    questions, answers = np.full((2, *shape), BLANK, dtype=np.uint8)
-    usable = np.zeros(len(slots), dtype=bool)
-    units, in_order = _tables(side)
-    _dig_all(preference, order, wanted[slots], units, in_order, questions, answers, usable)
-    return questions.reshape(-1, side, side), answers.reshape(-1, side, side), usable
 
 
 def augment_sudoku(side: int) -> Augment:
@@ -84,9 +69,7 @@ def augment_sudoku(side: int) -> Augment:
     """
     rows, columns = box_of(side)
 
-    def augment(
-        inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def augment(inputs: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
         count = len(inputs)
         row = _line_orders(count, side, rows, generator)[:, :, None]
         column = _line_orders(count, side, columns, generator)[:, None, :]
@@ -95,11 +78,8 @@ def augment_sudoku(side: int) -> Augment:
         generator.permuted(token_of[:, FIRST_DIGIT:], axis=1, out=token_of[:, FIRST_DIGIT:])
         sample = np.arange(count)[:, None, None]
 
-        def transformed(grids: np.ndarray) -> np.ndarray:
-            moved = token_of[sample, _checked(grids, side)[sample, row, column]]
-            return np.where(transposes, moved.swapaxes(1, 2), moved)
-
-        return transformed(inputs), transformed(labels)
+        moved = [token_of[sample, _checked(grids, side)[sample, row, column]] for grids in (inputs, labels)]
+        return [np.where(transposes, grids.swapaxes(1, 2), grids) for grids in moved]
 
     return augment
 
@@ -111,47 +91,27 @@ def _line_orders(count: int, side: int, size: int, generator: np.random.Generato
     return (bands[:, :, None] * size + within).reshape(count, side)
 
 
-def canonical(puzzles: Puzzles, side: int) -> np.ndarray:
-    """(K,) byte strings, equal exactly for questions that `augment_sudoku` maps to one another; sides 4 and 6.
-
-    The lexicographically smallest of all rearrangements of the question (128 or 3456), with digits renamed in order of
-    first appearance. Raises InputError for side 9, which has 3,359,232 rearrangements.
-    """
-    if side == 9:
-        raise InputError("canonical sudokus: expected side 4 or 6, got 9, of too many rearrangements")
-    cells = _cells(puzzles.inputs, side)
-    least = np.full_like(cells, 255)
-    _canonical_all(cells, _rearrangements(side), least)
-    return row_keys(least)
-
-
 def families(puzzles: Puzzles, side: int) -> np.ndarray:
     """(K,) byte strings, equal for related puzzles: having seen one gives away the other.
 
-    Sides 4 and 6: equivalent questions (`canonical`). Side 9: solutions that are equal up to renamed digits. That
-    includes equal questions, as each has one answer.
+    Sides 4 and 6: equal exactly for questions that `augment_sudoku` maps to one another. It is the lexicographically
+    smallest of all rearrangements of the question (128 or 3456), with digits renamed in order of first appearance.
+    Side 9, which has 3,359,232 rearrangements: solutions that are equal up to renamed digits. That includes equal
+    questions, as each has one answer.
     """
-    if side != 9:
-        return canonical(puzzles, side)
-    if not is_solution(puzzles.labels, side).all():
-        raise InputError("sudokus: expected labels that are solutions, got others")
-    digits = puzzles.labels.reshape(-1, side * side).astype(np.int64) - FIRST_DIGIT
-    new = np.argsort(digits[:, :side], axis=1)  # the inverse of the first row: there, digits stand in order
-    return row_keys((np.take_along_axis(new, digits, axis=1) + FIRST_DIGIT).astype(np.uint8))
-
-
-def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
-    """(train, test) without related puzzles across the two (`families`). See puzzles.split_families."""
-    return split_families(puzzles, families(puzzles, puzzles.inputs.shape[-1]), test_count, generator)
-
-
-def _cells(grids: np.ndarray, side: int) -> np.ndarray:
-    """(K, C) tokens of puzzles (K, S, S). Raises InputError for a token that no puzzle has."""
-    cells = _checked(grids, side).reshape(-1, side * side)
+    if side == 9:
+        if not is_solution(puzzles.labels, side).all():
+            raise InputError("sudokus: expected labels that are solutions, got others")
+        digits = puzzles.labels.reshape(-1, side * side).astype(np.int64) - FIRST_DIGIT
+        new = np.argsort(digits[:, :side], axis=1)  # the inverse of the first row: there, digits stand in order
+        return row_keys((np.take_along_axis(new, digits, axis=1) + FIRST_DIGIT).astype(np.uint8))
+    cells = _checked(puzzles.inputs, side).reshape(-1, side * side)
     last = side + FIRST_DIGIT - 1
     if cells.size and not BLANK <= cells.min() <= cells.max() <= last:
         raise InputError(f"sudokus: expected tokens {BLANK} to {last}, got {cells.min()} to {cells.max()}")
-    return cells
+    least = np.full_like(cells, 255)
+    _canonical_all(cells, _rearrangements(side), least)
+    return row_keys(least)
 
 
 def _checked(grids: np.ndarray, side: int) -> np.ndarray:
@@ -164,11 +124,7 @@ def _checked(grids: np.ndarray, side: int) -> np.ndarray:
 
 @lru_cache
 def _tables(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Constants of a search, (C, 3) and (C, S).
-
-    The first holds the units of each cell: row 0 … S - 1, column S … 2S - 1, box 2S … 3S - 1. The second holds the
-    digits to try at each depth, in ascending order.
-    """
+    """(C, 3) the units of each cell, rows from 0, columns from S, boxes from 2S; (C, S) ascending digits, per depth."""
     rows, columns = box_of(side)
     row, column = np.divmod(np.arange(side * side), side)
     box = row // rows * rows + column // columns  # a band holds side / columns = rows boxes

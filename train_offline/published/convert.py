@@ -37,7 +37,6 @@ IDENTIFIERS, SETTINGS = "identifiers.json", "all_config.json"
 SAFETENSORS = ".safetensors"
 UNKNOWN = ""  # digest of a name whose task was not given: no task has it, so the row is never looked up
 
-_IDENTIFIERS_BYTES = 2**28
 _NAME_SHOWN = 120  # characters of a tensor name in a message; the longest published name has 72
 _PRINTED = ("heads", "cycles", "latent_updates", "row_tokens", "canvas", "positions")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -56,7 +55,15 @@ def import_published(
     """
     names = read_identifiers(identifiers)
     tensors = _read_checkpoint(checkpoint)
-    bare = _by_bare_name(tensors, checkpoint)
+    bare: dict[str, tuple[str, Tensor]] = {}  # bare name -> name in the file, tensor
+    for name, tensor in tensors.items():
+        where = f"{file_name(checkpoint)}: tensor {_called(name)}"
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            wanted = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+            raise InputError(f"{where}: expected one of {wanted}, got {tensor.dtype} ({tensor.layout})")
+        first, _ = bare.setdefault(bare_name(name), (name, tensor))
+        if first != name:
+            raise InputError(f"{where}: expected every tensor once, got it as {_called(first)} as well")
     shapes = {name: tensor.shape for name, (_, tensor) in bare.items()}
     settings = published_settings(shapes, given or {})
     with torch.device("meta"):  # shapes only
@@ -64,7 +71,15 @@ def import_published(
     expected = {published_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if model.config.row_width:
         expected[TABLE] = (len(names), model.config.row_width)
-    _compare(expected, bare, checkpoint)
+    longest = max((name for name, _ in bare.values()), key=len, default=PREFIX)
+    prefix = longest.removesuffix(bare_name(longest))  # of this file, to name the tensors that it lacks
+    for key in (*expected, *sorted(bare.keys() - expected.keys())):  # tensors that are missing, different or unexpected
+        name, found = bare.get(key, (prefix + key, None))
+        right, shape = expected.get(key), None if found is None else tuple(found.shape)
+        if right != shape:
+            why = f" ({right[0]} names in the identifiers)" if key == TABLE and right else ""
+            words = f"expected {'none' if right is None else right}{why}, got {'none' if shape is None else shape}"
+            raise InputError(f"{file_name(checkpoint)}: tensor {_called(name)}: {words}")
     rows = settings.get("num_puzzle_identifiers", len(names))
     if rows != len(names):
         raise InputError(f"{file_name(identifiers)}: expected {rows} names (num_puzzle_identifiers), got {len(names)}")
@@ -99,7 +114,7 @@ def digests_of(sources: Iterable[str]) -> dict[str, str]:
 
 def read_identifiers(path: Path) -> list[str]:
     """The names of the table's rows, in order. Raises InputError unless all are printable and distinct."""
-    names, where = read_json(path, _IDENTIFIERS_BYTES), file_name(path)
+    names, where = read_json(path, most=2**28), file_name(path)
     if not isinstance(names, list):
         raise fault(where, "a list of puzzle names", names)
     for index, name in enumerate(names):
@@ -145,10 +160,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"{where}: expected a readable checkpoint, got: {error.strerror or error}") from None
     except Exception as error:  # torch raises almost any error for other bytes
-        if isinstance(error, RuntimeError) and "mmap can only be used" in str(error):
-            got = "a file of another format"
-        else:
-            got = one_line(str(error).partition("\n")[0])[:_NAME_SHOWN]
+        foreign = isinstance(error, RuntimeError) and "mmap can only be used" in str(error)
+        got = "a file of another format" if foreign else one_line(str(error).partition("\n")[0])[:_NAME_SHOWN]
         raise InputError(f"{where}: expected a whole file of torch.save (its zip format), got {got}") from None
     if not isinstance(state, dict):
         raise fault(where, "a state dict (tensors by name)", state)
@@ -157,33 +170,6 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             got = f"{_called(name)}: {type(tensor).__name__}"
             raise InputError(f"{where}: expected a state dict (tensors by name), got {got}")
     return state
-
-
-def _by_bare_name(tensors: Mapping[str, Tensor], path: Path) -> dict[str, tuple[str, Tensor]]:
-    """Bare name -> name in the file, tensor. Raises InputError for a wrong type and for a name that occurs twice."""
-    bare: dict[str, tuple[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        where = f"{file_name(path)}: tensor {_called(name)}"
-        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
-            wanted = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
-            raise InputError(f"{where}: expected one of {wanted}, got {tensor.dtype} ({tensor.layout})")
-        first, _ = bare.setdefault(bare_name(name), (name, tensor))
-        if first != name:
-            raise InputError(f"{where}: expected every tensor once, got it as {_called(first)} as well")
-    return bare
-
-
-def _compare(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
-    """Raise InputError for the first tensor that is missing, has another shape, or is unexpected."""
-    longest = max((name for name, _ in got.values()), key=len, default=PREFIX)
-    prefix = longest.removesuffix(bare_name(longest))  # of this file, to name the tensors that it lacks
-    for bare in (*expected, *sorted(got.keys() - expected.keys())):
-        name, tensor = got.get(bare, (prefix + bare, None))
-        wanted, shape = expected.get(bare), None if tensor is None else tuple(tensor.shape)
-        if wanted != shape:
-            why = f" ({wanted[0]} names in the identifiers)" if bare == TABLE and wanted else ""
-            words = f"expected {'none' if wanted is None else wanted}{why}, got {'none' if shape is None else shape}"
-            raise InputError(f"{file_name(path)}: tensor {_called(name)}: {words}")
 
 
 def _called(name: object) -> str:
@@ -260,22 +246,17 @@ def import_command(
         "rope_theta": rope_theta,
         "no_ACT_continue": None if halting is None else halting == "binary",
     }
-    _refuse_folder(out, checkpoint, identifiers, config)
-    _refuse_existing(out / CONFIG, out / WEIGHTS)
-    given = {name: value for name, value in options.items() if value is not None}
+    _refuse(out, [checkpoint, identifiers, config], [out / CONFIG, out / WEIGHTS])
+    given = {**(read_settings(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
     digests = digests_of(tasks)
-    knowledge = import_published(
-        checkpoint, identifiers, {**(read_settings(config) if config else {}), **given}, digests
-    )
+    knowledge = import_published(checkpoint, identifiers, given, digests)
     save_knowledge(out, knowledge)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}")
     known = sum(digest != UNKNOWN for _, digest in knowledge.rows)
     shown_settings = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _PRINTED)
     print(f"model: {shown_settings}; settings beyond shapes are from options, --config or the published ARC model")
-    if tasks:
-        print(f"{known} names of {len(digests)} tasks from --tasks: `solve` uses their embeddings")
-    else:
-        print("no --tasks: `solve` will use no embedding")
+    uses = f"{known} names of {len(digests)} tasks from --tasks: `solve` uses their embeddings"
+    print(uses if tasks else "no --tasks: `solve` will use no embedding")
     print(f"{len(knowledge.rows) - known} other names: kept, but no task is matched to them")
     return 0
 
@@ -291,23 +272,18 @@ def export_command(weights: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(
         weights: Folder of a trained model.
         out: The checkpoint: a state dict of torch.save, or of safetensors if its name ends in .safetensors.
     """
-    _refuse_folder(out.parent, weights / CONFIG)
-    _refuse_existing(out, out.parent / IDENTIFIERS, out.parent / SETTINGS)
+    _refuse(out.parent, [weights / CONFIG], [out, out.parent / IDENTIFIERS, out.parent / SETTINGS])
     knowledge = load_knowledge(weights, torch.device("cpu"))
     export_published(knowledge, out)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}, with {IDENTIFIERS} and {SETTINGS}")
     return 0
 
 
-def _refuse_existing(*outputs: Path) -> None:
-    """Raise InputError if something would be overwritten."""
-    for path in outputs:
-        if path.exists():
-            raise InputError(f"{file_name(path)}: expected nothing there yet, got a file: choose another --out")
-
-
-def _refuse_folder(out: Path, *inputs: Path | None) -> None:
-    """Raise InputError if one of the inputs lies in the folder that will be written."""
+def _refuse(out: Path, inputs: Sequence[Path | None], outputs: Sequence[Path]) -> None:
+    """Raise InputError if one of the inputs lies in the folder `out`, or if one of the outputs exists."""
     for path in inputs:
         if path is not None and path.resolve().parent == out.resolve():
             raise InputError(f"--out: expected another folder than that of the input {file_name(path)}, got {out}")
+    for path in outputs:
+        if path.exists():
+            raise InputError(f"{file_name(path)}: expected nothing there yet, got a file: choose another --out")

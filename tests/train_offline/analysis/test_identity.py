@@ -41,17 +41,17 @@ def answered(known: Knowledge) -> list[Task]:
 def test_only_the_right_row_gives_what_the_right_row_gave(model: TRMConfig) -> None:
     known = knowledge(model)
     tasks = answered(known)
-    findings = identity(subject(known, tasks), OPTIONS)
-    canonical = {name: part["canonical"]["mean"] for name, part in findings.figures["conditions"].items()}
+    figures, rows = identity(subject(known, tasks), OPTIONS)
+    canonical = {name: part["canonical"]["mean"] for name, part in figures["conditions"].items()}
     assert canonical["right"] == 1
     assert canonical["other task"] == 0
     assert max(canonical["blank"], canonical["mean"]) < 1
-    assert list(findings.rows[0])[1:] == [f"{name}: canonical, pass@2" for name in NAMES]
+    assert list(rows[0])[1:] == [f"{name}: canonical, pass@2" for name in NAMES]
     truths = [pair.output for task in tasks for pair in task.test]
     for name, table in (("right", known.table), ("blank", 0 * known.table)):
         votes, places = ballot(known, table, 6), range(3)
         hits = [any(np.array_equal(c.grid, truths[t]) for c in votes.ranked(t)[:2]) for t in places]
-        assert findings.figures["conditions"][name]["pass@2"]["mean"] == pytest.approx(np.mean(hits))
+        assert figures["conditions"][name]["pass@2"]["mean"] == pytest.approx(np.mean(hits))
 
 
 @pytest.mark.parametrize("model", [SHARED, VARIANT], ids=["shared", "variant"])
@@ -62,17 +62,16 @@ def test_wrong_conditions_are_wrong(model: Any) -> None:
     owner = np.array([name.split("|||")[0] for name, _ in known.rows])
     told = other_task(at, examples, generator)
     assert told is not None
-    assert told.table is None
-    assert (owner[told.examples.row] != owner[examples.row]).all()
+    assert (owner[told.row] != owner[examples.row]).all()
     sibling = other_variant(at, examples, generator)
     assert sibling is not None
-    assert (owner[sibling.examples.row] == owner[examples.row]).all()
-    same = (sibling.examples.claimed_symmetry == examples.symmetry) & (
-        sibling.examples.claimed_permutation == examples.permutation
-    ).all(axis=1)
-    assert not same.any() if model is SHARED else (sibling.examples.row != examples.row).all()
+    assert (owner[sibling.row] == owner[examples.row]).all()
+    same = (sibling.claimed_symmetry == examples.symmetry) & (sibling.claimed_permutation == examples.permutation).all(
+        axis=1
+    )
+    assert not same.any() if model is SHARED else (sibling.row != examples.row).all()
     for part in ("test", "symmetry", "permutation"):  # what is shown stays
-        assert (getattr(sibling.examples, part) == getattr(examples, part)).all()
+        assert (getattr(sibling, part) == getattr(examples, part)).all()
 
 
 def test_means_and_blanks_are_one_row_for_all() -> None:
@@ -81,8 +80,9 @@ def test_means_and_blanks_are_one_row_for_all() -> None:
     for name, row in (("mean", known.table.mean(dim=0)), ("blank", torch.zeros(16))):
         told = conditions(at, at.examples(), np.random.default_rng(0))[name]
         assert told is not None
-        assert told.table is not None
-        assert torch.equal(told.table[told.examples.row], row.expand(18, 16))
+        examples, table = told
+        assert table is not None
+        assert torch.equal(table[examples.row], row.expand(18, 16))
 
 
 def test_where_there_is_no_other_nothing_is_told() -> None:

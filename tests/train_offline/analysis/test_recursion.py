@@ -16,8 +16,8 @@ from solver.tokens.decode import Ballot
 from tests.solver.samples import TASKS
 from tests.train_offline.analysis.analysis_samples import SHARED, VARIANT, bench, deeper, knowledge
 from train_offline.analysis.forward import Bench, Judge, answer, trajectory, truth_key, with_recursion
-from train_offline.analysis.halting import last_steps
 from train_offline.analysis.recursion import probe_places, probes, step_curve, stop, try_recursion
+from train_offline.analysis.vote_statistics import last_steps
 
 KINDS = {
     "shared": SHARED,
@@ -46,11 +46,10 @@ def votes_of(keys: np.ndarray, at: Bench) -> list[Counter[int]]:
 def test_the_last_step_is_what_the_predictor_answers(kind: str, device: torch.device) -> None:
     known = knowledge(KINDS[kind])
     at = bench(known, device=device)
-    full, spent = trajectory(at, at.examples(), 3)
+    full = trajectory(at, at.examples(), 3)
     expected = votes_of_predictor(known, at, PredictConfig(3, early_stop=False))
     assert sum(map(Counter.total, expected)) > 0
     assert votes_of(full.answers.key[-1], at) == expected
-    assert spent.steps == 3 * 18
     curve = step_curve(full, Judge(at, np.random.default_rng(0)))
     assert [point["step"] for point in curve] == [1, 2, 3]
     assert curve[-1]["exact"]["mean"] == pytest.approx(full.answers.right[-1].mean())
@@ -60,7 +59,7 @@ def test_the_last_step_is_what_the_predictor_answers(kind: str, device: torch.de
 def test_early_answers_are_those_of_the_predictor_and_of_a_replay() -> None:
     known = knowledge(deeper(SHARED))
     at = bench(known, batch_tokens=1)  # one by one, so that each leaves when it is done
-    full, _ = trajectory(at, at.examples(), 8)
+    full = trajectory(at, at.examples(), 8)
     limit = float(np.quantile(full.answers.halting, 0.8))
     config = PredictConfig(8, True, 2, limit, batch_tokens=1)
     found, spent = answer(at, at.examples(), config)
@@ -77,8 +76,8 @@ def test_early_answers_are_those_of_the_predictor_and_of_a_replay() -> None:
 def test_batches_do_not_change_answers() -> None:
     known = knowledge()
     one, many = (bench(known, batch_tokens=tokens) for tokens in (1, 10_000))
-    single, _ = trajectory(one, one.examples(), 2)
-    batched, _ = trajectory(many, many.examples(), 2)
+    single = trajectory(one, one.examples(), 2)
+    batched = trajectory(many, many.examples(), 2)
     assert (single.answers.key == batched.answers.key).all()
     assert single.answers.halting == pytest.approx(batched.answers.halting, abs=1e-5)
 
@@ -87,18 +86,18 @@ def test_batches_do_not_change_answers() -> None:
 def test_other_cycles_are_those_of_a_model_built_with_them(kind: str) -> None:
     known = knowledge(KINDS[kind])
     at, own = bench(known), known.model.config
-    plain, _ = trajectory(at, at.examples(), 2)
-    same, _ = trajectory(at, at.examples(), 2, with_recursion(known.model, own))
+    plain = trajectory(at, at.examples(), 2)
+    same = trajectory(at, at.examples(), 2, with_recursion(known.model, own))
     assert (same.answers.key == plain.answers.key).all()
     shape = replace(own, cycles=own.cycles + 1, latent_updates=2)
     other = TRM(shape).eval()
     other.load_state_dict(known.model.state_dict())
-    tried, _ = trajectory(at, at.examples(), 2, with_recursion(known.model, shape))
-    built, _ = trajectory(at, at.examples(), 2, other)
+    tried = trajectory(at, at.examples(), 2, with_recursion(known.model, shape))
+    built = trajectory(at, at.examples(), 2, other)
     assert (tried.answers.halting == built.answers.halting).all()
     assert (tried.answers.halting != plain.answers.halting).any()
     assert known.model.config is own
-    assert (trajectory(at, at.examples(), 2)[0].answers.halting == plain.answers.halting).all()
+    assert (trajectory(at, at.examples(), 2).answers.halting == plain.answers.halting).all()
 
 
 def test_the_sweep_at_its_own_shape_is_the_plain_evaluation() -> None:
@@ -106,7 +105,7 @@ def test_the_sweep_at_its_own_shape_is_the_plain_evaluation() -> None:
     at = bench(known)
     judge = Judge(at, np.random.default_rng(0))
     own = try_recursion(at, at.examples(), known.model.config, 3, judge)
-    plain, _ = trajectory(at, at.examples(), 3)
+    plain = trajectory(at, at.examples(), 3)
     assert own["own"]
     assert own["cells"]["mean"] == pytest.approx(judge.examples(plain.cells[-1])["mean"])
     more = try_recursion(at, at.examples(), replace(known.model.config, cycles=4), 3, judge)

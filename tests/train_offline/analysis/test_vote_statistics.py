@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from solver.answers.votes import Candidate, ranked
-from train_offline.analysis.halting import calibration, last_steps, separation, stable_steps
 from train_offline.analysis.vote_statistics import (
     MISSING,
     TOPS,
+    calibration,
     estimate,
+    last_steps,
     mean_of_tests,
     numbered,
+    separation,
+    stable_steps,
     subset_hits,
     truth_places,
     vote_hits,

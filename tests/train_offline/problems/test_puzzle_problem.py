@@ -14,7 +14,7 @@ from solver.learning.ranks import Ranks
 from solver.settings.config import TRMConfig
 from tests.train_offline.tiny_runs import CPU, options
 from train_offline.problems import sudoku
-from train_offline.problems.puzzle_problem import PuzzleScore, PuzzleStream, puzzle_problem
+from train_offline.problems.puzzle_problem import PuzzleStream, puzzle_problem, puzzle_score
 from train_offline.problems.puzzles import Puzzles
 from train_offline.settings.config import PuzzleConfig, TrainConfig
 from train_offline.settings.presets import sudoku4
@@ -95,7 +95,7 @@ def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> Non
         return output._replace(logits=torch.eye(6)[2].expand_as(output.logits))
 
     model.forward = constant  # type: ignore[assignment, method-assign]
-    figures = PuzzleScore(puzzles, config.evaluation, 2)(model, trainer.learner.table, Ranks(), None)
+    figures = puzzle_score(puzzles, config.evaluation, 2, model, trainer.learner.table, Ranks(), None)
     assert figures == {"exact": pytest.approx(2 / 3), "cells": pytest.approx(11 / 12), "puzzles": 3}
 
 

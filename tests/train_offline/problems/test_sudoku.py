@@ -14,17 +14,15 @@ from hypothesis import strategies as st
 from solver.common.checks import InputError
 from train_offline.problems import sudoku
 from train_offline.problems.puzzle_csv import read_sudokus
-from train_offline.problems.puzzles import Puzzles, row_keys
+from train_offline.problems.puzzles import Puzzles, row_keys, split_families
 from train_offline.problems.sudoku import (
     BLANK,
     BOXES,
     FIRST_DIGIT,
     augment_sudoku,
-    canonical,
     families,
     generate_sudokus,
     is_solution,
-    split,
 )
 
 QUICK = settings(max_examples=60)
@@ -61,6 +59,10 @@ def count_solutions(grids: np.ndarray, limit: int = 2) -> np.ndarray:
     """(K,) solutions of puzzles (K, S, S) up to `limit`, counted by the generator's own search."""
     units, in_order = sudoku._tables(grids.shape[-1])
     return np.array([sudoku._count(grid.ravel().copy(), units, in_order, limit) for grid in grids], np.int64)
+
+
+def split(puzzles: Puzzles, test_count: int, generator: np.random.Generator) -> tuple[Puzzles, Puzzles]:
+    return split_families(puzzles, families(puzzles, puzzles.inputs.shape[-1]), test_count, generator)
 
 
 def as_puzzles(inputs: np.ndarray, labels: np.ndarray | None = None) -> Puzzles:
@@ -233,21 +235,19 @@ def test_rows_and_columns_change_places_only_where_boxes_are_square(side: int) -
 @pytest.mark.parametrize("side", [4, 6])
 def test_canonical_forms_survive_augmentation(side: int) -> None:
     puzzles = generate_sudokus(side, CLUES[side], 50, rng())
-    keys = canonical(puzzles, side)
+    keys = families(puzzles, side)
     for seed in range(3):
         inputs, labels = augment_sudoku(side)(puzzles.inputs, puzzles.labels, rng(seed))
-        np.testing.assert_array_equal(canonical(as_puzzles(inputs, labels), side), keys)
+        np.testing.assert_array_equal(families(as_puzzles(inputs, labels), side), keys)
 
 
 def test_canonical_forms_tell_apart_what_is_known_to_be_different() -> None:
     """Known numbers: 2 grids of side 4, 13 puzzles of it with the least number of givens, 4; 49 grids of side 6."""
-    assert len(set(canonical(as_puzzles(all_of_side_4()), 4))) == 2
-    assert len(set(canonical(generate_sudokus(4, 4, 1500, rng()), 4))) == 13
-    assert len(set(canonical(generate_sudokus(6, 36, 6000, rng()), 6))) == 49
+    assert len(set(families(as_puzzles(all_of_side_4()), 4))) == 2
+    assert len(set(families(generate_sudokus(4, 4, 1500, rng()), 4))) == 13
+    assert len(set(families(generate_sudokus(6, 36, 6000, rng()), 6))) == 49
     with pytest.raises(InputError, match="sudokus: expected tokens 1 to 5, got 10 to 10"):
-        canonical(Puzzles(*np.full((2, 1, 4, 4), 10, np.uint8), 11), 4)
-    with pytest.raises(InputError, match="canonical sudokus: expected side 4 or 6, got 9"):
-        canonical(as_puzzles(pattern(9)[None]), 9)
+        families(Puzzles(*np.full((2, 1, 4, 4), 10, np.uint8), 11), 4)
 
 
 def test_families_of_side_9_share_a_solution() -> None:

@@ -124,7 +124,7 @@ def test_what_the_ablations_change() -> None:
     costs = [c.steps * train_flops(c.model, (30, 30)) for c in (base, one_step, paper_presets.no_recursion(base))]
     assert costs == pytest.approx([costs[0]] * 3, rel=1e-4)
     assert one_step.steps > base.steps
-    plain = paper_presets.no_recursion(presets.hrm_arc1())
+    plain = paper_presets.no_recursion(paper_presets.hrm_arc1())
     assert plain.model.cycles * plain.model.updates == plain.model.graded_updates == 1
     assert plain.learner.supervision_steps == plain.evaluation.predict.supervision_steps == 1
     with pytest.raises(InputError, match="no more networks than latents"):
@@ -133,7 +133,7 @@ def test_what_the_ablations_change() -> None:
 
 def small(change: Callable[[TrainConfig], TrainConfig], **learner: object) -> Learner:
     """A learner of a preset's recursion on a network that trains in milliseconds."""
-    config = change(presets.hrm_sudoku())
+    config = change(paper_presets.hrm_sudoku())
     shape = {"width": 16, "heads": 2, "layers": 1, "canvas": (2, 2), "row_width": 16}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -154,7 +154,7 @@ def draw(count: int) -> Batch:
 
 @pytest.mark.parametrize(("decay", "equal"), [(0.0, True), (0.5, False)])
 def test_without_decay_the_average_is_the_weights(decay: float, equal: bool) -> None:
-    assert presets.hrm_sudoku().learner.ema_decay == 0.0
+    assert paper_presets.hrm_sudoku().learner.ema_decay == 0.0
     learner = small(lambda config: config, ema_decay=decay)
     for _ in range(3):
         train_step(learner, (2, 2), 4, draw)
