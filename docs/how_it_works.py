@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kernels.canvas import encode, pack, robust_sizes
-from kernels.symmetry import apply_permutation, apply_symmetry, invert_permutations
+from kernels.symmetry import apply_symmetry
 from kernels.tally import restore
 from solver.answers.attempts import two_attempts
 from solver.common.clock import Clock
@@ -71,7 +71,7 @@ def page() -> str:
     variants = make_variants(task.id, VARIANTS, SEED)
     canvas = predict_canvas(task, 0, config.canvases)
     symmetry, permutation = variants.symmetry[SHOWN], variants.permutation[SHOWN]
-    variant = apply_permutation(apply_symmetry(grid, symmetry), permutation)
+    variant = permutation[apply_symmetry(grid, symmetry)]
     origin = np.zeros(1, np.int64)
     tokens = encode(pack([grid]), origin, symmetry[None].astype(np.int64), permutation[None], origin, origin, canvas)[0]
 
@@ -103,7 +103,7 @@ def page() -> str:
     shown_tokens, shown_colours = answers[names[SHOWN]]
     height, width = sizes[names[SHOWN]]
     decoded = shown_colours[:height, :width]
-    recoloured = apply_permutation(decoded, invert_permutations(permutation))
+    recoloured = np.argsort(permutation)[decoded]
     candidates = ballot.ranked(0)
     attempts = two_attempts(candidates, task, 0)
     truth = solved.test[0].output
