@@ -1,7 +1,7 @@
 """Augmented pairs encoded per second: input and label canvases of random 30x30 grids, in numpy, numba and torch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from kernels import canvas, canvas_numba, canvas_torch
 from kernels.canvas import IGNORE, PackedGrids, pack
 from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
-from kernels.yardstick import Yardstick
 
 GRIDS = 256
 PAIRS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # per call; enough to hide the overhead of a call
@@ -28,24 +27,17 @@ def best_rate(call: Callable[[], Any], samples: int, repetitions: int) -> float:
     return samples / min(durations)
 
 
-def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> Iterator[dict[str, Any]]:
     """One row per version: `per_second` counts pairs (an input and a label canvas) on the CPU."""
     rng = np.random.default_rng(0)
     grids = pack(list(rng.integers(0, COLOURS, (GRIDS, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
-    tensors = canvas_torch.to_device(grids, torch.device("cpu"))
-    twins: dict[str, tuple[Callable[..., Any], PackedGrids]] = {
-        "numpy": (canvas.encode, grids),
-        "numba": (canvas_numba.encode, grids),
-        "torch": (canvas_torch.encode, tensors),
-    }
-    table = []
-    for twin, (encode, packed) in twins.items():
+    for twin, module in {"numpy": canvas, "numba": canvas_numba, "torch": canvas_torch}.items():
         pairs = PAIRS[twin] // 4 if quick else PAIRS[twin]
         offset = np.zeros(pairs, dtype=np.int64)
         call = partial(
             _encode_pairs,
-            encode,
-            packed,
+            module.encode,
+            canvas_torch.to_device(grids, torch.device("cpu")) if twin == "torch" else grids,
             rng.integers(0, GRIDS, (2, pairs)),
             symmetry=rng.integers(0, SYMMETRIES, pairs),
             permutation=random_permutations(pairs, rng),
@@ -54,9 +46,7 @@ def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
             canvas=(MAX_SIDE, MAX_SIDE),
         )
         rate = best_rate(call, pairs, 3 if quick else 10)
-        stick.measure()
-        table.append({"canvas": "30x30", "twin": twin, "per_second": rate, "what": "pairs"})
-    return table
+        yield {"canvas": "30x30", "twin": twin, "per_second": rate, "what": "pairs"}
 
 
 def _encode_pairs(encode: Callable[..., Any], grids: PackedGrids, index: np.ndarray, **variant: Any) -> None:

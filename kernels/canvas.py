@@ -9,17 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from kernels.symmetry import (
-    BITS,
-    COLOURS,
-    MAX_SIDE,
-    SYMMETRIES,
-    Array,
-    apply_permutation,
-    apply_symmetry,
-    turned_size,
-    walk,
-)
+from kernels.symmetry import BITS, COLOURS, MAX_SIDE, SYMMETRIES, Array, apply_symmetry, turned_size, walk
 
 PAD = 0
 END_OF_GRID = 1
@@ -38,16 +28,6 @@ class PackedGrids(NamedTuple):
     start: Array  # int64 (G,), index of the first cell
     height: Array  # int32 (G,), 1 to 30
     width: Array  # int32 (G,), 1 to 30
-
-
-class Placement(NamedTuple):
-    """How to read the transformed grid of each sample; all arrays (B,)."""
-
-    origin: Array  # cell (i, j) of the transformed grid is cells[origin + i * down + j * right]
-    down: Array
-    right: Array
-    height: Array  # after the symmetry
-    width: Array
 
 
 def pack(grids: Sequence[np.ndarray]) -> PackedGrids:
@@ -94,7 +74,7 @@ def encode(
     placement(BITS, grids, index, symmetry, permutation, row, column, canvas)  # for its checks
     tokens = np.full((len(index), *canvas), padding, dtype=np.int8)
     for b in range(len(index)):
-        grid = apply_permutation(apply_symmetry(unpack(grids, index[b]), symmetry[b]), permutation[b])
+        grid = permutation[b][apply_symmetry(unpack(grids, index[b]), symmetry[b])]
         bottom, right = row[b] + grid.shape[0], column[b] + grid.shape[1]
         tokens[b, row[b] : bottom, column[b] : right] = grid + FIRST_COLOUR
         tokens[b, bottom : bottom + 1, column[b] : right] = END_OF_GRID  # empty if outside the canvas
@@ -206,8 +186,12 @@ def placement(
     row: Array,
     column: Array,
     canvas: tuple[int, int],
-) -> Placement:
-    """Check the arguments of `encode` (int64) and say how to read its grids. `bits` is BITS on their device."""
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Check the arguments of `encode` (int64) and say how to read its grids. `bits` is BITS on their device.
+
+    Returns (origin, down, right, height, width), (B,) each: cell (i, j) of the transformed grid, which has this height
+    and width, is cells[origin + i * down + j * right].
+    """
     samples = len(index)
     for what, value in (("index", index), ("row", row), ("column", column)):
         require_shape(what, (samples,), value)
@@ -219,4 +203,4 @@ def placement(
     for side, offset, size, limit in (("rows", row, height, canvas[0]), ("columns", column, width, canvas[1])):
         require(offset >= 0, f"{side} of offset", "0 or more", offset)
         require(offset + size <= limit, f"{side} of offset + grid", f"at most {limit}", offset + size)
-    return Placement(grids.start[index] + origin, down, right, height, width)
+    return grids.start[index] + origin, down, right, height, width

@@ -23,7 +23,6 @@ def encode(
     canvas: tuple[int, int],
     padding: int = PAD,
 ) -> np.ndarray:
-    """See kernels.canvas.encode."""
     index, symmetry, permutation, row, column = integers(index, symmetry, permutation, row, column)
     place = placement(BITS, grids, index, symmetry, permutation, row, column, canvas)
     origin, down, right, height, width = integers(*place)
@@ -35,7 +34,6 @@ def encode(
 
 
 def published_sizes(tokens: np.ndarray) -> np.ndarray:
-    """See kernels.canvas.published_sizes."""
     check_tokens(tokens)
     sizes = np.empty((len(tokens), 2), dtype=np.int32)
     _published(np.ascontiguousarray(tokens, dtype=np.int8), sizes)
@@ -43,7 +41,6 @@ def published_sizes(tokens: np.ndarray) -> np.ndarray:
 
 
 def robust_sizes(tokens: np.ndarray) -> np.ndarray:
-    """See kernels.canvas.robust_sizes."""
     check_tokens(tokens)
     best = np.empty(len(tokens), dtype=np.int64)
     _robust(np.ascontiguousarray(tokens, dtype=np.int8), best)

@@ -1,7 +1,7 @@
 """canvas.py in torch, on any device, without loops over samples or cells. Same names, arguments and errors.
 
-Results are on the device of the grids or tokens. Index arrays may be tensors or numpy arrays. Working memory is a few
-int64 numbers per token.
+Grids come from `to_device`. Results are on the device of the grids or tokens. Index arrays may be tensors or numpy
+arrays. Working memory is a few int64 numbers per token.
 """
 
 import torch
@@ -21,11 +21,6 @@ def integers(device: torch.device, *values: Array) -> tuple[Tensor, ...]:
     return tuple(torch.as_tensor(value, device=device).long() for value in values)
 
 
-def bits_on(device: torch.device) -> Tensor:
-    """BITS (3, 8) on `device`."""
-    return torch.tensor(BITS, device=device)
-
-
 def encode(
     grids: PackedGrids,
     index: Array,
@@ -36,10 +31,9 @@ def encode(
     canvas: tuple[int, int],
     padding: int = PAD,
 ) -> Tensor:
-    """See kernels.canvas.encode; `grids` come from `to_device`."""
     device = grids.cells.device
     index, symmetry, permutation, row, column = integers(device, index, symmetry, permutation, row, column)
-    place = placement(bits_on(device), grids, index, symmetry, permutation, row, column, canvas)
+    place = placement(torch.tensor(BITS, device=device), grids, index, symmetry, permutation, row, column, canvas)
     origin, down, right, height, width = (part[:, None, None] for part in place)
     i = torch.arange(canvas[0], device=device)[:, None] - row[:, None, None]  # (B, H, 1) row within the grid
     j = torch.arange(canvas[1], device=device) - column[:, None, None]  # (B, 1, W) column within the grid
@@ -53,7 +47,6 @@ def encode(
 
 
 def published_sizes(tokens: Tensor) -> Tensor:
-    """See kernels.canvas.published_sizes."""
     check_tokens(tokens)
     run = (tokens >= FIRST_COLOUR).long().cumprod(dim=2).sum(dim=2)  # (B, H)
     width = run.cummin(dim=1).values
@@ -65,7 +58,6 @@ def published_sizes(tokens: Tensor) -> Tensor:
 
 
 def robust_sizes(tokens: Tensor) -> Tensor:
-    """See kernels.canvas.robust_sizes. The rank of a rectangle is one number, as in canvas_numba."""
     check_tokens(tokens)
     height = torch.arange(1, tokens.shape[1] + 1, device=tokens.device, dtype=torch.int32)[:, None]  # (H, 1)
     width = torch.arange(1, tokens.shape[2] + 1, device=tokens.device, dtype=torch.int32)  # (W,)
@@ -78,6 +70,7 @@ def robust_sizes(tokens: Tensor) -> Tensor:
     denied = torch.zeros_like(inside, dtype=torch.bool)
     for against, length in ((below, length_below), (right, length_right), (below + right, length_below + length_right)):
         denied |= (2 * against >= length) & (against > 1)
+    # The rank of a rectangle is one number, as in canvas_numba.
     rank = (((((denied.int() << 10) + inside + below + right) << 10) + 1023 - area) << 5) + height
     none = torch.iinfo(torch.int32).max
     best = rank.masked_fill_(2 * inside > area, none).amin(dim=(1, 2))  # (B,)
@@ -87,5 +80,4 @@ def robust_sizes(tokens: Tensor) -> Tensor:
 
 
 def colours_of(tokens: Tensor) -> Tensor:
-    """See kernels.canvas.colours_of."""
     return (tokens.clamp(min=FIRST_COLOUR) - FIRST_COLOUR).to(torch.uint8)

@@ -29,24 +29,7 @@ FLIPS_COLUMNS = np.array([0, 1, 1, 0, 1, 0, 0, 1], dtype=bool)
 BITS = np.stack([TRANSPOSES, FLIPS_ROWS, FLIPS_COLUMNS]).astype(np.int64)  # (3, 8), for arithmetic
 
 
-def _compose_table() -> np.ndarray:
-    """(8, 8): the symmetry that equals applying a, then b.
-
-    The flips of b act on a grid that a may have transposed. Moved before that transpose, row and column flip swap.
-    """
-    transposes, flips_rows, flips_columns = BITS
-    a, b = np.ogrid[:SYMMETRIES, :SYMMETRIES]
-    rows_of_b = np.where(transposes[a], flips_columns[b], flips_rows[b])
-    columns_of_b = np.where(transposes[a], flips_rows[b], flips_columns[b])
-    number = np.empty(SYMMETRIES, dtype=np.int64)
-    number[4 * transposes + 2 * flips_rows + flips_columns] = np.arange(SYMMETRIES)
-    return number[
-        4 * (transposes[a] ^ transposes[b]) + 2 * (flips_rows[a] ^ rows_of_b) + (flips_columns[a] ^ columns_of_b)
-    ]
-
-
-COMPOSE = _compose_table()  # COMPOSE[a, b]: first a, then b
-INVERSE = np.argmax(COMPOSE == 0, axis=1)  # (8,): COMPOSE[s, INVERSE[s]] == 0
+INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])  # only two rotations differ from their inverses
 
 
 def turned_size(bits: Array, height: Array, width: Array) -> tuple[Array, Array]:
@@ -77,16 +60,6 @@ def apply_symmetry(grid: np.ndarray, s: int) -> np.ndarray:
     if FLIPS_COLUMNS[s]:
         grid = grid[:, ::-1]
     return (grid.T if TRANSPOSES[s] else grid).copy()
-
-
-def apply_permutation(grid: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The grid with every colour c replaced by p[c]."""
-    return p[grid]
-
-
-def invert_permutations(p: np.ndarray) -> np.ndarray:
-    """The inverses uint8 (..., 10) of permutations (..., 10)."""
-    return np.argsort(p, axis=-1).astype(np.uint8)
 
 
 # The annotation is quoted because evaluating it would load numpy.random, a tenth of the start-up of `arc-trm score`.

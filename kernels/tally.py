@@ -5,6 +5,8 @@ the grid with both undone, so predictions agree if their keys are equal.
 Letters: B samples, (H, W) the canvas, (h, w) a grid, K distinct candidates.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +21,9 @@ from kernels.canvas import (
     require_shape,
     robust_sizes,
 )
-from kernels.symmetry import COLOURS, INVERSE, MAX_SIDE, Array, apply_permutation, apply_symmetry, invert_permutations
+from kernels.symmetry import COLOURS, INVERSE, MAX_SIDE, Array, apply_symmetry
 
-DECODERS = {"robust": robust_sizes, "published": published_sizes}
+DECODERS: dict[Decoder, Callable[[Array], Array]] = {"robust": robust_sizes, "published": published_sizes}
 
 # Zobrist hashing with a sum modulo 2**64 instead of xor, because torch has no xor reduction: one random number per
 # (row, column, colour) and one per shape. The raw stream of a bit generator is the same in every numpy version.
@@ -45,7 +47,7 @@ class Counts(NamedTuple):
 def restore(colours_b: np.ndarray, size: np.ndarray, symmetry: int, permutation: np.ndarray) -> np.ndarray:
     """The grid of `size` at the origin of one canvas (H, W), with permutation and symmetry undone: 2-D uint8."""
     grid = np.asarray(colours_b, dtype=np.uint8)[: size[0], : size[1]]
-    return apply_symmetry(apply_permutation(grid, invert_permutations(permutation)), INVERSE[symmetry])
+    return apply_symmetry(np.argsort(permutation).astype(np.uint8)[grid], INVERSE[symmetry])
 
 
 def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutation: np.ndarray) -> np.ndarray:
@@ -85,19 +87,24 @@ def count(group: np.ndarray, keys: np.ndarray, valid: np.ndarray, halting: np.nd
     return Counts(group[begin], keys[begin], sample[begin], votes[order], mean[order])
 
 
-def tally(
-    tokens: np.ndarray,
-    colours: np.ndarray,
-    symmetry: np.ndarray,
-    permutation: np.ndarray,
-    group: np.ndarray,
-    halting: np.ndarray,
+def tally_with(
+    decoders: Mapping[Decoder, Callable[[Array], Array]],
+    keys: Callable[[Array, Array, Array, Array], Array],
+    count: Callable[[Array, Array, Array, Array], Counts],
+    tokens: Array,
+    colours: Array,
+    symmetry: Array,
+    permutation: Array,
+    group: Array,
+    halting: Array,
     decoder: Decoder = "robust",
 ) -> Counts:
     """Decode, hash and count: tokens (B, H, W) give the sizes, colours (B, H, W) the cells. Empty grids are dropped."""
-    sizes = DECODERS[decoder](tokens)
+    sizes = decoders[decoder](tokens)
     return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
 
+
+tally = partial(tally_with, DECODERS, keys, count)
 
 # Shared by the numpy, numba and torch versions: checks that work on arrays and tensors alike.
 

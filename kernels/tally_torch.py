@@ -1,26 +1,25 @@
 """tally.py in torch, on any device, without loops over samples or cells. Same names, arguments and errors.
 
-Results are tensors on the device of the colours or keys; halting probabilities are float64. There is no `restore`: it
-runs only for the few distinct candidates, in numpy.
+Results are tensors on the device of the colours or keys; halting probabilities are float64.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kernels.canvas import Decoder
-from kernels.canvas_torch import bits_on, integers, published_sizes, robust_sizes
-from kernels.symmetry import COLOURS, MAX_SIDE, Array, turned_size, walk
-from kernels.tally import HALTING_UNIT, SHAPE, ZOBRIST, Counts, check_predictions, check_votes
-
-DECODERS = {"robust": robust_sizes, "published": published_sizes}
+from kernels.canvas_torch import integers, published_sizes, robust_sizes
+from kernels.symmetry import BITS, COLOURS, MAX_SIDE, Array, turned_size, walk
+from kernels.tally import HALTING_UNIT, SHAPE, ZOBRIST, Counts, check_predictions, check_votes, tally_with
 
 
 def keys(colours: Tensor, sizes: Array, symmetry: Array, permutation: Array) -> Tensor:
-    """See kernels.tally.keys."""
     device = colours.device
     sizes, symmetry, permutation = integers(device, sizes, symmetry, permutation)
     check_predictions(colours, sizes, symmetry, permutation)
-    bits = bits_on(device)[:, symmetry]
+    bits = torch.tensor(BITS, device=device)[:, symmetry]
     height, width = sizes.unbind(1)  # as predicted
     restored = turned_size(bits, height, width)
     # Index into ZOBRIST of the restored cell that is cell (i, j) of the prediction.
@@ -35,8 +34,8 @@ def keys(colours: Tensor, sizes: Array, symmetry: Array, permutation: Array) -> 
     return key.masked_fill_((height * width) == 0, 0)
 
 
-def count(group: Tensor, keys: Tensor, valid: Tensor, halting: Tensor) -> Counts:
-    """See kernels.tally.count."""
+def count(group: Array, keys: Tensor, valid: Tensor, halting: Array) -> Counts:
+    group, halting = (torch.as_tensor(value, device=keys.device) for value in (group, halting))
     check_votes(group, keys, valid, halting)
     sample = valid.nonzero()[:, 0]
     for value in (keys, group):  # group is the primary key; stable: equal pairs keep their order
@@ -54,16 +53,5 @@ def count(group: Tensor, keys: Tensor, valid: Tensor, halting: Tensor) -> Counts
     return Counts(group[begin], keys[begin], sample[begin], votes, total.double() / (votes * HALTING_UNIT))
 
 
-def tally(
-    tokens: Tensor,
-    colours: Tensor,
-    symmetry: Array,
-    permutation: Array,
-    group: Array,
-    halting: Array,
-    decoder: Decoder = "robust",
-) -> Counts:
-    """See kernels.tally.tally."""
-    sizes = DECODERS[decoder](tokens)
-    group, halting = (torch.as_tensor(value, device=tokens.device) for value in (group, halting))
-    return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
+DECODERS: dict[Decoder, Callable[[Array], Array]] = {"robust": robust_sizes, "published": published_sizes}
+tally = partial(tally_with, DECODERS, keys, count)

@@ -1,6 +1,5 @@
 """The yardstick: the speed of this machine's matrix product, so that rates compare across machines."""
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -28,19 +27,3 @@ def gemm_gflops(
             torch.cuda.synchronize(a.device)
         durations.append(clock() - begin)
     return 2 * SIDE**3 / min(durations[1:]) / 1e9
-
-
-class Yardstick:
-    """Samples of the machine's speed, taken between measurements because shared machines drift."""
-
-    def __init__(self) -> None:
-        self.samples = [gemm_gflops()]
-
-    def measure(self) -> None:
-        """Take one more sample."""
-        self.samples.append(gemm_gflops())
-
-    @property
-    def gflops(self) -> float:
-        """Median of the samples, in GFLOP/s."""
-        return statistics.median(self.samples)

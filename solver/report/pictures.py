@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from kernels.symmetry import apply_permutation, apply_symmetry
+from kernels.symmetry import apply_symmetry
 from solver.answers.run_json import Run
 from solver.common.checks import InputError, shown
 from solver.report.drawing import Cells, draw_grid, scale_of
@@ -51,7 +51,7 @@ def draw_variants(task: Task, count: int = 8, seed: int = 0) -> Drawing:
     variants, rows = make_variants(task.id, count, seed), {}
     for symmetry, permutation in zip(variants.symmetry.tolist(), variants.permutation, strict=True):
         rows[variant_name(task.id, symmetry, permutation)] = [
-            (apply_permutation(apply_symmetry(grid, symmetry), permutation).tolist(), name)
+            (permutation[apply_symmetry(grid, symmetry)].tolist(), name)
             for name, grid in (("input", task.train[0].input), ("output", task.train[0].output))
             if grid is not None
         ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kernels.canvas import FIRST_COLOUR, IGNORE, PAD
-from kernels.symmetry import apply_permutation, apply_symmetry
+from kernels.symmetry import apply_symmetry
 from solver.settings.config import CanvasConfig, CanvasMode
 from solver.tasks.task import Pair, Task
 from solver.tokens.stream import PairStream, TaskExamples
@@ -51,7 +51,7 @@ def test_examples_are_pairs_of_the_tasks_as_their_variants(device: torch.device,
 
 
 def turned(cells: np.ndarray, symmetry: int, permutation: np.ndarray) -> np.ndarray:
-    return apply_permutation(apply_symmetry(cells, symmetry), permutation)
+    return permutation[apply_symmetry(cells, symmetry)]
 
 
 def contains(tokens: np.ndarray, cells: np.ndarray) -> bool:
