@@ -164,7 +164,7 @@ class Fitting:
         self.failed = not math.isfinite(self.loss)
         self.curve.add(Reading(self.steps, self.seconds, self.loss, self.exact))
         if self.failed:
-            log.warning("fit: the loss is %s after %d steps; going on from the start", self.loss, self.steps)
+            log.warning("fit: the loss is %s after %d steps; using the start weights", self.loss, self.steps)
 
     def fitted(self) -> Fitted:
         """The current moving average; the start if there were no steps or the loss diverged."""

@@ -62,5 +62,5 @@ def check_command(
     counts = submission_json.sample_counts(against) if Path(against).is_file() else None
     counts = submission_json.expected_counts(load_tasks(against)) if counts is None else counts
     submission_json.check(submission, counts)
-    print(f"{submission}: {len(counts)} tasks, {sum(counts.values())} test outputs, as Kaggle takes them")
+    print(f"{submission}: {len(counts)} tasks, {sum(counts.values())} test outputs, valid for Kaggle")
     return 0

@@ -129,5 +129,5 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{folder.parent}: expected a folder of its own, got one where a run is at work") from None
+            raise InputError(f"{folder.parent}: expected a free folder, got one that another run is using") from None
         yield

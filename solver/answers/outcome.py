@@ -31,7 +31,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=lambda: {"fit": 0.0, "predict": 0.0})
     fit_steps: int = 0
     notes: list[str] = field(default_factory=list)  # caveats for readers of the score, such as LEAK_WARNING
-    rates: dict[str, float] = field(default_factory=dict)  # from `Planner.measured`, for projections
+    rates: dict[str, float] = field(default_factory=dict)  # from `Schedule.measured`, for projections
     curve: FitCurve = field(default_factory=FitCurve)  # all fits, one after the other
     steps: dict[Test, list[Step]] = field(default_factory=dict)  # empty where there was no time to record them
 

@@ -37,8 +37,8 @@ def command(
 ) -> int:
     """Fit the demonstrations of unseen tasks, vote, and write submission.json.
 
-    A valid submission is on the disk before the first training step. It is only ever replaced by one with more votes
-    behind it. run.json beside it records the votes (`arc-trm report` draws them). A run with a budget goes in rounds:
+    A valid submission is on the disk before the first training step. Within a run it is only ever replaced by one with more
+    votes behind it. run.json beside it records the votes (`arc-trm report` draws them). A run with a budget goes in rounds:
     it fits a little and votes a little, then more of both, so that it can be stopped at any time. Test outputs are not
     used before the score. Options left at None keep the preset's value.
 
@@ -74,7 +74,7 @@ def command(
         outcome, record = solve_to_files(run, out, challenges, keeper, candidates)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
-        hint = "" if budget == math.inf else "; give more --budget"
+        hint = "" if budget == math.inf else "; try a larger --budget"
         print(f"{unvoted} test outputs have no vote: their attempts are fallbacks{hint}", file=sys.stderr)
     for note in outcome.notes:
         print(note, file=sys.stderr)

@@ -71,7 +71,7 @@ class Keeper:
             try:
                 save_knowledge(self._weights, event.fitting.knowledge())
             except InputError as error:
-                log.warning("%s; going on without", error)
+                log.warning("%s; continuing without saved weights", error)
 
     def forget_weights(self) -> None:
         """Delete the fitted weights: the run is over."""

@@ -33,9 +33,9 @@ ROUND_VOTES = 8  # per test input in every round but the last, and in every roun
 VOTE_SHARE = 0.1  # of the time left that the votes of a round may take before the last
 LAP_START = 0.75  # where the schedule of further rounds begins, when the first pass through it left time
 WORTH = 0.08  # share of the budget below which a further round is not begun
-MARGIN = 1.15  # on the expected time of votes
-CHOICES = 2  # of tasks: once with a guess at the pace, once with the measured pace; later ones only add tasks
-AGREED_WEIGHT = 0.25  # how often a task is visited whose votes agree, relative to the others
+MARGIN = 1.15  # safety factor on the expected time of votes
+CHOICES = 2  # the first choices of tasks may drop some (a guessed pace, then the measured one); later ones only add
+AGREED_WEIGHT = 0.25  # visits of a task whose votes agree, relative to other tasks
 PREDICTION = 1 / 3  # cost of a supervision step in prediction, relative to training
 
 
@@ -116,7 +116,7 @@ class Schedule:
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0
         self._over = False
-        self._through = False  # the schedule, once
+        self._through = False  # whether the schedule has been completed once
         self._choices = 0
 
     def next_round(self) -> Round | None:
@@ -213,8 +213,8 @@ class Schedule:
     def _choose(self) -> None:
         """Choose as many tasks as there is time to fit well, the cheapest first.
 
-        A machine that was busy while the pace was measured leaves time for more tasks later: then the tasks in work
-        stay, and others join them.
+        A machine that was busy while the pace was measured leaves time for more tasks later: then tasks that are
+        being fitted stay, and others join them.
         """
         begun = self._chosen if self._choices >= CHOICES else [False] * len(self._tasks)
         self._choices += 1

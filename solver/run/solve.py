@@ -32,7 +32,7 @@ from solver.tokens.decode import Ballot
 from solver.tokens.variants import make_variants
 
 COUNT_EVERY = 20.0  # seconds of votes that a kill may cost
-STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # of the time, and at most: reserved for recording answers step by step
+STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # reserve 2 % of the time, at most 60 s, for recording answers per step
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
         unfitted += group_run.unfitted
     if unfitted:
         fitted = f"{len(tasks) - unfitted} of {len(tasks)}"
-        outcome.notes.append(f"the time sufficed to fit {fitted} tasks, those that cost least")
+        outcome.notes.append(f"there was time to fit only the cheapest {fitted} tasks")
 
 
 class _GroupRun:
@@ -105,7 +105,7 @@ class _GroupRun:
         variants = [make_variants(t.id, fit.augmentations, run.seed, fit.symmetries, fit.colours) for t in run.tasks]
         self._fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
         self._fitting.limit_step(run.clock)
-        # votes of a fresh fit weigh as those of any fresh fit, whatever was voted before
+        # a fit that starts over counts rounds from 0 again, even if the journal has later rounds
         self._round = self._votes.rounds(self._tests) if resumed else 0
         self._agreement = self._votes.agreement
         self._steps_before = outcome.fit_steps  # of other groups
@@ -127,7 +127,7 @@ class _GroupRun:
                 yield self._progress()
             voting = clock.elapsed()
             diverged = fitting.failed and self._votes.rounds(self._tests) > 0
-            if not diverged:  # else the votes so far are better than those of the start weights
+            if not diverged:  # a diverged fit falls back to the start weights, which would vote worse
                 yield from self._vote(self._schedule.votes_of(plan))
             self._outcome.seconds["fit"] += voting - began
             self._outcome.seconds["predict"] += clock.elapsed() - voting

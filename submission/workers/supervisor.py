@@ -162,7 +162,7 @@ class Supervisor:
             self.plan.challenges.write(self.plan.out, answers_of(self._tasks, self._votes.ranked()))
             self._unwritten = False
         except InputError as error:
-            log.error("%s; the submission of before stays, and is tried again", error)
+            log.error("%s; keeping the previous submission and trying again", error)
         self._written = time.monotonic()
 
     def _report(self) -> None:
@@ -176,7 +176,7 @@ class Supervisor:
         log.info("%s: %s; %s, %d test outputs agree", time_used, fit, votes, agreed)
 
     def _stop(self, number: int) -> None:
-        log.warning("signal %d: ending; what has been voted is written", number)
+        log.warning("signal %d: stopping and writing the votes so far", number)
         self.clock.stop()
 
     def _finish(self) -> Outcome:

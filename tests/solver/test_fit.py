@@ -133,7 +133,7 @@ def test_a_loss_that_is_no_number_falls_back_to_the_start(caplog: pytest.LogCapt
     assert fitting.steps < 50
     assert fitting.failed
     assert fitting.done
-    assert "going on from the start" in caplog.text
+    assert "using the start weights" in caplog.text
 
 
 @pytest.mark.parametrize("embedding", ["variant", "shared"])

@@ -147,7 +147,7 @@ def test_a_submission_is_checked_against_challenges_or_the_sample(files: Path, c
     for against in (challenges, str(files / "sample.json")):
         capsys.readouterr()
         assert main(["check", submission, against]) == 0
-        assert "2 tasks, 3 test outputs, as Kaggle takes them" in capsys.readouterr().out
+        assert "2 tasks, 3 test outputs, valid for Kaggle" in capsys.readouterr().out
     del sample["tall"]
     (files / "sample.json").write_text(json.dumps(sample))
     assert main(["check", submission, str(files / "sample.json")]) == 1
@@ -229,7 +229,7 @@ def test_nothing_of_the_users_is_overwritten(files: Path, capsys: pytest.Capture
 
 def test_a_run_without_votes_says_so(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert solve(files, "--budget", "0s") == 0
-    assert "3 test outputs have no vote: their attempts are fallbacks; give more --budget" in capsys.readouterr().err
+    assert "3 test outputs have no vote: their attempts are fallbacks; try a larger --budget" in capsys.readouterr().err
 
 
 def test_fitting_without_an_end_is_refused(files: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -126,7 +126,7 @@ def test_tasks_that_are_too_dear_are_left_out_and_the_smallest_kept(monkeypatch:
             voted = {task for (_, (task, _)), votes in world.votes.items() if votes}
             assert voted == {task.id for task, keeps in zip(tasks, kept[budget], strict=True) if keeps}
             chosen = sum(kept[budget])
-            note = f"the time sufficed to fit {chosen} of 3 tasks, those that cost least"
+            note = f"there was time to fit only the cheapest {chosen} of 3 tasks"
             assert outcome.notes == ([note] if chosen < 3 else [])
     assert kept[1.0] == [False, True, False]  # one at the least
     assert kept[120.0] == [False, True, True]

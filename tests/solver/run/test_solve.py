@@ -191,7 +191,7 @@ def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: 
 def test_tasks_that_were_not_fitted_are_counted_over_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solver.run.schedule.Schedule.chosen", property(lambda self: 0))
     notes = watched(Watching(), Clock(), together=1).notes
-    assert notes == ["the time sufficed to fit 0 of 2 tasks, those that cost least"]
+    assert notes == ["there was time to fit only the cheapest 0 of 2 tasks"]
 
 
 def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.MonkeyPatch) -> None:

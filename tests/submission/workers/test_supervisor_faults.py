@@ -227,7 +227,7 @@ def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytes
 def test_a_second_run_into_the_same_folder_is_refused_while_the_first_works(out: Path) -> None:
     from solver.answers.journal import own_folder
 
-    with own_folder(out.parent / "journal", "lock-0"), pytest.raises(InputError, match="a run is at work"):
+    with own_folder(out.parent / "journal", "lock-0"), pytest.raises(InputError, match="another run is using"):
         supervised(out)
     _, first = supervised(out)
     _, second = supervised(out)  # and afterwards it goes on from the votes of the first
