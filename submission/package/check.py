@@ -45,7 +45,7 @@ def _say(what: str) -> None:
 
 
 def check_package(
-    package: Path, challenges: Path, solutions: Path | None, budget: float, rehearsal_budget: float, more: str = ""
+    package: Path, challenges: Path, solutions: Path, budget: float, rehearsal_budget: float, more: str = ""
 ) -> list[str]:
     """Run the package's notebook as described above; returns its faults. Raises InputError if that cannot be done."""
     about = read_package(package)
@@ -192,7 +192,7 @@ def _last_line(text: str) -> str:
 def command(
     package: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")],
     challenges: Path,
-    solutions: Path | None = None,
+    solutions: Path,
     budget: Duration = 60.0,
     rehearsal_budget: Duration = 60.0,
     options: str = "",
