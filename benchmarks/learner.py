@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.augment import best_rate
 from kernels.canvas import Canvas
-from kernels.symmetry import COLOURS, MAX_SIDE
+from kernels.symmetry import COLOURS
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
 from solver.model.trm import TRM, Condition
@@ -44,10 +44,10 @@ def rows(work: Work, quick: bool) -> Iterator[dict[str, Any]]:
             torch.manual_seed(0)
             positions = "rope" if stream == "full" else "rope2d"
             model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
-            count = 1 if stream == "full" else 2 if quick else QUANTILES
+            count, repetitions = (1, FULL_REPETITIONS) if stream == "full" else (2 if quick else QUANTILES, REPETITIONS)
             sampled = sampled_canvases(stream, tasks, canvases, count)
-            mean = float(np.mean([1 / step(tasks, model, canvases, canvas) for canvas in sampled]))
-            yield {"canvas": stream, "width": width, "dtype": "float32", "per_second": 1 / mean}
+            seconds = [1 / step(tasks, model, canvases, canvas, repetitions) for canvas in sampled]
+            yield {"canvas": stream, "width": width, "dtype": "float32", "per_second": float(1 / np.mean(seconds))}
 
 
 def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig, count: int) -> list[Canvas]:
@@ -63,11 +63,7 @@ def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig,
     return [every[int((k + 0.5) / count * len(every))] for k in range(count)]
 
 
-def repetitions(canvas: Canvas) -> int:
-    return FULL_REPETITIONS if canvas == (MAX_SIDE, MAX_SIDE) else REPETITIONS
-
-
-def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
+def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas, repetitions: int) -> float:
     """Samples per second of one training step on a canvas, including its input."""
     here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
     examples = [
@@ -85,11 +81,11 @@ def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas
             learner.refill(canvas, stream.draw(canvas, free, mine))
         learner.step(canvas)
 
-    return best_rate(step, slots, repetitions(canvas))
+    return best_rate(step, slots, repetitions)
 
 
 @torch.inference_mode()
-def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> float:
+def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas, repetitions: int) -> float:
     """Samples per second of one supervision step of prediction on a canvas."""
     samples = max(1, STEP_TOKENS // (canvas[0] * canvas[1] + model.config.puzzle_tokens))
     inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
@@ -97,4 +93,4 @@ def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canv
     rows = torch.zeros(samples, model.config.row_width)
     condition = Condition(rows, nothing, torch.arange(COLOURS).repeat(samples, 1))
     config = PredictConfig(supervision_steps=1, early_stop=False)
-    return best_rate(lambda: refine(model, inputs, condition, canvas, config, Clock()), samples, repetitions(canvas))
+    return best_rate(lambda: refine(model, inputs, condition, canvas, config, Clock()), samples, repetitions)

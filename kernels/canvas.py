@@ -143,7 +143,6 @@ def colours_of(tokens: np.ndarray) -> np.ndarray:
 
 
 def integers(*values: Array) -> tuple[np.ndarray, ...]:
-    """The values as contiguous int64 arrays."""
     return tuple(np.ascontiguousarray(value, dtype=np.int64) for value in values)
 
 
@@ -155,7 +154,6 @@ def require(holds: Array, what: str, expected: str, got: Array) -> None:
 
 
 def require_shape(what: str, expected: tuple[int, ...], got: Array) -> None:
-    """Raise ValueError unless `got` has the expected shape."""
     if tuple(got.shape) != expected:
         raise ValueError(f"{what}: expected shape {expected}, got {tuple(got.shape)}")
 

@@ -6,11 +6,9 @@ Numba's threads do not survive a fork: after a call, start processes with spawn.
 import numpy as np
 from numba import prange
 
-from kernels.canvas import END_OF_GRID, FIRST_COLOUR, PAD, PackedGrids, check_tokens, colours_of, integers, placement
+from kernels.canvas import END_OF_GRID, FIRST_COLOUR, PAD, PackedGrids, check_tokens, integers, placement
 from kernels.jit import jit
 from kernels.symmetry import BITS
-
-__all__ = ["colours_of", "encode", "published_sizes", "robust_sizes"]
 
 
 def encode(

@@ -17,7 +17,6 @@ def to_device(grids: PackedGrids, device: torch.device | str) -> PackedGrids:
 
 
 def integers(device: torch.device, *values: Array) -> tuple[Tensor, ...]:
-    """The values as int64 tensors on `device`."""
     return tuple(torch.as_tensor(value, device=device).long() for value in values)
 
 
@@ -77,7 +76,3 @@ def robust_sizes(tokens: Tensor) -> Tensor:
     best_height = best & 31
     best_width = (1023 - ((best >> 5) & 1023)) // best_height.clamp(min=1)
     return torch.stack([best_height, best_width], dim=1).masked_fill_((best == none)[:, None], 0)
-
-
-def colours_of(tokens: Tensor) -> Tensor:
-    return (tokens.clamp(min=FIRST_COLOUR) - FIRST_COLOUR).to(torch.uint8)

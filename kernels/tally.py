@@ -121,7 +121,6 @@ def check_predictions(colours: Array, sizes: Array, symmetry: Array, permutation
 
 
 def check_votes(group: Array, keys: Array, valid: Array, halting: Array) -> None:
-    """Raise ValueError unless these are valid arguments of `count`."""
     for what, value in (("keys", keys), ("valid", valid), ("halting", halting)):
         require_shape(what, tuple(group.shape), value)
     require((halting >= 0) & (halting <= 1), "halting", "a probability", halting)

@@ -60,13 +60,13 @@ class Fitting:
         self._probed = math.nan
         self._unread: Metrics | None = None
         self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
-        table, self.rows = starting_table(tasks, self.variants, start)
+        table, self.rows = starting_table(tasks, variants, start)
         self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # to the checkpoint
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | None = None
         self._streams = 0
         self._step_tokens = config.step_tokens
-        self._fresh = Fitted(start.model, table, self.variants, self.rows)
+        self._fresh = Fitted(start.model, table, variants, self.rows)
         self._learner: Learner | None = None
         if config.mode != "none":
             model, exploration = copy.deepcopy(start.model).train(), torch.Generator().manual_seed(seed)
@@ -121,9 +121,9 @@ class Fitting:
     def _new_stream(self) -> PairStream:
         parts = zip(self._tasks, self.variants, self.rows, self._weights, strict=True)
         examples = [TaskExamples(t.train, v, rows, weight) for t, v, rows, weight in parts if weight > 0]
-        extra, seed = self._start.model.config.puzzle_tokens, self._seed + (self._streams << 32)
+        start, seed = self._start, self._seed + (self._streams << 32)
+        extra, device = start.model.config.puzzle_tokens, start.table.device
         self._streams += 1
-        device = self._start.table.device
         self._stream = PairStream(examples, self._canvases, self._step_tokens, extra, seed, device)
         self._exhausted = not self._stream.leave_out(self._misfits)
         return self._stream
@@ -157,7 +157,6 @@ class Fitting:
         return not self.failed
 
     def _read(self, metrics: Metrics) -> None:
-        """Read the metrics of a step, which waits for the device."""
         self._unread = None
         self.loss = float(metrics.loss) / metrics.slots
         self.exact += 0.05 * (float(metrics.right) / metrics.slots - self.exact)

@@ -42,7 +42,6 @@ class Samples(NamedTuple):
     permutation: np.ndarray  # (K, 10)
 
     def at(self, chosen: np.ndarray | slice) -> "Samples":
-        """Some of the samples."""
         return Samples(*(part[chosen] for part in self))
 
 
@@ -61,7 +60,6 @@ class Predictions(NamedTuple):
     tokens: Tensor  # (K, H, W) int8
     colours: Tensor  # (K, H, W) uint8
     halting: Tensor  # (K,)
-    steps: int  # supervision steps spent, summed over the samples
 
 
 class Predictor:
@@ -87,11 +85,7 @@ class Predictor:
         """Predict variants first…last-1 of test inputs (None: of all), batch by batch, until the clock runs out."""
         wanted = range(len(self.canvases)) if tests is None else sorted(tests)
         for canvas, samples in self._by_canvas(first, last, wanted).items():
-
-            def predict(chosen: slice, canvas: Canvas = canvas, samples: Samples = samples) -> Predictions | None:
-                return self._predict(samples.at(chosen), canvas, clock)
-
-            for predictions in self._in_batches(samples, canvas, clock, predict):
+            for predictions in self._in_batches(samples, canvas, clock, self._predict):
                 if predictions is not None:
                     yield predictions
 
@@ -102,12 +96,8 @@ class Predictor:
         A batch cut off by the clock is dropped. Raises torch's error when memory runs out.
         """
         for canvas, samples in self._by_canvas(0, 1, sorted(tests)).items():
-
-            def record(chosen: slice, canvas: Canvas = canvas, samples: Samples = samples) -> list[Readout]:
-                return self._record(samples.at(chosen), canvas, clock)
-
             start = 0
-            for answers in self._in_batches(samples, canvas, clock, record):
+            for answers in self._in_batches(samples, canvas, clock, self._record):
                 stop = start + len(answers[0].halting)
                 if not clock.expired():
                     yield samples.test[start:stop], answers
@@ -126,7 +116,7 @@ class Predictor:
         return canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens
 
     def _in_batches(
-        self, samples: Samples, canvas: Canvas, clock: Clock, work: Callable[[slice], Result]
+        self, samples: Samples, canvas: Canvas, clock: Clock, work: Callable[[Samples, Canvas, Clock], Result]
     ) -> Iterator[Result]:
         """`in_batches` so small that one supervision step cannot pass the deadline; ends when the clock runs out."""
 
@@ -137,7 +127,11 @@ class Predictor:
 
         if clock.expired():
             return
-        for result in in_batches(len(samples.test), self._tokens(canvas), self._limit, work, affordable):
+
+        def do(chosen: slice) -> Result:
+            return work(samples.at(chosen), canvas, clock)
+
+        for result in in_batches(len(samples.test), self._tokens(canvas), self._limit, do, affordable):
             yield result
             if clock.expired():
                 return
@@ -152,12 +146,12 @@ class Predictor:
             samples = Samples(np.full(len(rows), test), rows, symmetry, permutation)
             turned = variants.transposes[first:last]
             for turn, canvas in ((False, upright), (True, upright[::-1])):
-                groups.setdefault(canvas, []).append(samples.at(turned == turn))
-        joined = {
+                if (turned == turn).any():
+                    groups.setdefault(canvas, []).append(samples.at(turned == turn))
+        return {
             canvas: Samples(*(np.concatenate(parts) for parts in zip(*group, strict=True)))
             for canvas, group in groups.items()
         }
-        return {canvas: samples for canvas, samples in joined.items() if len(samples.test)}
 
     def _encode(self, samples: Samples, canvas: Canvas) -> tuple[Tensor, Condition]:
         """Tokens (K, S) of the samples' inputs, and the puzzle embedding and augmentation of each."""
@@ -170,16 +164,13 @@ class Predictor:
         )
         return inputs, Condition(self._fitted.table[row], symmetry, permutation)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
-
     @torch.inference_mode()
     def _predict(self, samples: Samples, canvas: Canvas, clock: Clock) -> Predictions | None:
         """The answers for one batch; None where memory is short for a single sample, which is left out."""
         began = clock.elapsed()
         try:
             inputs, condition = self._encode(samples, canvas)
-            with self._precision():
+            with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
                 answers, steps = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(samples.test) > 1:
@@ -188,14 +179,14 @@ class Predictor:
             return None
         self._pace = (clock.elapsed() - began) / (steps * self._tokens(canvas))
         tokens, colours = answers.tokens.view(-1, *canvas), answers.colours.view(-1, *canvas)
-        return Predictions(samples, tokens, colours, answers.halting, steps)
+        return Predictions(samples, tokens, colours, answers.halting)
 
     @torch.inference_mode()
     def _record(self, samples: Samples, canvas: Canvas, clock: Clock) -> list[Readout]:
         """The answers for one batch after each supervision step, on the CPU."""
         inputs, condition = self._encode(samples, canvas)
         recorded = []
-        with self._precision():
+        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
             for _, output in supervision_steps(self._fitted.model, inputs, condition, canvas, self._recorded_steps):
                 tokens, colours, halting = (part.cpu() for part in read(output))
                 recorded.append(Readout(tokens.view(-1, *canvas), colours.view(-1, *canvas), halting))
@@ -221,10 +212,10 @@ def supervision_steps(
         yield active, output
         if going is None:
             continue
-        kept = _worth_keeping(going[active])
+        kept = going[active].nonzero()[:, 0]
         if len(kept) == 0:
             return
-        if len(kept) < len(active):
+        if len(kept) <= 0.75 * len(active):  # a smaller batch must pay for its copy
             active, x, state = active[kept], x[kept], State(*(part[kept] for part in state))
 
 
@@ -263,14 +254,6 @@ def read(output: Output) -> Readout:
     """The best answers (A, S) by logits (A, S, V), and halting probabilities (A,)."""
     colours = output.logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
     return Readout(output.logits.argmax(dim=-1).to(torch.int8), colours, output.halting[:, 0].float().sigmoid())
-
-
-def _worth_keeping(going: Tensor) -> Tensor:
-    """Rows to go on with: all while few have settled (a smaller batch must pay for its copy), else the unsettled."""
-    left = int(going.sum())
-    if left > 0 and left > 0.75 * len(going):
-        return torch.arange(len(going), device=going.device)
-    return going.nonzero()[:, 0]
 
 
 @dataclass

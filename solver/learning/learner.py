@@ -201,7 +201,6 @@ class Learner:
         return step_losses(output.logits, output.halting, labels, self.config.loss, target)
 
     def _move(self, progress: float) -> None:
-        """Update trunk, table and moving average from the accumulated gradients."""
         factor = self.lr_factor(progress)
         if self.config.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)

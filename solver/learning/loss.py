@@ -29,28 +29,20 @@ class Losses(NamedTuple):
         return self.tokens + HALTING_WEIGHT * (self.halting + self.continuing)
 
 
-def stablemax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """-log p[target] with p = s / sum s, s(a) = a + 1 for a >= 0 and 1 / (1 - a) below, in float64.
-
-    logits (…, V), target (…, 1) -> (…,).
-    """
-    logits = logits.double()
-    s = (1 + logits.clamp(min=0)) / (1 - logits.clamp(max=0))
-    return (s.sum(dim=-1) / s.gather(-1, target)[..., 0]).log()
-
-
-def softmax_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """-log p[target] with the usual softmax, in float32; logits (…, V), target (…, 1) -> (…,)."""
-    return -F.log_softmax(logits.float(), dim=-1).gather(-1, target)[..., 0]
-
-
 def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
-    """Mean over the labelled tokens of each slot (B,); logits (B, S, V), labels (B, S), IGNORE if unlabelled."""
+    """Mean of -log p[label] over the labelled tokens of each slot (B,); logits (B, S, V), labels (B, S) or IGNORE.
+
+    softmax in float32; stablemax, p = s / sum s with s(a) = a + 1 for a >= 0 and 1 / (1 - a) below, in float64.
+    """
     labelled = labels != IGNORE
     target = labels.where(labelled, 0)[..., None]
-    of_token = stablemax_cross_entropy if kind == "stablemax" else softmax_cross_entropy
-    losses = of_token(logits, target).where(labelled, 0.0)
-    return losses.sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+    if kind == "stablemax":
+        logits = logits.double()
+        s = (1 + logits.clamp(min=0)) / (1 - logits.clamp(max=0))
+        losses = (s.sum(dim=-1) / s.gather(-1, target)[..., 0]).log()
+    else:
+        losses = -F.log_softmax(logits.float(), dim=-1).gather(-1, target)[..., 0]
+    return losses.where(labelled, 0.0).sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
 
 
 def step_losses(

@@ -27,15 +27,12 @@ class Ranks:
         """This rank's part of `total` slots: contiguous, in order of rank, with sizes that differ by at most one."""
         return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
-    def sizes(self, total: int) -> list[int]:
-        """Number of slots of each rank, out of `total`."""
-        return [total * (rank + 1) // self.count - total * rank // self.count for rank in range(self.count)]
-
     def gather(self, mine: Tensor, total: int) -> Tensor:
         """The rows of all ranks (total, …), in order; `mine` are this rank's."""
         if self.count == 1:
             return mine
-        sizes = self.sizes(total)
+        shares = [Ranks(rank, self.count).share(total) for rank in range(self.count)]
+        sizes = [share.stop - share.start for share in shares]
         padded = mine.new_zeros((max(sizes), *mine.shape[1:]))
         padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in sizes]
@@ -43,7 +40,6 @@ class Ranks:
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def total(self, numbers: Sequence[float]) -> list[float]:
-        """Sums of some numbers over all ranks."""
         if self.count == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=_exchange_device())
@@ -51,7 +47,6 @@ class Ranks:
         return sums.tolist()
 
     def wait(self) -> None:
-        """Wait for all ranks."""
         if self.count > 1:
             dist.barrier()
 
@@ -84,6 +79,5 @@ def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
 
 
 def leave_ranks() -> None:
-    """Leave the process group, if one was joined."""
     if dist.is_initialized():
         dist.destroy_process_group()

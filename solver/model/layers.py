@@ -179,7 +179,6 @@ class Layer(nn.Module):
         self.swiglu = SwiGLU(width, expansion, convolution)
 
     def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
-        """h (B, N, D) -> (B, N, D)."""
         h = self.mixer(h, rotary)
         return rms_norm(h + self.swiglu(h))
 
@@ -192,7 +191,6 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(make_layer() for _ in range(layers))
 
     def forward(self, h: Tensor, injection: Tensor, rotary: Rotary) -> Tensor:
-        """h and injection (B, N, D) -> (B, N, D)."""
         h = h + injection
         for layer in self.layers:
             h = layer(h, rotary)

@@ -82,5 +82,4 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(truncated_normal((outputs, inputs), inputs**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (…, inputs) -> (…, outputs)."""
         return linear(x, self.weight)

@@ -17,19 +17,14 @@ from solver.model.linear import Linear
 
 BLOCKS = 2  # Mamba-2 blocks before each attention
 EXPANSION = 2  # I / D, as in Mamba-2; heads are as wide as those of attention, so there are twice as many
+STATE_SHARE = (
+    4  # D / S: at the published D of 512, S is 128 as in Mamba-2, and a layer has the paper's 6.86 M parameters
+)
 KERNEL = 4  # of the causal convolution before the scan
 CHUNK = 64  # largest Q: the masked product costs Q per token, the states S, which is 16 to 128 for D of 64 to 512
 
 _RATES = (1.0, 16.0)  # range of initial decay rates of a head, per unit of step size
 _STEPS = (0.001, 0.1)  # range of initial step sizes, log-uniform
-
-
-def state_size(width: int) -> int:
-    """S: a quarter of the width.
-
-    At the published width of 512 this is 128 as in Mamba-2, and one layer has the paper's 6.86 M parameters.
-    """
-    return max(width // 4, 1)
 
 
 def chunks_of(tokens: int, largest: int = CHUNK) -> tuple[int, int]:
@@ -98,7 +93,7 @@ class Mamba2(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        inner, state, self.heads = EXPANSION * width, state_size(width), EXPANSION * heads
+        inner, state, self.heads = EXPANSION * width, max(width // STATE_SHARE, 1), EXPANSION * heads
         self.gate_and_steps = (inner, inner + 2 * state, self.heads)
         self.inputs = (inner, state, state)
         self.project = Linear(width, sum(self.gate_and_steps))
@@ -110,7 +105,6 @@ class Mamba2(nn.Module):
         self.out = Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """h (B, N, D) -> (B, N, D)."""
         gate, inputs, steps = self.project(h).split(self.gate_and_steps, dim=-1)
         inputs = self.convolution(inputs)
         x, write, read = F.silu(inputs, inplace=not inputs.requires_grad).split(self.inputs, dim=-1)

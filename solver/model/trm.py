@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.canvas import Canvas
+from kernels.symmetry import COLOURS, SYMMETRIES
 from solver.common.checks import InputError
 from solver.model.layers import Attention, Layer, Network, Rotary, TokenMLP
 from solver.model.linear import Linear, linear, truncated_normal
 from solver.model.mamba import Mamba2Hybrid
-from solver.model.puzzle_embedding import AugmentationTokens, puzzle_tokens
 from solver.model.rotary import cell_index, rope2d_angles, rope_angles, rotary_tables
 from solver.settings.config import TRMConfig
 
@@ -46,6 +46,28 @@ class Output(NamedTuple):
     state: State
     logits: Tensor  # (B, S, V)
     halting: Tensor  # (B, 2) logits: halt, continue (Q-learning only)
+
+
+class AugmentationTokens(nn.Module):
+    """Two tokens that describe a variant: its symmetry and its colour permutation.
+
+    With them one row serves all variants of a task (`shared` embedding). The second token is the sum over the colours
+    of a vector for (colour, new colour); one token per colour learned no better and cost more (see the log in docs).
+    """
+
+    first_image: Tensor  # (10,) first row of each colour in `recolouring`
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        std = width**-0.5
+        self.symmetry = nn.Parameter(truncated_normal((SYMMETRIES, width), std))
+        self.recolouring = nn.Parameter(truncated_normal((COLOURS * COLOURS, width), std * COLOURS**-0.5))
+        self.register_buffer("first_image", COLOURS * torch.arange(COLOURS), persistent=False)
+
+    def forward(self, symmetry: Tensor, permutation: Tensor) -> Tensor:
+        """symmetry (B,), permutation (B, 10) -> (B, 2, D)."""
+        recoloured = F.embedding_bag(permutation + self.first_image, self.recolouring, mode="sum")
+        return torch.stack([F.embedding(symmetry, self.symmetry), recoloured], dim=1)
 
 
 class TRM(nn.Module):
@@ -94,7 +116,8 @@ class TRM(nn.Module):
     def embed(self, tokens: Tensor, condition: Condition, canvas: Canvas) -> Tensor:
         """The question x (B, N, D) from input tokens (B, S) and the condition."""
         config = self.config
-        parts = [puzzle_tokens(condition.rows, config.row_tokens, config.width)]
+        padded = F.pad(condition.rows, (0, config.row_tokens * config.width - condition.rows.shape[1]))
+        parts = [padded.view(len(padded), config.row_tokens, config.width)]  # the leading puzzle tokens
         if config.embedding == "shared":
             parts.append(self.augmentation(condition.symmetry, condition.permutation))
         parts.append(F.embedding(tokens, self.token_embedding))
@@ -114,7 +137,12 @@ class TRM(nn.Module):
         """
         config, rotary, (y, z) = self.config, self.rotary(canvas, x.device), state
         if config.latents == 1:
-            y = self._forward_single(y, x, rotary)
+            # the ablation without a latent (section 4.2): y = f(y, x), n + 1 times per cycle
+            with torch.no_grad():
+                for _ in range(config.cycles * config.updates - config.graded_updates):
+                    y = self.update_answer(y, x, rotary)
+            for _ in range(config.graded_updates):
+                y = self.update_answer(y, x, rotary)
         else:
             graded = 1 if config.gradient == "one_step" else config.latent_updates
             with torch.no_grad():
@@ -139,16 +167,6 @@ class TRM(nn.Module):
     def update_answer(self, y: Tensor, z: Tensor, rotary: Rotary) -> Tensor:
         """y = f(y, z), or g(y, z) with a second network g; all (B, N, D)."""
         return (self.answer_network if self.config.networks == 2 else self.network)(y, z, rotary)
-
-    def _forward_single(self, y: Tensor, x: Tensor, rotary: Rotary) -> Tensor:
-        """The ablation without a latent (section 4.2): y = f(y, x), n + 1 times per cycle."""
-        total, graded = self.config.cycles * self.config.updates, self.config.graded_updates
-        with torch.no_grad():
-            for _ in range(total - graded):
-                y = self.update_answer(y, x, rotary)
-        for _ in range(graded):
-            y = self.update_answer(y, x, rotary)
-        return y
 
     def rotary(self, canvas: Canvas, device: torch.device) -> Rotary:
         """Rotary tables of a canvas, cached per device. Raises InputError if the model does not support the canvas."""

@@ -3,7 +3,7 @@ they were trained on). The files hold data only; nothing is unpickled.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
@@ -69,8 +69,7 @@ class Fitted:
 def name_rows(
     tasks: Sequence[tuple[str, str]], variants: Sequence[Variants], shared: bool
 ) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
-    """The names (variant name, digest) of the rows of a puzzle embedding table, and the rows (K,) of each task's
-    variants.
+    """The names (variant name, digest) of the rows of a table, and the rows (K,) of each task's variants.
 
     `tasks` are ids and digests. With `shared` one row serves all variants of a task, otherwise each has its own.
     """
@@ -127,8 +126,11 @@ def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
     width = model.config.row_width
     if table is None or table.shape[1:] != (width,) or len(table) != len(rows):
         raise InputError(f"{folder / WEIGHTS}: tensor {TABLE!r}: expected ({len(rows)}, {width}), got {_shape(table)}")
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("leaks_allowed", False), bool):
+        raise InputError(f"{folder / MANIFEST}: expected what the weights were trained on, got {shown(manifest)}")
     model.load_state_dict({name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()})
-    return Knowledge(model.to(device).eval(), table.to(device), rows, _manifest(folder / MANIFEST))
+    return Knowledge(model.to(device).eval(), table.to(device), rows, manifest)
 
 
 def load_arc_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
@@ -176,12 +178,11 @@ def _config(path: Path) -> TRMConfig:
     document, default = read_json(path), TRMConfig()
     if not isinstance(document, dict):
         raise fault(str(path), "an object with the model's settings", document)
-    unknown = sorted(document.keys() - {field.name for field in fields(TRMConfig)})
-    if unknown:
-        names = ", ".join(field.name for field in fields(TRMConfig))
-        raise InputError(f"{path}: expected an object with {names}, got {shown(unknown[0])}")
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
     hints = get_type_hints(TRMConfig)
+    unknown = sorted(document.keys() - hints.keys())
+    if unknown:
+        raise InputError(f"{path}: expected an object with {', '.join(hints)}, got {shown(unknown[0])}")
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
     for name, value in values.items():
         wanted, of = type(getattr(default, name)), f"{path}: {name}"
         if type(value) is not wanted and not (wanted is float and type(value) is int):
@@ -191,15 +192,6 @@ def _config(path: Path) -> TRMConfig:
         if wanted is tuple and [type(side) for side in value] != [int, int]:
             raise fault(of, "a height and a width", value)
     return TRMConfig(**values)
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("leaks_allowed", False), bool):
-        raise InputError(f"{path}: expected what the weights were trained on, got {shown(document)}")
-    return document
 
 
 def _runs(names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ def record_steps(predictor: Predictor, tests: Collection[int], decoder: Decoder,
 
     Empty where the time is short or memory runs out.
     """
-    if not _is_time(predictor.seconds_by_step(tests), clock):
+    expected = predictor.seconds_by_step(tests)
+    if clock.left() != math.inf and (expected is None or expected >= MOST_OF_TIME * clock.left()):
         return {}
     found: dict[int, list[Step]] = {}
     try:
@@ -36,12 +37,6 @@ def record_steps(predictor: Predictor, tests: Collection[int], decoder: Decoder,
     except (RuntimeError, MemoryError) as error:  # out of memory, mostly: the votes must not be lost for a picture
         log.warning("the answers after each supervision step are not recorded: %s", shown(error))
     return {number: steps for number, steps in found.items() if all(math.isfinite(step.halting) for step in steps)}
-
-
-def _is_time(expected: float | None, clock: Clock) -> bool:
-    if clock.left() == math.inf:
-        return True
-    return expected is not None and expected < MOST_OF_TIME * clock.left()
 
 
 def _read(answers: Sequence[Readout], decoder: Decoder) -> list[list[Step]]:

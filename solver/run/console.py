@@ -26,12 +26,7 @@ WRITE_RESERVE = 1.0  # seconds reserved for the last count and the files
 
 
 def solve_to_files(
-    run: Run,
-    out: Path,
-    source: str,
-    keeper: Keeper | None = None,
-    candidates: int | None = None,
-    show: bool = True,
+    run: Run, out: Path, source: str, keeper: Keeper | None = None, candidates: int | None = None, show: bool = True
 ) -> tuple[Outcome, dict[str, Any]]:
     """Run within the clock; `out` is valid all the while, and run.json goes beside it. Returns outcome and record.
 

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from solver.answers.attempts import baseline
-from solver.answers.outcome import Outcome
 from solver.answers.run_json import read_run
 from solver.answers.score import format_table, score_result
 from solver.common.clock import Clock, format_duration
@@ -26,26 +25,6 @@ def demo_tasks() -> list[Task]:
     return [task for task in load_tasks(SOURCE) if largest_side(task) <= LARGEST_SIDE]
 
 
-def demo(folder: Path, seed: int, clock: Clock, from_scratch: bool = False) -> tuple[list[Task], Outcome]:
-    """Solve the demo's tasks into `folder`: submission.json, run.json, report.html, and every vote in journal/.
-
-    Starts from the weights that ship; `from_scratch` from a fresh model, for as long as the clock allows.
-    """
-    tasks = demo_tasks()
-    tests = sum(len(task.test) for task in tasks)
-    print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
-    if from_scratch:
-        run = open_run(tasks, SolveOptions(preset="tiny", seed=seed), clock)
-    else:
-        run = open_run(tasks, SolveOptions(preset="mini", seed=seed, fit_steps=STEPS), clock, weights=FOLDER)
-    keeper = Keeper(folder / "journal", tasks, None)
-    keeper.start_anew()
-    outcome, _ = solve_to_files(run, folder / "submission.json", SOURCE, keeper)
-    write_report(read_run(folder), folder / "report.html")
-    print(f"{outcome.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
-    return tasks, outcome
-
-
 def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, from_scratch: bool = False) -> int:
     """Solve 25 small real tasks on the CPU, in one to three minutes.
 
@@ -59,7 +38,18 @@ def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, fr
         budget: Time limit for fitting and predicting; a slow machine fits fewer steps.
         from_scratch: Fit a fresh model of the preset tiny instead, for the whole budget, to compare.
     """
-    tasks, outcome = demo(out, seed, Clock(budget), from_scratch)
+    clock, tasks = Clock(budget), demo_tasks()
+    tests = sum(len(task.test) for task in tasks)
+    print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
+    if from_scratch:
+        run = open_run(tasks, SolveOptions(preset="tiny", seed=seed), clock)
+    else:
+        run = open_run(tasks, SolveOptions(preset="mini", seed=seed, fit_steps=STEPS), clock, weights=FOLDER)
+    keeper = Keeper(out / "journal", tasks, None)
+    keeper.start_anew()
+    outcome, _ = solve_to_files(run, out / "submission.json", SOURCE, keeper)
+    write_report(read_run(out), out / "report.html")
+    print(f"{outcome.fit_steps} fitting steps; {format_duration(clock.elapsed())} in all")
     for note in outcome.notes:
         print(note, file=sys.stderr)
     reached, copied = score_result(tasks, outcome.answers(tasks)), score_result(tasks, baseline(tasks))

@@ -20,7 +20,6 @@ class Progress(NamedTuple):
     tests: int
 
     def text(self) -> str:
-        """For a progress bar."""
         fit = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, exact {self.exact:.1%}; "
         return f"{fit}{self.votes} votes, agreed on {self.agreed} of {self.tests} outputs"
 

@@ -19,14 +19,17 @@ An example: 3 tasks, a budget of 600 s, weights that know task A from training, 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernels.canvas import Canvas
 from solver.answers.votes import Test, Votes, agreed_tasks, tests_of
 from solver.common.clock import Clock
-from solver.settings.config import CanvasConfig, SolveConfig
+from solver.settings.config import SolveConfig
 from solver.tasks.task import Task
 from solver.tokens.canvases import fit_canvas, predict_canvas
+
+if TYPE_CHECKING:  # the schedule itself needs no torch
+    from solver.fit import Fitting
 
 ROUND_ENDS = (0.03, 0.125, 0.25, 0.5, 1.0)  # of the fitting schedule; the first round also measures the pace
 ROUND_VOTES = 8  # per test input in every round but the last, and in every round where its votes agree
@@ -49,22 +52,6 @@ class Round(NamedTuple):
     patient: bool  # whether the votes may take all the time left
 
 
-class Fit(Protocol):
-    """What the schedule needs to know of a fit (`solver.fit.Fitting`)."""
-
-    seconds: float  # spent so far
-    tokens: int  # trained on so far
-    known: set[str]  # ids of the tasks that the start weights know
-
-    @property
-    def done(self) -> bool:
-        """Whether there is nothing more to fit."""
-
-    @property
-    def pace(self) -> float:
-        """Seconds per token of a step."""
-
-
 class Rates:
     """Measured seconds per vote on each canvas."""
 
@@ -73,7 +60,6 @@ class Rates:
         self._votes: dict[Canvas, int] = defaultdict(int)
 
     def add(self, canvas: Canvas, votes: int, seconds: float) -> None:
-        """Record what some votes took."""
         self._seconds[canvas] += seconds
         self._votes[canvas] += votes
 
@@ -91,7 +77,7 @@ class Schedule:
     def __init__(
         self,
         tasks: Sequence[Task],
-        fitting: Fit,
+        fitting: "Fitting",
         votes: Votes,
         clock: Clock,
         config: SolveConfig,
@@ -106,12 +92,15 @@ class Schedule:
         for task in tasks:
             for index in range(len(task.test)):
                 self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
-        self._pair_tokens = 0
+        learned = [sum(_cells(fit_canvas(pair, config.canvases)) for pair in task.train) for task in tasks]
+        asked = [sum(_cells(self._canvas[test]) for test in tests_of([task])) for task in tasks]
+        self._pair_tokens = sum(learned)
         # these tasks get votes even if the time is too short to fit them
         self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else fitting.known
         self._opening = bool(self._known) and not rounds_done and clock.limit < math.inf and not fitting.done
         depth = config.predict.supervision_steps * most_votes * PREDICTION
-        self._cost = [self._task_tokens(task, config.canvases, config.least_steps, depth) for task in tasks]
+        # of fitting a task and voting on it, in tokens of a training step
+        self._cost = [config.least_steps * fit + depth * vote for fit, vote in zip(learned, asked, strict=True)]
         self._chosen = [not self._opening or task.id in self._known for task in tasks]
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0
@@ -159,7 +148,6 @@ class Schedule:
 
     @property
     def chosen(self) -> int:
-        """How many tasks there is time to fit."""
         return sum(self._chosen)
 
     def measured(self) -> dict[str, float]:
@@ -216,23 +204,16 @@ class Schedule:
         A machine that was busy while the pace was measured leaves time for more tasks later: then tasks that are
         being fitted stay, and others join them.
         """
-        begun = self._chosen if self._choices >= CHOICES else [False] * len(self._tasks)
+        if self._choices < CHOICES:
+            self._chosen = [False] * len(self._tasks)
         self._choices += 1
         # 1 - first: only the rest of the schedule has to fit into the time left
         affordable = self._fit_share * self._clock.left() / self._fitting.pace / (1 - self._first)
-        self._chosen = [False] * len(self._tasks)
-        for number in sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n)):
+        order = sorted(range(len(self._tasks)), key=lambda n: (self._cost[n], n))
+        for number in order:
             affordable -= self._cost[number]
-            self._chosen[number] = affordable >= 0
-        self._chosen[min(range(len(self._tasks)), key=lambda n: (self._cost[n], n))] = True
-        self._chosen = [new or old for new, old in zip(self._chosen, begun, strict=True)]
-
-    def _task_tokens(self, task: Task, canvases: CanvasConfig, least_steps: int, depth: float) -> float:
-        """The cost of fitting a task and voting on it, in tokens of a training step."""
-        learned = sum(_cells(fit_canvas(pair, canvases)) for pair in task.train)
-        self._pair_tokens += learned
-        asked = sum(_cells(self._canvas[task.id, index]) for index in range(len(task.test)))
-        return least_steps * learned + depth * asked
+            self._chosen[number] |= affordable >= 0
+        self._chosen[order[0]] = True
 
 
 def _cells(canvas: Canvas) -> int:

@@ -116,7 +116,6 @@ class _GroupRun:
         )
 
     def rounds(self) -> Iterator[Event]:
-        """Fit and vote until the schedule has no further round."""
         steps_before, seconds_before = self._outcome.fit_steps, self._outcome.seconds["fit"]
         clock, fitting = self._run.clock, self._fitting
         while (plan := self._schedule.next_round()) is not None:
@@ -171,7 +170,6 @@ class _GroupRun:
         return not all(self._votes.rounds([self._tests[test]]) for test in np.unique(tests))
 
     def _count(self, ballot: Ballot) -> Iterator[Counted]:
-        """Add the votes of a ballot to those of the run."""
         blocks = [
             Block(test, self._round, candidates)
             for number, test in enumerate(self._tests)
@@ -191,7 +189,6 @@ class _GroupRun:
 
     @property
     def unfitted(self) -> int:
-        """How many tasks there was no time to fit."""
         return len(self._run.tasks) - self._schedule.chosen if self._fitting.steps else 0
 
     def record_steps(self, clock: Clock) -> None:

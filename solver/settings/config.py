@@ -50,25 +50,21 @@ class TRMConfig:
     row_width: int = 512  # W, zero-padded to row_tokens * width
 
     def __post_init__(self) -> None:
-        """Raise InputError for a shape that cannot be built."""
         if self.heads < 1 or self.width % self.heads or (self.width // self.heads) % 2:
             raise InputError(f"model: width {self.width} must be an even multiple of its {self.heads} heads")
-        if self.row_width > self.row_tokens * self.width:
-            room = self.row_tokens * self.width
+        room = self.row_tokens * self.width
+        if self.row_width > room:
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
         updates = self.latent_updates + (self.latents == 1)  # a single latent may have the answer's update alone
         if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
-            counts = {
-                name: getattr(self, name) for name in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")
-            }
+            counts = {n: getattr(self, n) for n in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")}
             raise InputError(f"model: every count must be at least 1, got {counts}")
         if not (self.expansion > 0 and self.rope_theta > 0):
             got = f"{self.expansion:g} and {self.rope_theta:g}"
             raise InputError(f"model: expansion and rope_theta: expected positive numbers, got {got}")
         if self.convolution < 0:
-            raise InputError(
-                f"model: convolution: expected a kernel of at least 1, or 0 for none, got {self.convolution}"
-            )
+            expected = "a kernel of at least 1, or 0 for none"
+            raise InputError(f"model: convolution: expected {expected}, got {self.convolution}")
         if self.answer_layers < 0 or (self.answer_layers and self.networks == 1):
             raise InputError(f"model: answer_layers: expected 0 without a network of its own, got {self.answer_layers}")
         if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
@@ -133,7 +129,6 @@ class LearnerConfig:
     accumulation: int = 1  # steps whose gradients are summed before the weights move
 
     def __post_init__(self) -> None:
-        """Raise InputError for a value outside its range."""
         for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
             within(f"learner.{name}", getattr(self, name), 0)
         for name in ("lr_min_ratio", "ema_decay", "exploration"):
@@ -153,7 +148,6 @@ class CanvasConfig:
     fit_margin: int = 1  # free cells beside a pair in fitting; with 0 a pair that fills its canvas has no end token
 
     def __post_init__(self) -> None:
-        """Raise InputError unless the sides are ascending and within the full canvas."""
         within("canvases.fit_margin", self.fit_margin, 0, MAX_SIDE)
         if not self.sides or list(self.sides) != sorted(set(self.sides)) or not 1 <= self.sides[0] <= MAX_SIDE:
             raise InputError(f"canvases.sides: expected ascending sides of 1 to {MAX_SIDE}, got {self.sides}")
@@ -163,11 +157,8 @@ class CanvasConfig:
         """The smallest canvas for a grid and `margin` more rows and columns, at most the full canvas."""
         if self.mode == "full":
             return (MAX_SIDE, MAX_SIDE)
-        return (self._side(size[0] + margin), self._side(size[1] + margin))
-
-    def _side(self, length: int) -> int:
-        place = bisect_left(self.sides, length)
-        return self.sides[place] if place < len(self.sides) else MAX_SIDE
+        height, width = ((*self.sides, MAX_SIDE)[bisect_left(self.sides, side + margin)] for side in size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -184,11 +175,9 @@ class FitConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
 
     def __post_init__(self) -> None:
-        """Raise InputError for a count below 1 (steps: below 0)."""
         at_least("fit_steps", self.steps, 0)
-        at_least("together", self.together, 1)
-        at_least("augmentations", self.augmentations, 1)
-        at_least("step_tokens", self.step_tokens, 1)
+        for name in ("together", "augmentations", "step_tokens"):
+            at_least(name, getattr(self, name), 1)
 
     def groups(self, tasks: Sequence[Item]) -> list[Sequence[Item]]:
         """The groups of tasks that are fitted jointly, of nearly equal size.
@@ -211,11 +200,8 @@ class PredictConfig:
     augmentations: int | None = None  # votes per test input; None: one per fitted variant
 
     def __post_init__(self) -> None:
-        """Raise InputError for a count below 1."""
-        at_least("supervision_steps", self.supervision_steps, 1)
-        at_least("stable_steps", self.stable_steps, 1)
-        at_least("augmentations", self.augmentations, 1)
-        at_least("batch_tokens", self.batch_tokens, 1)
+        for name in ("supervision_steps", "stable_steps", "augmentations", "batch_tokens"):
+            at_least(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,7 @@ class SolveOptions:
     """Precision of the forward pass; auto is bfloat16 on recent GPUs and float32 on CPUs."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number below its minimum."""
-        at_least("seed", self.seed, 0)
-        at_least("least_steps", self.least_steps, 0)
-        at_least("fit_together", self.fit_together, 1)
-        at_least("fit_steps", self.fit_steps, 0)
-        at_least("augmentations", self.augmentations, 1)
-        at_least("supervision_steps", self.supervision_steps, 1)
+        for name in ("seed", "least_steps", "fit_steps"):
+            at_least(name, getattr(self, name), 0)
+        for name in ("fit_together", "augmentations", "supervision_steps"):
+            at_least(name, getattr(self, name), 1)

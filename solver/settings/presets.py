@@ -56,12 +56,7 @@ def tiny() -> SolveConfig:
     return SolveConfig(
         name="tiny",
         model=small_model(64, latent_updates=1),
-        fit=FitConfig(
-            mode="full",
-            augmentations=12,
-            step_tokens=1000,
-            learner=small_learner(),
-        ),
+        fit=FitConfig(mode="full", augmentations=12, step_tokens=1000, learner=small_learner()),
         predict=PredictConfig(supervision_steps=8, batch_tokens=8192),
         canvases=CanvasConfig(mode="tight"),
     )
@@ -73,13 +68,7 @@ def mini() -> SolveConfig:
     Trained weights memorize a dozen variants within minutes, so 256 are fitted and 64 vote. They solve more unseen
     tasks when fitted in groups than all together (docs/log.md).
     """
-    learner = replace(
-        small_learner(),
-        lr=5e-4,
-        trunk_optimizer="adam_atan2",
-        row_optimizer="adam_atan2",
-        row_lr=1e-3,
-    )
+    learner = replace(small_learner(), lr=5e-4, trunk_optimizer="adam_atan2", row_optimizer="adam_atan2", row_lr=1e-3)
     base = tiny()
     fit = replace(base.fit, together=20, augmentations=256, learner=learner)
     predict = replace(base.predict, augmentations=64)

@@ -13,7 +13,6 @@ from solver.tasks.task import Pair, Task
 
 
 def larger(a: Size, b: Size) -> Size:
-    """The smallest size that holds both."""
     return max(a[0], b[0]), max(a[1], b[1])
 
 
@@ -46,14 +45,10 @@ def output_bound(task: Task, size: Size) -> Size:
     if len({output for _, output in pairs}) == 1:
         bounds.append(pairs[0][1])
     for transposed in (False, True):
-        ratios = {_ratio(source[::-1] if transposed else source, output) for source, output in pairs}
+        ratios = {tuple(map(Fraction, output, source[::-1] if transposed else source)) for source, output in pairs}
         if len(ratios) == 1:  # same size is the ratio 1
             ratio, source = ratios.pop(), size[::-1] if transposed else size
             bounds.append((math.ceil(ratio[0] * source[0]), math.ceil(ratio[1] * source[1])))
     if not bounds:
         return (MAX_SIDE, MAX_SIDE)
     return min(MAX_SIDE, max(b[0] for b in bounds)), min(MAX_SIDE, max(b[1] for b in bounds))
-
-
-def _ratio(source: Size, output: Size) -> tuple[Fraction, Fraction]:
-    return Fraction(output[0], source[0]), Fraction(output[1], source[1])

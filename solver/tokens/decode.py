@@ -18,20 +18,16 @@ class Ballot:
     def add(self, predictions: Predictions, decoder: Decoder = "robust") -> None:
         """Decode tokens to grids, undo their variants, and count equal grids."""
         samples, tokens, colours = predictions.samples, predictions.tokens, predictions.colours
-        halting = predictions.halting.double()
-        if tokens.device.type == "cpu":
-            counts = tally_numba.tally(
-                tokens.numpy(),
-                colours.numpy(),
-                samples.symmetry,
-                samples.permutation,
-                samples.test,
-                halting.numpy(),
-                decoder,
-            )
-        else:
-            test, _, symmetry, permutation = (torch.from_numpy(part).to(tokens.device) for part in samples)
-            counts = tally_torch.tally(tokens, colours, symmetry, permutation, test, halting, decoder)
+        kernel = tally_numba if tokens.device.type == "cpu" else tally_torch
+        counts = kernel.tally(
+            tokens=tokens,
+            colours=colours,
+            symmetry=samples.symmetry,
+            permutation=samples.permutation,
+            group=samples.test,
+            halting=predictions.halting.double(),
+            decoder=decoder,
+        )
         columns = (torch.as_tensor(column).tolist() for column in counts)
         for test, key, first, votes, mean in zip(*columns, strict=True):  # once per distinct grid, not once per vote
             known = self._candidates[test].get(key)

@@ -21,10 +21,6 @@ class Batch(NamedTuple):
     symmetry: Tensor  # (B,) int64
     permutation: Tensor  # (B, 10) int64
 
-    def at(self, slots: Tensor | slice) -> "Batch":
-        """Some of the examples."""
-        return Batch(*(part[slots] for part in self))
-
 
 class Encoder:
     """Encodes grids as tokens on a device: with numba on a CPU, with torch elsewhere."""

@@ -7,7 +7,7 @@ the same on any number of ranks. Letters: K examples of one draw, E examples of 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +33,9 @@ class TaskExamples:
     weight: float = 1.0  # how often the task is visited, relative to the others
 
 
-class _Shuffle(NamedTuple):
-    """Examples in the order in which they are drawn; (E,) each."""
-
-    pair: np.ndarray
-    variant: np.ndarray  # index into the pool
-    place: np.ndarray  # (E, 3) uniform in [0, 1): row and column on the canvas, whether the grid is moved at all
+# Examples in the order in which they are drawn, arrays of E: pair, variant (index into the pool), and place (E, 3),
+# uniform in [0, 1): row and column on the canvas, whether the grid is moved at all.
+_Shuffle = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Pool:
@@ -81,20 +78,19 @@ class _Bucket:
         self.position = (0, 0)  # number of the shuffle, place in it
 
     def take(self, count: int, pool: _Pool, seed: Sequence[int]) -> _Shuffle:
-        """The next `count` examples."""
         parts = []
         number, place = self.position
         while count:
             if self._kept is None or self._kept[0] != number:
                 self._kept = number, self._shuffled(pool, np.random.default_rng([*seed, number]))
-            whole = self._kept[1]
-            part = _Shuffle(*(column[place : place + count] for column in whole))
-            count, place = count - len(part.pair), place + len(part.pair)
-            parts.append(part)
-            if place == len(whole.pair):
+            pair, variant, where = (column[place : place + count] for column in self._kept[1])
+            count, place = count - len(pair), place + len(pair)
+            parts.append((pair, variant, where))
+            if place == len(self._kept[1][0]):
                 number, place = number + 1, 0
         self.position = number, place
-        return parts[0] if len(parts) == 1 else _Shuffle(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+        pair, variant, where = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return pair, variant, where
 
     def _shuffled(self, pool: _Pool, generator: np.random.Generator) -> _Shuffle:
         """Enough passes for SHUFFLED examples. A task with half the largest weight is visited in half of them."""
@@ -106,7 +102,7 @@ class _Bucket:
         within = np.arange(len(visit)) - np.repeat(np.cumsum(length) - length, length)
         shuffled = np.lexsort((generator.random(len(visit)), visit))
         pair = self.pairs[self._first[visited][visit] + within][shuffled]
-        return _Shuffle(pair, variant[visit], generator.random((len(visit), 3)))
+        return pair, variant[visit], generator.random((len(visit), 3))
 
 
 class PairStream:
@@ -220,7 +216,6 @@ class PairStream:
         return {"steps": self._steps, "buckets": [list(bucket.position) for bucket in self._buckets.values()]}
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Continue at a position."""
         self._steps = position["steps"]
         for bucket, (number, place) in zip(self._buckets.values(), position["buckets"], strict=True):
             bucket.position = (number, place)

@@ -31,12 +31,6 @@ class Variants(NamedTuple):
         return TRANSPOSES[self.symmetry]
 
 
-def task_generator(seed: int, task_id: str) -> np.random.Generator:
-    """The random numbers of one task, the same on every machine (unlike Python's `hash`)."""
-    digest = hashlib.sha256(f"{seed}|{task_id}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
-
-
 def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, colours: bool = True) -> Variants:
     """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
 
@@ -49,7 +43,10 @@ def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, 
     count = min(count, total)
     ranks = plain[:count]
     if count > len(plain):
-        chosen = task_generator(seed, task_id).choice(total - len(plain), count - len(plain), replace=False)
+        # the same on every machine, unlike Python's `hash`
+        digest = hashlib.sha256(f"{seed}|{task_id}".encode()).digest()
+        generator = np.random.default_rng(int.from_bytes(digest[:16], "little"))
+        chosen = generator.choice(total - len(plain), count - len(plain), replace=False)
         symmetry, permutation = np.divmod(chosen, permutations - 1)  # skips the identity permutation
         ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
     return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))

@@ -20,6 +20,7 @@ from solver.learning.loss import step_losses
 from solver.model.trm import TRM, Condition
 from solver.settings.config import LearnerConfig
 from solver.tokens.encode import Batch
+from tests.solver.learning.steps import some
 from train_offline.published.names import our_config, our_state
 
 LOGGED = (("loss", 1e-5), ("lm_loss", 1e-5), ("q_halt_loss", 1e-5), ("q_continue_loss", 1e-5), ("grad_norm", 1e-4))
@@ -121,7 +122,7 @@ def train(case: Case, dtype: torch.dtype = torch.float32) -> tuple[Learner, list
         slots = len(offered.ids)
         free, _ = learner.free(canvas, slots)
         if free:
-            learner.refill(canvas, offered.at(learner.slots[canvas].halted))
+            learner.refill(canvas, some(offered, learner.slots[canvas].halted))
         metrics = learner.step(canvas)
         assert learner.gradient_norm is not None
         sums = {"loss": metrics.loss, "lm_loss": metrics.token_loss, "q_halt_loss": metrics.halting_loss}

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from kernels.canvas import Canvas
 from solver.learning.learner import Learner, Metrics
 from solver.tokens.encode import Batch
@@ -14,3 +16,8 @@ def train_step(learner: Learner, canvas: Canvas, slot_count: int, draw: Callable
     if free:
         learner.refill(canvas, draw(free))
     return learner.step(canvas)
+
+
+def some(batch: Batch, slots: Tensor | slice) -> Batch:
+    """Some of the examples."""
+    return Batch(*(part[slots] for part in batch))

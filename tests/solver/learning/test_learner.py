@@ -13,7 +13,7 @@ from solver.learning.optimizers import TrunkOptimizer, orthogonal, sign_sgd_
 from solver.model.trm import TRM
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
-from tests.solver.learning.steps import train_step
+from tests.solver.learning.steps import some, train_step
 
 CANVAS = (2, 3)
 MODEL = TRMConfig(width=16, heads=2, cycles=1, latent_updates=1, canvas=(3, 3), row_tokens=1, row_width=16)
@@ -178,7 +178,7 @@ def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
     train_step(whole, CANVAS, 4, lambda count: batch)
     for half in (torch.tensor([0, 1]), torch.tensor([2, 3])):
         parts.slots.clear()
-        train_step(parts, CANVAS, 2, lambda count, half=half: batch.at(half))
+        train_step(parts, CANVAS, 2, lambda count, half=half: some(batch, half))
     assert (whole.step_count, parts.step_count) == (1, 1)
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
@@ -247,7 +247,7 @@ def test_learner_learns_what_can_be_learned() -> None:
     learner = make_learner(lr=3e-3, weight_decay=0.0, loss="softmax")
     batch = make_batch(4)
     losses = [
-        train_step(learner, CANVAS, 4, lambda count: batch.at(learner.slots[CANVAS].halted)).token_loss.item()
+        train_step(learner, CANVAS, 4, lambda count: some(batch, learner.slots[CANVAS].halted)).token_loss.item()
         for _ in range(250)
     ]
     assert losses[-1] < 0.3 * losses[0]

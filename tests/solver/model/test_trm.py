@@ -10,7 +10,6 @@ from kernels.symmetry import COLOURS
 from solver.common.checks import InputError
 from solver.model.layers import DepthwiseConvolution, SwiGLU, rms_norm, swiglu_width
 from solver.model.linear import _onednn_is_here, has_fast_path, linear, truncated_normal
-from solver.model.puzzle_embedding import puzzle_tokens
 from solver.model.rotary import rope2d_angles, rope_angles, rotary_tables, rotate
 from solver.model.trm import TRM, Condition, trainable_parameters
 from solver.settings.config import TRMConfig
@@ -130,9 +129,11 @@ def test_the_default_model_has_the_names_that_it_always_had() -> None:
 
 
 def test_puzzle_row_is_padded_with_zeros() -> None:
-    tokens = puzzle_tokens(torch.ones(3, 5), tokens=2, width=4)
-    assert tokens.shape == (3, 2, 4)
-    assert tokens.flatten(1).tolist() == [[1] * 5 + [0] * 3] * 3
+    model = TRM(TRMConfig(width=4, heads=1, row_tokens=2, row_width=5))
+    condition = Condition(torch.ones(3, 5), torch.zeros(3).long(), torch.arange(10).repeat(3, 1))
+    x = model.embed(torch.zeros(3, 4).long(), condition, (2, 2))
+    assert x.shape == (3, 2 + 4, 4)
+    assert (x[:, :2] / 4**0.5).flatten(1).tolist() == [[1] * 5 + [0] * 3] * 3
 
 
 def test_rope_keeps_a_cells_angle_on_a_smaller_canvas() -> None:

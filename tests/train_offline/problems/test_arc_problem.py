@@ -68,7 +68,7 @@ def test_the_score_counts_the_canonical_pass_and_both_attempts(tmp_path: Path, m
             padded[:, 2, :2] = padded[:, :2, 2] = 1
             samples = Samples(np.arange(3), np.zeros(3, int), np.zeros(3, np.uint8), np.tile(np.arange(10), (3, 1)))
             samples = samples._replace(permutation=samples.permutation.astype(np.uint8))
-            yield Predictions(samples, padded, (padded - 2).clamp(min=0).to(torch.uint8), torch.zeros(3), 3)
+            yield Predictions(samples, padded, (padded - 2).clamp(min=0).to(torch.uint8), torch.zeros(3))
 
     monkeypatch.setattr(Predictor, "run", run)
     ours = task([pair(1), pair(2)], [{"input": hidden(pair(k))["input"], "output": truth.tolist()} for k in (3, 4, 5)])
