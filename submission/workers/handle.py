@@ -48,6 +48,7 @@ class WorkerHandle:
     starts: int = 0
     given_up: bool = False
     _process: subprocess.Popen[bytes] | None = None
+    _listener: threading.Thread | None = None  # reads its messages
     _heard: float = 0.0
 
     @property
@@ -67,7 +68,8 @@ class WorkerHandle:
         with self.log_file.open("ab") as errors:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
             self._process = subprocess.Popen(self.command, env=_environment(self.threads), **pipes)  # type: ignore[call-overload]
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._listener.start()
         assert self._process.stdin is not None, "asked for above"
         try:
             self._process.stdin.write(orjson.dumps(asdict(self.job), option=orjson.OPT_APPEND_NEWLINE))
@@ -85,7 +87,8 @@ class WorkerHandle:
             return
         if code is not None:
             reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            time.sleep(0.05)  # its last messages may not have been read yet
+            if self._listener:
+                self._listener.join(PATIENCE)  # its last messages may not have been read yet
             if not self.working:
                 return
         self.stop()

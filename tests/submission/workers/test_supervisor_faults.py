@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from solver.common.checks import InputError
 from solver.model.weights import fresh_knowledge, save_knowledge
 from solver.settings.config import TRMConfig
 from submission.workers import handle
+from submission.workers.job import Job
 from tests.solver.samples import TASKS
 from tests.submission.runs import options, supervised
 
@@ -61,6 +63,30 @@ def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pyt
     assert handle._environment(3)["OMP_NUM_THREADS"] == handle._environment(3)["NUMBA_NUM_THREADS"] == "3"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert handle._environment(3)["OMP_NUM_THREADS"] == "7"
+
+
+def test_the_last_message_of_a_dead_worker_is_read_before_it_is_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the thread that reads the messages may be late."""
+    listen = handle.WorkerHandle._listen
+
+    def late(self: handle.WorkerHandle, process: Any) -> None:
+        process.wait()
+        time.sleep(0.3)
+        listen(self, process)
+
+    monkeypatch.setattr(handle.WorkerHandle, "_listen", late)
+    refuses = "print('{\"refused\": {\"weights\": \"too old\"}}')"
+    job = Job(tasks="", journal="", name="", device="cpu", deadline=0.0, options={})
+    worker = handle.WorkerHandle(0, job, tmp_path / "log", silence=1e9, command=(sys.executable, "-c", refuses))
+    worker.start()
+    assert worker._process is not None
+    worker._process.wait()
+    worker.look(deadline=time.monotonic() + 1e9)
+    worker.stop()
+    assert worker.refused == {"weights": "too old"}
+    assert worker.starts == 1
 
 
 def test_workers_find_the_project_from_any_folder() -> None:
