@@ -1,5 +1,6 @@
 """Find Kaggle's input in either of its layouts, weights and devices."""
 
+import contextlib
 import logging
 import os
 import re
@@ -49,9 +50,8 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
     elif not (input / TEST).is_file():
         raise InputError(f"--input {input}: expected a folder with {TEST}, got none")
     if weights is None:
-        known = [path.parent for path in (root / "input").rglob(WEIGHTS[0])]
-        folders = [folder for folder in known if all((folder / name).is_file() for name in WEIGHTS)]
-        weights = min(folders, key=lambda folder: (len(folder.parts), folder), default=None)
+        folders = [place for place in _folders(root / "input") if all((place / name).is_file() for name in WEIGHTS)]
+        weights = folders[0] if folders else None
         if len(folders) > 1:
             log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(folders), weights)
     return Environment(input, input / TEST, working or root / "working", weights, bool(os.environ.get(RERUN)))
@@ -73,3 +73,19 @@ def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
         log.error("devices: could not ask torch for cards (%s); taking the CPU", type(error).__name__)
         cards = 0
     return [f"cuda:{number}" for number in range(cards)] or ["cpu"]
+
+
+def _folders(top: Path) -> list[Path]:
+    """A folder and those below it, nearest first, links included; each real folder once, so that no link can loop."""
+    found, seen, level = [], set[Path](), [top]
+    while level:
+        below: list[Path] = []
+        for place in level:
+            if (real := place.resolve()) in seen:
+                continue
+            seen.add(real)
+            found.append(place)
+            with contextlib.suppress(OSError):  # a folder that cannot be read has no weights for us
+                below += [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
+        level = sorted(below)
+    return found

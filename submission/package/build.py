@@ -85,9 +85,11 @@ def make_package(out: Path, settings: Settings) -> list[str]:
         temporary.mkdir(parents=True)
         parts = _fill(temporary, settings)
         refuse_to_replace(out)  # again, since downloading takes a while
+        old = temporary.with_suffix(".old")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)  # removed only once the new package has its name
         temporary.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{out}: expected to write a package, got: {one_line(error.strerror or str(error))}") from None
     finally:

@@ -47,6 +47,21 @@ def test_the_competition_layout_comes_first_and_weights_are_found(
         find_environment(tmp_path, None, None)
 
 
+def test_links_among_the_inputs_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty links to their own folder would make 20 ** depth places."""
+    monkeypatch.setenv("KAGGLE_ROOT", str(tmp_path))
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    elsewhere, loops = tmp_path / "elsewhere", tmp_path / "input" / "loops"
+    elsewhere.mkdir()
+    for name in ("model.safetensors", "config.json", "puzzles.json"):
+        (elsewhere / name).touch()
+    loops.mkdir()
+    for number in range(20):
+        (loops / f"l{number}").symlink_to(loops)
+    (tmp_path / "input" / "linked").symlink_to(elsewhere)
+    assert find_environment(None, None, None).weights == tmp_path / "input" / "linked"
+
+
 @pytest.mark.parametrize(
     ("probe", "devices"),
     [("print(4)", ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]), ("print(0)", ["cpu"]), ("raise SystemExit(9)", ["cpu"])],
