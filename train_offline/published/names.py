@@ -41,6 +41,7 @@ _COUNTS = {  # setting -> least and greatest value; the upper bounds keep nonsen
     "puzzle_emb_len": (0, 2**12),
     "num_puzzle_identifiers": (0, 2**40),
 }
+_NUMBERS = ("expansion", "rope_theta", "rms_norm_eps")
 _POSITIONS = ("rope", "learned", "none")
 
 _NAMES = {
@@ -201,9 +202,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
         least, most = _COUNTS.get(name, (0, 0))
         if name in _COUNTS and not (type(value) is int and least <= value <= most):
             raise fault(f"{where}: {name}", f"a whole number {least}..{most}", value)
-        if name in ("expansion", "rope_theta", "rms_norm_eps") and not (
-            type(value) in (int, float) and 0 < value < math.inf
-        ):
+        if name in _NUMBERS and not (type(value) in (int, float) and 0 < value < math.inf):
             raise fault(f"{where}: {name}", "a positive number", value)
         if name in ("mlp_t", "no_ACT_continue") and type(value) is not bool:
             raise fault(f"{where}: {name}", "true or false", value)
