@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from solver.answers import submission_json
+from solver.answers.attempts import baseline
+from tests.solver.samples import TASKS, save_challenges
+
 ROOT = Path(__file__).parents[2]
 LIGHT = ("common", "tasks", "settings", "answers", "report")
 MODULES = [f"solver.{room}.{path.stem}" for room in LIGHT for path in sorted((ROOT / "solver" / room).glob("*.py"))]
@@ -19,3 +25,19 @@ def test_supervising_modules_import_neither_torch_nor_numba() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["score", "check"])
+def test_commands_on_files_alone_load_neither_torch_nor_numba(command: str, tmp_path: Path) -> None:
+    challenges = save_challenges(tmp_path / "challenges.json", outputs=True)
+    submission_json.write(tmp_path / "submission.json", baseline(TASKS))
+    program = (
+        "import sys\n"
+        "from solver.__main__ import main\n"
+        f"code = main([{command!r}, {str(tmp_path / 'submission.json')!r}, {str(challenges)!r}])\n"
+        "assert not {'torch', 'numba'} & set(sys.modules)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "3 " in done.stdout

@@ -77,7 +77,7 @@ def test_the_last_message_of_a_dead_worker_is_read_before_it_is_restarted(
         listen(self, process)
 
     monkeypatch.setattr(handle.WorkerHandle, "_listen", late)
-    refuses = "print('{\"refused\": {\"weights\": \"too old\"}}')"
+    refuses = 'print(\'{"refused": {"weights": "too old"}}\')'
     job = Job(tasks="", journal="", name="", device="cpu", deadline=0.0, options={})
     worker = handle.WorkerHandle(0, job, tmp_path / "log", silence=1e9, command=(sys.executable, "-c", refuses))
     worker.start()
