@@ -141,7 +141,7 @@ def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task
     steps = max(0.0, budget - votes) / pace / tokens
     return (
         f"projection: {format_duration(budget)} for {len(asked)} such tasks on {devices} device(s): all votes take "
-        f"{format_duration(votes)}, which leaves {steps:,.0f} fitting steps a pair"
+        f"{format_duration(votes)}, which leaves {steps:,.0f} fitting steps per pair"
     )
 
 

@@ -32,8 +32,8 @@ def cells(notebook: Any) -> list[tuple[str, str]]:
 def run(name: str, folder: Path, **environment: str) -> list[str]:
     """Execute a notebook in `folder`; all that its cells put out, as lines. A cell that raises fails the test."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    told = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(folder), env=told)
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(folder), env=settings)
     return [line for cell in notebook.cells for line in cell_lines(cell)]
 
 

@@ -72,7 +72,7 @@ def test_outside_the_scored_run_there_is_a_rehearsal(
     assert "<svg" in (tmp_path / "working" / "rehearsal" / "report.html").read_text()
     log = (tmp_path / "working" / "solve.log").read_text()
     assert "projection: 11h30m for 2 such tasks on 1 device(s): all votes take" in log
-    assert "fitting steps a pair" in log
+    assert "fitting steps per pair" in log
     assert "submission.json holds fallback attempts" in log
 
 

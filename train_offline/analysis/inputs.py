@@ -190,7 +190,7 @@ def known_variants(
 ) -> tuple[list[Variants], list[np.ndarray]]:
     """At most `count` variants of each task and their rows (K,), the identity first; none if the identity has no row.
 
-    With a shared row: the variants it was trained on, as far as the manifest tells, then others. With a row per
+    With a shared row: the variants it was trained on, as far as the manifest says, then others. With a row per
     variant: those that have one, in table order.
     """
     if knowledge.model.config.embedding == "shared":
@@ -248,7 +248,7 @@ def _count(manifest: Mapping[str, Any], name: str, otherwise: int) -> int:
 
 
 def _trained_on(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Ids and digests of the tasks trained on with their test pairs, as far as the manifest tells."""
+    """Ids and digests of the tasks trained on with their test pairs, as far as the manifest says."""
     corpora = manifest.get("corpora")
     whole = [c for c in corpora if isinstance(c, dict)] if isinstance(corpora, list) else []
     digests = [c.get("digests") for c in whole if not c.get("demonstrations_only")]

@@ -71,7 +71,7 @@ def test_the_table_links_to_every_task_and_says_how_it_stands(tmp_path: Path) ->
         "whole ✓ solved 2 of 2 0 of 12 200 70% – partly ◐ partly solved 1 of 2 5 of 12 200 70% – "
         "none ≈ near miss 0 of 1 1 of 6 100 70% – hidden ? no truth – – 100 70% –"
     )
-    assert "at most 10% of its cells wrong" in page.text, "the thresholds are told"
+    assert "at most 10% of its cells wrong" in page.text, "the page states the thresholds"
 
 
 def test_every_grid_is_a_picture_with_words(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_preset_that_nobody_names_suits_the_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("embedding", "told", "mode"),
+    ("embedding", "manifest", "mode"),
     [
         ("variant", {}, "full"),
         ("variant", {"canvas_mode": "tight"}, "tight"),
@@ -107,9 +107,9 @@ def test_the_preset_that_nobody_names_suits_the_weights() -> None:
 )
 @pytest.mark.parametrize("preset", ["auto", "mini", "published"])
 def test_the_canvas_that_nobody_names_is_what_the_weights_were_trained_on(
-    embedding: Embedding, told: dict[str, Any], mode: CanvasMode, preset: Any
+    embedding: Embedding, manifest: dict[str, Any], mode: CanvasMode, preset: Any
 ) -> None:
-    start = weights(embedding, **told)
+    start = weights(embedding, **manifest)
     assert configured(SolveOptions(preset=preset), start.model.config, start.canvas_mode).canvases.mode == mode
     for canvas in get_args(CanvasMode):
         assert (

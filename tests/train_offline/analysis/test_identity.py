@@ -1,4 +1,4 @@
-"""The right puzzle embedding is worth what it is worth: wrong ones are wrong, and only what is told changes."""
+"""The right puzzle embedding helps and wrong ones do not; only what the network is given as its task changes."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ def ballot(known: Knowledge, table: torch.Tensor, votes: int) -> Ballot:
 
 
 def answered(known: Knowledge) -> list[Task]:
-    """The sample tasks with the outputs that these weights answer, told the right thing, in a canonical pass."""
+    """The sample tasks with the outputs that these weights answer, with the right embedding, in a canonical pass."""
     truths = iter(ballot(known, known.table, 1).ranked(test)[0].grid for test in range(3))
     return [replace(task, test=tuple(Pair(pair.input, next(truths)) for pair in task.test)) for task in TASKS]
 
@@ -60,9 +60,9 @@ def test_wrong_conditions_are_wrong(model: Any) -> None:
     at, generator = bench(known), np.random.default_rng(0)
     examples = at.examples()
     owner = np.array([name.split("|||")[0] for name, _ in known.rows])
-    told = other_task(at, examples, generator)
-    assert told is not None
-    assert (owner[told.row] != owner[examples.row]).all()
+    changed = other_task(at, examples, generator)
+    assert changed is not None
+    assert (owner[changed.row] != owner[examples.row]).all()
     sibling = other_variant(at, examples, generator)
     assert sibling is not None
     assert (owner[sibling.row] == owner[examples.row]).all()
@@ -78,9 +78,9 @@ def test_means_and_blanks_are_one_row_for_all() -> None:
     known = knowledge()
     at = bench(known)
     for name, row in (("mean", known.table.mean(dim=0)), ("blank", torch.zeros(16))):
-        told = conditions(at, at.examples(), np.random.default_rng(0))[name]
-        assert told is not None
-        examples, table = told
+        changed = conditions(at, at.examples(), np.random.default_rng(0))[name]
+        assert changed is not None
+        examples, table = changed
         assert table is not None
         assert torch.equal(table[examples.row], row.expand(18, 16))
 
