@@ -31,7 +31,7 @@ def counted(model: TRMConfig, train: bool, samples: int = 2) -> float:
         if train:
             train_step(learner, CANVAS, samples, draw)
         else:
-            batch = draw(torch.arange(samples), slice(None))
+            batch = draw(samples)
             condition = Condition(learner.table[batch.ids], batch.symmetry, batch.permutation)
             with torch.no_grad():
                 x = learner.model.embed(batch.inputs, condition, CANVAS)

@@ -105,13 +105,19 @@ def families(puzzles: Puzzles, side: int) -> np.ndarray:
         digits = puzzles.labels.reshape(-1, side * side).astype(np.int64) - FIRST_DIGIT
         new = np.argsort(digits[:, :side], axis=1)  # the inverse of the first row: there, digits stand in order
         return row_keys((np.take_along_axis(new, digits, axis=1) + FIRST_DIGIT).astype(np.uint8))
-    cells = _checked(puzzles.inputs, side).reshape(-1, side * side)
-    last = side + FIRST_DIGIT - 1
-    if cells.size and not BLANK <= cells.min() <= cells.max() <= last:
-        raise InputError(f"sudokus: expected tokens {BLANK} to {last}, got {cells.min()} to {cells.max()}")
+    cells = _cells(puzzles.inputs, side)
     least = np.full_like(cells, 255)
     _canonical_all(cells, _rearrangements(side), least)
     return row_keys(least)
+
+
+def _cells(grids: np.ndarray, side: int) -> np.ndarray:
+    """(K, C) tokens of puzzles (K, S, S). Raises InputError for tokens that no puzzle has."""
+    cells = _checked(grids, side).reshape(-1, side * side)
+    last = side + FIRST_DIGIT - 1
+    if cells.size and not BLANK <= cells.min() <= cells.max() <= last:
+        raise InputError(f"sudokus: expected tokens {BLANK} to {last}, got {cells.min()} to {cells.max()}")
+    return cells
 
 
 def _checked(grids: np.ndarray, side: int) -> np.ndarray:

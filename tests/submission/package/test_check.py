@@ -114,9 +114,9 @@ def test_without_namespaces_proxies_lead_nowhere(tmp_path: Path, monkeypatch: py
 def test_a_package_that_cannot_be_checked_is_refused(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(monkeypatch, str(package), "--challenges", str(CHALLENGES)) == 1
+    assert main(monkeypatch, str(package), "--challenges", str(CHALLENGES), "--solutions", str(SOLUTIONS)) == 1
     assert "--image bare" in capsys.readouterr().err
-    assert main(monkeypatch, str(tmp_path), "--challenges", str(CHALLENGES)) == 1
+    assert main(monkeypatch, str(tmp_path), "--challenges", str(CHALLENGES), "--solutions", str(SOLUTIONS)) == 1
     assert "package.json" in capsys.readouterr().err
     about = read_package(package)
     about |= {"image": "bare", "files": {**about["files"], "wheels/requirements.lock": "0"}}

@@ -243,7 +243,7 @@ def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytes
     finally:
         over.set()
         sender.join()
-    assert "signal 15: ending" in caplog.text
+    assert "signal 15: stopping" in caplog.text
     assert 0 < outcome.votes.total < 3 * 5000
     assert read_run(out.parent)["source"] == "hand-made"
     assert outcome.votes.total == journal_votes(out.parent / "journal").total
