@@ -28,7 +28,7 @@ def expected_counts(tasks: Iterable[Task]) -> dict[str, int]:
 
 
 def sample_counts(path: str | Path) -> dict[str, int] | None:
-    """Task id -> number of entries in a submission such as Kaggle's sample; None if the file is no submission."""
+    """Task id -> number of entries in a submission such as Kaggle's sample; None if the file is not a submission."""
     document = read_json(path)
     if not isinstance(document, dict) or not document:
         return None

@@ -24,7 +24,7 @@ def file_name(path: str | Path) -> str:
 def read_json(path: str | Path, most: int | None = None) -> object:
     """The document in a JSON file (UTF-8, with or without a byte order mark).
 
-    Raises InputError, which begins with the file's name, if it is no regular file, if it is larger than `most` bytes
+    Raises InputError, which begins with the file's name, if it is not a regular file, if it is larger than `most` bytes
     (None: MAX_BYTES, and MAX_PARTS applies), or if it is not standard JSON: NaN and duplicate keys are refused.
     """
     name = file_name(path)

@@ -130,7 +130,7 @@ def refuse_to_replace(out: Path) -> None:
 
 
 def read_package(folder: Path) -> dict[str, Any]:
-    """The checked package.json. Raises InputError if `folder` is no package."""
+    """The checked package.json. Raises InputError if `folder` is not a package."""
     if not (folder / PACKAGE).is_file():
         raise InputError(f"{folder}: expected a folder that {MADE_BY} made, got one without {PACKAGE}")
     document = read_json(folder / PACKAGE)
@@ -192,7 +192,7 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
 
 
 def _no_sources(folder: str, names: list[str]) -> list[str]:
-    """The names in a folder that are not copied: caches, hidden files, and files that are no sources."""
+    """The names in a folder that are not copied: caches, hidden files, and files that are not sources."""
     return [
         name
         for name in names

@@ -143,7 +143,7 @@ class Supervisor:
         instead = {"weights": None, "device": "cpu"}[what]
         if not self.plan.forgiving or getattr(worker.job, what) == instead:
             raise InputError(reason)
-        log.error("%s; %s goes on with %s instead", reason, worker.name, instead or "a fresh model")
+        log.error("%s; %s continues with %s instead", reason, worker.name, instead or "a fresh model")
         worker.start_over(**{what: instead})
 
     def _read(self) -> None:

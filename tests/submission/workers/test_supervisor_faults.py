@@ -189,7 +189,9 @@ def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog
         os.truncate(folder / "model.safetensors", 1000)
     _, outcome = supervised(out, weights=folder, forgiving=True)
     assert outcome.votes.total == VOTES
-    (line,) = [record.getMessage() for record in caplog.records if "goes on with a fresh model" in record.getMessage()]
+    (line,) = [
+        record.getMessage() for record in caplog.records if "continues with a fresh model" in record.getMessage()
+    ]
     assert str(folder) in line
 
 
@@ -223,7 +225,7 @@ def test_a_card_that_is_not_there_is_replaced_by_the_cpu(out: Path, caplog: pyte
     supervisor, outcome = supervised(out, devices=("cuda:99",), forgiving=True, weights=weights)
     assert (supervisor.workers[0].job.device, supervisor.workers[0].job.weights) == ("cpu", str(weights))
     assert outcome.votes.total == VOTES
-    assert "(cuda:99) goes on with cpu instead" in caplog.text
+    assert "(cuda:99) continues with cpu instead" in caplog.text
 
 
 @pytest.mark.slow

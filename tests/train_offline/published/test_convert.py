@@ -181,7 +181,7 @@ def test_tensors_that_share_memory_or_lie_transposed(folder: Path) -> None:
     assert torch.equal(knowledge.table, state[PREFIX + "puzzle_emb.weights"])
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux shows what is mapped")
 def test_the_table_is_mapped_and_not_read(folder: Path) -> None:
     """A million rows are two gigabytes: neither the import nor a later load may hold them twice."""
     bring_in(folder, published_state("trm_att"))
