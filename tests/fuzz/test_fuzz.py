@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from tests.fuzz.inputs import files
 from tests.fuzz.targets import EXAMPLES, Targets
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 MEMORY = "/dev/shm"
 

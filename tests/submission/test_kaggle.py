@@ -108,6 +108,7 @@ def test_challenges_that_cannot_be_read_leave_the_sample_submission(
     assert run(tmp_path, monkeypatch) == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_submission_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kaggle_files(tmp_path / "input" / "arc-prize")
     (tmp_path / "working").mkdir()

@@ -74,6 +74,7 @@ def test_memory_grows_with_what_is_asked() -> None:
     assert usual.half_activation_bytes < usual.activation_bytes
 
 
+@pytest.mark.slow
 def test_default_buckets_do_not_fit_a_card_at_the_published_step() -> None:
     config = replace(presets.arc1_tight(), step_tokens=768 * 916)
 

@@ -9,6 +9,8 @@ from solver.__main__ import main
 from solver.common.checks import InputError
 from train_offline.metrics import _points, _smoothed, draw_curves
 
+pytestmark = pytest.mark.slow
+
 
 def run(folder: Path, group: str = "evaluation", name: str = "pass@2") -> Path:
     folder.mkdir()

@@ -17,6 +17,8 @@ from tests.train_offline.counted_models import CANVAS, MODELS, SMALL, draw, lear
 from train_offline.flops import forward_flops, kept_bytes, train_flops, trunk_parameters
 from train_offline.settings import presets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def countable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from tests.train_offline.tiny_runs import CPU, options, trainer
 from train_offline.checkpoints import begin, checkpoints, is_restart
 from train_offline.settings.config import EvaluationConfig, PuzzleConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("make", "words"),
@@ -90,7 +92,6 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
     return change
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
@@ -112,7 +113,6 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, harm: Callabl
         trainer(tmp_path, resume=True)
 
 
-@pytest.mark.slow
 def test_settings_that_have_changed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer(tmp_path, steps=1).run()
     trainer(tmp_path, resume=True, change=lambda c: replace(c, learner=replace(c.learner, lr=0.5), steps=9))

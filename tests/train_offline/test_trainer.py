@@ -25,6 +25,8 @@ from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 from train_offline.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_leaves_weights_metrics_and_scores(tmp_path: Path) -> None:
     run = trainer(tmp_path, evaluate_every=4)
@@ -51,7 +53,6 @@ def test_a_run_leaves_weights_metrics_and_scores(tmp_path: Path) -> None:
     assert lines[-1]["outputs"] == 1  # the test output of "b", which is not trained on
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["adam_atan2", "sign_sgd"])
 def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -66,7 +67,6 @@ def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
     assert steps == sorted(steps)
 
 
-@pytest.mark.slow
 def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
     """20 steps are 10, a kill that nothing can catch, and 10 more."""
     data = corpus(tmp_path)
@@ -131,7 +131,6 @@ def at_step(number: int, act: Callable[[Learner], None]) -> Callable[..., Any]:
     return step
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("harm", [math.nan, 1e30])
 def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(
     tmp_path: Path, harm: float, monkeypatch: pytest.MonkeyPatch
@@ -181,7 +180,6 @@ def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
         trainer(tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -201,7 +199,6 @@ def test_leaks_are_written_into_the_checkpoint(tmp_path: Path) -> None:
     assert load_knowledge(checkpoints(tmp_path / "run")[-1], CPU).saw_test_outputs
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of itself
 @pytest.mark.parametrize("mode", ["off", "eager"])
 def test_compiled_layers_train_alike(tmp_path: Path, mode: Any) -> None:
@@ -213,14 +210,12 @@ def test_compiled_layers_train_alike(tmp_path: Path, mode: Any) -> None:
         torch.testing.assert_close(tensor, b[name], msg=name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [False, True])
 def test_tensorboard_on_demand(tmp_path: Path, wanted: bool) -> None:
     trainer(tmp_path, tensorboard=wanted).run()
     assert bool(list((tmp_path / "run").glob("tensorboard/events*"))) == wanted
 
 
-@pytest.mark.slow
 def test_metrics_of_a_killed_run_are_cut_back(tmp_path: Path) -> None:
     trainer(tmp_path).run()
     path = tmp_path / "run" / "metrics.jsonl"

@@ -170,6 +170,7 @@ def test_markers_are_those_of_the_image() -> None:
     assert wheels.closure(["pytest"], "3.12").keys() >= {"pluggy", "iniconfig"}
 
 
+@pytest.mark.slow
 def test_a_wheel_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     (tmp_path / wheels.LOCK).write_text("orjson==0.0.0.1\n")
     message = refusal(lambda: wheels.download(tmp_path))

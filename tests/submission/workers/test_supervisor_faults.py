@@ -28,6 +28,8 @@ from submission.workers.job import Job
 from tests.solver.samples import TASKS
 from tests.submission.runs import options, supervised
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 VOTES = 3 * 8  # three test outputs, eight variants
 
@@ -94,7 +96,6 @@ def test_workers_find_the_project_from_any_folder() -> None:
     assert (first / "submission" / "workers" / "worker.py").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [("dies after its first votes", "was killed by signal 9"), ("crashes", "ended with exit code 1")],
@@ -110,7 +111,6 @@ def test_a_worker_that_dies_is_started_again_and_its_votes_are_kept(
     assert ("ZeroDivisionError" in line) == (fault == "crashes")
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_is_given_up(
     out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,7 +122,6 @@ def test_a_worker_that_dies_again_and_again_is_given_up(
     assert "its tasks keep the votes they have" in caplog.records[-1].getMessage()
 
 
-@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_started_again(
     out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,7 +134,6 @@ def test_a_worker_that_hangs_is_killed_and_started_again(
     assert re.search(r"said nothing for 10\d\d\d s and was killed", caplog.text)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["out of memory in fit", "out of memory in predict", "no memory at all"])
 def test_out_of_memory_costs_a_batch_not_the_run(out: Path, fault: str) -> None:
     supervisor, outcome = supervised(out, fault)
@@ -146,7 +144,6 @@ def test_out_of_memory_costs_a_batch_not_the_run(out: Path, fault: str) -> None:
     assert ("predict: out of memory with one sample" in log) == (fault == "no memory at all")
 
 
-@pytest.mark.slow
 def test_a_full_disk_delays_the_journal(out: Path) -> None:
     more = options(augmentations=32, fit_steps=100)  # a network that knows a little does not agree after 8 votes
     _, outcome = supervised(out, "disk full", settings=more)
@@ -154,7 +151,6 @@ def test_a_full_disk_delays_the_journal(out: Path) -> None:
     assert next((out.parent / "journal").glob("worker-*.log")).read_text().count("No space left") == 2
 
 
-@pytest.mark.slow
 def test_a_full_disk_leaves_the_submission_of_before(
     out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +174,6 @@ def small_weights(folder: Path, **config: Any) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["truncated", "another vocabulary", "another canvas", "none there"])
 def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = out.parent / "weights"
@@ -195,7 +190,6 @@ def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog
     assert str(folder) in line
 
 
-@pytest.mark.slow
 def test_a_score_of_weights_that_saw_the_outputs_says_so_even_if_its_worker_dies(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +213,6 @@ def test_weights_that_are_no_good_end_a_run_that_does_not_forgive(out: Path) -> 
     submission_json.check(out, expected_counts(TASKS))
 
 
-@pytest.mark.slow
 def test_a_card_that_is_not_there_is_replaced_by_the_cpu(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     weights = small_weights(out.parent / "weights", positions="rope2d")
     supervisor, outcome = supervised(out, devices=("cuda:99",), forgiving=True, weights=weights)
@@ -228,7 +221,6 @@ def test_a_card_that_is_not_there_is_replaced_by_the_cpu(out: Path, caplog: pyte
     assert "(cuda:99) continues with cpu instead" in caplog.text
 
 
-@pytest.mark.slow
 def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     over = threading.Event()
 
@@ -251,7 +243,6 @@ def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytes
     assert outcome.votes.total == journal_votes(out.parent / "journal").total
 
 
-@pytest.mark.slow
 def test_a_second_run_into_the_same_folder_is_refused_while_the_first_works(out: Path) -> None:
     from solver.answers.journal import own_folder
 
@@ -262,7 +253,6 @@ def test_a_second_run_into_the_same_folder_is_refused_while_the_first_works(out:
     assert second.votes.total == first.votes.total + VOTES
 
 
-@pytest.mark.slow
 def test_wall_clock_jumps_do_not_matter(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jumps = iter(range(10**9, 0, -3600))
     monkeypatch.setattr("time.time", lambda: next(jumps))
@@ -271,7 +261,6 @@ def test_wall_clock_jumps_do_not_matter(out: Path, monkeypatch: pytest.MonkeyPat
     assert outcome.votes.total == VOTES
 
 
-@pytest.mark.slow
 def test_a_numba_cache_that_cannot_be_written_is_done_without(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
     _, outcome = supervised(out)

@@ -72,6 +72,7 @@ def test_symmetries_and_colours_change_nothing(pair: Pair, turn: int, renaming: 
     assert outline(other) == outline(pair)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(few, few)
 def test_only_pairs_of_the_same_content_are_equal(a: Pair, b: Pair) -> None:

@@ -83,6 +83,7 @@ def test_grids_that_are_no_mazes(grids: np.ndarray, message: str) -> None:
         count_shortest_paths(grids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [5, 8, 9, 30])
 def test_generated_mazes_mark_their_only_shortest_path(side: int) -> None:
     mazes = generate_mazes(side, 40, rng())

@@ -69,6 +69,7 @@ def as_puzzles(inputs: np.ndarray, labels: np.ndarray | None = None) -> Puzzles:
     return Puzzles(inputs, inputs if labels is None else labels, inputs.shape[-1] + FIRST_DIGIT)
 
 
+@pytest.mark.slow
 def test_the_grids_of_side_4_are_288() -> None:
     assert len(all_of_side_4()) == 288
     assert is_solution(all_of_side_4(), 4).all()

