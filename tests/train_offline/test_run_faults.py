@@ -1,6 +1,7 @@
 """Settings that make no run, folders that are not ours, checkpoints that are not whole: one line each."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,20 @@ from train_offline.checkpoints import begin, checkpoints, is_restart
 from train_offline.settings.config import EvaluationConfig, PuzzleConfig
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run of one step lies, to be left as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    trainer(folder, steps=1).run()
+    return folder
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it to be harmed."""
+    return shutil.copytree(trained, tmp_path / "copied")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +66,23 @@ def test_settings_that_make_no_run_are_refused(make: Callable[[], object], words
 def test_a_vocabulary_that_is_not_arcs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.vocabulary: expected 12 for ARC, got 5"):
         trainer(tmp_path, change=lambda config: replace(config, model=replace(config.model, vocabulary=5)))
+
+
+def test_an_earlier_run_is_not_overwritten(trained: Path) -> None:
+    with pytest.raises(InputError, match="expected no earlier run, got step-00000001: add --resume"):
+        trainer(trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: replace(c, model=replace(c.model, width=32)), "expected this run's model"),
+        (lambda c: replace(c, arc=replace(c.arc, largest_side=4)), "data: expected"),
+    ],
+)
+def test_another_run_is_not_resumed(trained: Path, change: Callable[..., Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        trainer(trained, resume=True, change=change)
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "elsewhere"])
@@ -106,16 +138,14 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
         lambda folder: (folder / "training.json").write_text("{}"),
     ],
 )
-def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
-    trainer(tmp_path, steps=1).run()
-    harm(checkpoints(tmp_path / "run")[-1])
+def test_a_checkpoint_that_is_not_whole_is_refused(copied: Path, harm: Callable[[Path], None]) -> None:
+    harm(checkpoints(copied / "run")[-1])
     with pytest.raises(InputError, match=r"step-00000001.*: expected"):
-        trainer(tmp_path, resume=True)
+        trainer(copied, resume=True)
 
 
-def test_settings_that_have_changed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer(tmp_path, steps=1).run()
-    trainer(tmp_path, resume=True, change=lambda c: replace(c, learner=replace(c.learner, lr=0.5), steps=9))
+def test_settings_that_have_changed_are_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(trained, resume=True, change=lambda c: replace(c, learner=replace(c.learner, lr=0.5), steps=9))
     assert [record.message.split("written with ")[1] for record in caplog.records] == ["learner.lr 0.001, now 0.5"]
 
 
@@ -130,10 +160,9 @@ def test_only_the_launch_that_began_a_run_restarts_it(tmp_path: Path, monkeypatc
     assert not is_restart(tmp_path)
 
 
-def test_a_run_in_place_of_its_checkpoint_is_explained(tmp_path: Path) -> None:
-    trainer(tmp_path, steps=1).run()
+def test_a_run_in_place_of_its_checkpoint_is_explained(trained: Path) -> None:
     with pytest.raises(InputError, match=r"expected a weights folder, got a run: give one of its checkpoints/step-"):
-        load_knowledge(tmp_path / "run", CPU)
+        load_knowledge(trained / "run", CPU)
 
 
 def test_the_command_line_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,16 @@ from solver.common.checks import InputError
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.weights import load_knowledge
-from tests.train_offline.tiny_runs import ARGUMENTS, CPU, corpus, options, same_checkpoints, tiny_config, trainer
+from tests.train_offline.tiny_runs import (
+    ARGUMENTS,
+    CPU,
+    corpus,
+    options,
+    same_checkpoints,
+    tiny_config,
+    train,
+    trainer,
+)
 from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 from train_offline.trainer import Trainer
@@ -69,34 +78,26 @@ def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
 
 def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
     """20 steps are 10, a kill that nothing can catch, and 10 more."""
-    data = corpus(tmp_path)
-    command = [sys.executable, "-m", "train_offline", *ARGUMENTS, *data, "--steps", "20", "--checkpoint-steps", "10"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-
-    def train(name: str, *more: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*command, "--out", str(tmp_path / name), *more], env=environment)
-
-    whole = train("whole")
-    killed = train("killed")
+    given = [*corpus(tmp_path), "--steps", "20", "--checkpoint-steps", "10", "--out"]
+    command = [sys.executable, "-m", "train_offline", *ARGUMENTS, *given, str(tmp_path / "killed")]
+    killed = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
     while killed.poll() is None and not checkpoints(tmp_path / "killed"):
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait(600)
     for late in checkpoints(tmp_path / "killed")[1:]:  # saved between the first one and the kill
         late.rename(late.with_name("late-" + late.name))
-    assert train("killed", "--resume").wait(600) == 0
-    assert whole.wait(600) == 0
+    assert train(*given, str(tmp_path / "killed"), "--resume") == train(*given, str(tmp_path / "whole")) == 0
     same_checkpoints(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
-    trainer(tmp_path, checkpoint_steps=1, keep=3).run()
-    assert [path.name[-1] for path in checkpoints(tmp_path / "run")] == ["6", "7", "8"]
-
-
-def test_checkpoints_by_time(tmp_path: Path) -> None:
-    trainer(tmp_path, checkpoint_every=0.0, keep=99).run()
-    assert len(checkpoints(tmp_path / "run")) == 8
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [({"checkpoint_steps": 1, "keep": 3}, "678"), ({"checkpoint_every": 0.0, "keep": 99}, "12345678")],
+)
+def test_the_last_checkpoints_are_kept(tmp_path: Path, given: dict[str, Any], kept: str) -> None:
+    trainer(tmp_path, **given).run()
+    assert "".join(path.name[-1] for path in checkpoints(tmp_path / "run")) == kept
 
 
 def test_the_time_limit_ends_cleanly(tmp_path: Path) -> None:
@@ -172,25 +173,6 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, monkeypatch: 
     with pytest.raises(InputError, match="got nan: start again"):
         run.run()
     assert not checkpoints(tmp_path / "run")
-
-
-def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
-    trainer(tmp_path).run()
-    with pytest.raises(InputError, match="expected no earlier run, got step-00000008: add --resume"):
-        trainer(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda c: replace(c, model=replace(c.model, width=32)), "expected this run's model"),
-        (lambda c: replace(c, arc=replace(c.arc, largest_side=4)), "data: expected"),
-    ],
-)
-def test_another_run_is_not_resumed(tmp_path: Path, change: Callable[..., Any], words: str) -> None:
-    trainer(tmp_path).run()
-    with pytest.raises(InputError, match=words):
-        trainer(tmp_path, resume=True, change=change)
 
 
 def test_leaks_are_written_into_the_checkpoint(tmp_path: Path) -> None:

@@ -1,9 +1,15 @@
-"""Training runs of seconds on two hand-made tasks, and what their tests share."""
+"""Training runs of seconds on two hand-made tasks, and what their tests share.
 
-from collections.abc import Callable
-from contextlib import suppress
+`torchrun -m tests.train_offline.tiny_runs RUN… / RUN…` trains as `-m train_offline RUN…` does, run after run in the
+same processes: to start them costs more than to train.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,9 +17,11 @@ from unittest.mock import patch
 import torch
 from safetensors.torch import load_file
 
-from solver.learning.ranks import Ranks
+from solver.__main__ import main
+from solver.learning.ranks import Ranks, leave_ranks
 from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
 from tests.train_offline.problems.small_corpora import pair, save, task
+from train_offline import cli
 from train_offline.checkpoints import checkpoints
 from train_offline.problems.arc_problem import arc_problem
 from train_offline.problems.corpora import load_corpora
@@ -58,6 +66,20 @@ def options(folder: Path, **changes: Any) -> RunOptions:
     return RunOptions(**{"out": folder / "run", "report_every": 2, "show_progress": False, **changes})
 
 
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Without two seconds of preparation: what is always held out, and measuring the machine's arithmetic."""
+    nothing_more = patch("train_offline.problems.arc_problem.load_corpora", partial(load_corpora, always_held_out=()))
+    with nothing_more, patch("train_offline.trainer.gemm_gflops", lambda *_: 10.0):
+        yield
+
+
+def train(*arguments: str) -> int:
+    """`arc-trm train` of these arguments after those of every tiny run."""
+    with hurried():
+        return main(["train", *ARGUMENTS, *arguments])
+
+
 def trainer(
     folder: Path,
     steps: int = 8,
@@ -69,11 +91,8 @@ def trainer(
 ) -> Trainer:
     """A trainer in `folder`/run; with `stop_after` it is run and left after so many steps."""
     config = change(tiny_config(folder, steps, rows, evaluate_every))
-    with patch(
-        "train_offline.problems.arc_problem.load_corpora", partial(load_corpora, always_held_out=())
-    ):  # saves a second
-        problem = arc_problem(config, 0, CPU)
-    made = Trainer(config, problem, options(folder, **run), CPU, Ranks())
+    with hurried():
+        made = Trainer(config, arc_problem(config, 0, CPU), options(folder, **run), CPU, Ranks())
     if stop_after:
         made._options = replace(made._options, checkpoint_steps=stop_after)
         save_only = made._save
@@ -100,3 +119,11 @@ def same_checkpoints(a: Path, b: Path) -> None:
         assert one.keys() == other.keys()
         for key, tensor in one.items():
             assert torch.equal(tensor, other[key]), f"{name}: {key}"
+
+
+if __name__ == "__main__":
+    join_once = cache(cli.join_ranks)
+    with patch.object(cli, "join_ranks", join_once), patch.object(cli, "leave_ranks", lambda: None):
+        for is_end, run in groupby(sys.argv[1:], lambda word: word == "/"):
+            assert is_end or train(*run) == 0
+    leave_ranks()

@@ -12,7 +12,7 @@ from kernels.symmetry import COLOURS
 from solver.common.checks import InputError
 from solver.learning.ranks import Ranks
 from solver.settings.config import TRMConfig
-from tests.train_offline.tiny_runs import CPU, options
+from tests.train_offline.tiny_runs import CPU, hurried, options
 from train_offline.problems import sudoku
 from train_offline.problems.puzzle_problem import PuzzleStream, puzzle_problem, puzzle_score
 from train_offline.problems.puzzles import Puzzles
@@ -83,7 +83,8 @@ def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> Non
     labels[1, 0, 0] = 3
     puzzles = Puzzles(np.ones_like(labels), labels, 6)
     config = small()
-    trainer = Trainer(config, puzzle_problem(config, 0, CPU), options(tmp_path), CPU, Ranks())
+    with hurried():
+        trainer = Trainer(config, puzzle_problem(config, 0, CPU), options(tmp_path), CPU, Ranks())
     with torch.no_grad():
         trainer.learner.model.output_head.weight.zero_()
         trainer.learner.model.output_head.weight[2] = 1e-3
@@ -103,7 +104,8 @@ def test_a_score_counts_puzzles_whose_every_cell_is_right(tmp_path: Path) -> Non
 @pytest.mark.parametrize("problem", ["sudoku", "maze"])
 def test_puzzles_train_end_to_end(tmp_path: Path, problem: str) -> None:
     config = replace(small(problem), steps=2)
-    run = Trainer(config, puzzle_problem(config, 0, CPU), options(tmp_path), CPU, Ranks())
+    with hurried():
+        run = Trainer(config, puzzle_problem(config, 0, CPU), options(tmp_path), CPU, Ranks())
     assert run.run() == "done"
     assert run.evaluate()["puzzles"] == 20
 
