@@ -16,6 +16,7 @@ from solver.answers.run_json import read_run
 from solver.common.checks import InputError
 from solver.tasks.load import load_tasks, load_truths
 from solver.tasks.task import Task
+from tests.solver.report.report_samples import Page, html_of
 
 PAIR = {"input": [[1, 2, 3]], "output": [[3], [2], [1]]}
 TASK = {"train": [PAIR, {"input": [[4]], "output": [[5, 6], [7, 8]]}], "test": [{"input": [[0, 9]]}, PAIR]}
@@ -152,7 +153,9 @@ class Targets:
                 assert 0 <= candidate.halting <= 1
 
     def _run(self) -> None:
-        assert read_run(self.path) == self._document()
+        run = read_run(self.path)
+        assert run == self._document()
+        Page(html_of(run, self.path.parent))
 
 
 def _never(constant: str) -> None:

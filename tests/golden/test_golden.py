@@ -7,6 +7,7 @@ halting exactly; the embedding table moves by a sign, so under 0.1 % of its entr
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,21 @@ class Case:
         return Learner(model, table, settings, torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
-def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """The case, with what recorded it, torch's own matrix product on two threads, for these decide the rounding."""
-    case = Case(request.param)
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+@contextmanager
+def as_recorded() -> Iterator[None]:
+    """With torch's own matrix product on two threads, which decide the rounding of the recording."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    yield case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.mkldnn, "enabled", False)
+        yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    with as_recorded():
+        yield Case(request.param)
 
 
 def evaluate(case: Case, dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from solver.answers.outcome import Outcome
 from solver.answers.votes import Block, Votes
+from solver.common.clock import Clock
 from solver.fit import Fitting
-from solver.model.weights import Knowledge
+from solver.model.weights import Knowledge, fresh_knowledge
 from solver.run.events import Counted, Event, Progress, RoundDone
 from solver.run.solve import Run, solve
 from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
@@ -64,6 +66,12 @@ def config(steps: int | None = 3, **fit: Any) -> SolveConfig:
 
 
 LEARNER = LearnerConfig(lr=1e-3, row_lr=1e-3, row_optimizer="adam_atan2", warmup_steps=5, supervision_steps=3)
+
+
+def make_run(clock: Clock | None = None, tasks: Sequence[Task] = TASKS, **fit: Any) -> Run:
+    """A run of a fresh network, without a budget if no clock is given."""
+    settings = config(**fit)
+    return Run(tasks, fresh_knowledge(settings.model, 0, torch.device("cpu")), settings, clock or Clock())
 
 
 def make_fitting(tasks: Sequence[Task], start: Knowledge, settings: SolveConfig) -> Fitting:

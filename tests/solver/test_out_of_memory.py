@@ -1,5 +1,6 @@
 """Out of memory in fitting: smaller steps, then a canvas less, then no fitting; votes come all the same."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 
 from solver import predict
 from solver.answers import submission_json
-from solver.answers.outcome import Outcome
 from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
 from solver.common.clock import Clock
@@ -16,9 +16,8 @@ from solver.fit import Fitting
 from solver.learning.learner import Learner
 from solver.model.weights import fresh_knowledge
 from solver.run.console import solve_to_files
-from solver.run.solve import Run
 from tests.solver.run.simulated import square_task
-from tests.solver.samples import TASKS, Watching, config, make_fitting, run_through
+from tests.solver.samples import TASKS, Watching, config, make_fitting, make_run, run_through
 
 CPU = torch.device("cpu")
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to …"
@@ -71,6 +70,13 @@ def fit(steps: int = 12, **more: Any) -> Fitting:
     return fitting
 
 
+def go_on(fitting: Fitting) -> None:
+    """Fit as many steps again, with other tasks in focus."""
+    fitting.focus([1.0, 0.25, 1.0])
+    fitting._config = replace(fitting._config, steps=2 * fitting.steps)
+    list(fitting.run(Clock()))
+
+
 def finite(fitting: Fitting) -> bool:
     fitted = fitting.fitted()
     return bool(fitted.table.isfinite().all()) and all(bool(p.isfinite().all()) for p in fitted.model.parameters())
@@ -97,12 +103,9 @@ def test_smaller_steps_stay_when_other_tasks_come_into_focus(monkeypatch, caplog
     memory = Memory(monkeypatch, lambda canvas: 3, ERRORS[0])
     fitting = fit(steps=40, step_tokens=1000)
     before = len(caplog.records)
-    fitting.focus([1.0, 0.25, 1.0])
-    fitting._config = config(80, step_tokens=1000).fit
-    list(fitting.run(Clock()))
-    assert fitting.steps == 80
+    go_on(fitting)
     assert len(caplog.records) == before
-    assert len(memory.done) == 80
+    assert len(memory.done) == fitting.steps == 80
 
 
 def test_an_abandoned_step_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,20 +136,11 @@ def test_pairs_of_a_canvas_that_never_fits_are_left_out(monkeypatch, caplog) -> 
     assert fitting.steps == 30
     assert BIG in {canvas for canvas, _ in memory.tried}
     assert {canvas for canvas, _ in memory.done} == canvases() - {BIG}
-    assert caplog.text.count("its pairs left out") == 1
-    assert finite(fitting)
-
-
-@pytest.mark.slow
-def test_a_canvas_that_never_fits_stays_left_out_when_other_tasks_come_into_focus(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
-    memory = Memory(monkeypatch, lambda canvas: 0 if canvas == BIG else LARGEST, ERRORS[0])
-    fitting = fit(steps=20)
     tried = len(memory.tried)
-    fitting.focus([1.0, 0.25, 1.0])
-    fitting._config = config(60).fit
-    list(fitting.run(Clock()))
+    go_on(fitting)
     assert BIG not in {canvas for canvas, _ in memory.tried[tried:]}
     assert caplog.text.count("its pairs left out") == 1
+    assert finite(fitting)
 
 
 def canvases() -> set[Canvas]:
@@ -181,19 +175,14 @@ def test_a_run_without_memory_leaves_a_valid_submission(
         return real(model, inputs, *rest)
 
     monkeypatch.setattr(predict, "refine", scarce)
-    outcome, record = run(tmp_path, Clock(), each)
+    run = make_run(together=1 if each else None)
+    outcome, record = solve_to_files(run, tmp_path / "submission.json", "hand-made", show=False)
     submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
     assert read_run(tmp_path)["notes"] == record["notes"]
     assert outcome.fit_steps == len(memory.done) == ((6 if each else 3) if room else 0)
     votes = [test["votes"] for task in record["tasks"] for test in task["test"]]
     assert votes == [8, 8, 8]
     assert "out of memory" in caplog.text
-
-
-def run(folder: Path, clock: Clock, each: bool = False) -> tuple[Outcome, dict[str, Any]]:
-    settings = config(together=1 if each else None)
-    start = fresh_knowledge(settings.model, 0, CPU)
-    return solve_to_files(Run(TASKS, start, settings, clock), folder / "submission.json", "hand-made", show=False)
 
 
 def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +193,7 @@ def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_fit_that_cannot_go_on_ends_the_rounds(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     Memory(monkeypatch, lambda canvas: 0, ERRORS[0])
-    settings, watcher, clock = config(None), Watching(), Clock(1.0)
-    run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock), watcher)
+    watcher = Watching()
+    run_through(make_run(Clock(1.0), steps=None), watcher)
     assert watcher.rounds <= 8  # of 1024 and more Votes.add makes an OverflowError
     assert caplog.text.count("nothing more to fit") == 1

@@ -13,6 +13,7 @@ from tests.solver.samples import TASKS, save_challenges
 ROOT = Path(__file__).parents[2]
 LIGHT = ("common", "tasks", "settings", "answers", "report")
 MODULES = [f"solver.{room}.{path.stem}" for room in LIGHT for path in sorted((ROOT / "solver" / room).glob("*.py"))]
+MODULES += ["submission.kaggle", "submission.batch", "submission.merge"]
 
 
 def test_supervising_modules_import_neither_torch_nor_numba() -> None:

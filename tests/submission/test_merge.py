@@ -148,10 +148,6 @@ def test_bad_weights_are_refused(weights: tuple[float, ...]) -> None:
     assert refusal(lambda: merge([{"a": [ranks(1)]}] * 2, weights)).startswith("weights: ")
 
 
-def test_nothing_to_merge_is_refused() -> None:
-    assert "at least one file" in refusal(lambda: merge([], []))
-
-
 cells = st.lists(st.integers(0, 9), unique=True, min_size=1, max_size=5)
 lists = cells.map(lambda found: ranks(*found)) | cells.flatmap(
     lambda found: st.lists(st.integers(0, 12), min_size=len(found), max_size=len(found)).map(
@@ -230,15 +226,11 @@ def test_two_submissions_of_other_tools(files: Path, capsys: pytest.CaptureFixtu
     assert [path.name for path in out.parent.iterdir()] == ["merged.json"]
 
 
-def test_weights_of_the_files(files: Path) -> None:
-    # a says 5 twice, so that 5 has all of its weight, 1; 8 has a third of 2.5.
-    assert attempts_in(run(files, "a", "b", weights=(1.0, 2.5))) == {"one": [(2, 1)], "two": [(4, 6), (7, 5)]}
-
-
 def test_the_whole_command_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [str(files / f"{name}.json") for name in ("a", "b")]
     options = ["--challenges", str(files / "challenges.json"), "--candidates", "3", "--out", str(files / "m.json")]
     assert cli.main(["merge", *names, "--weights", "1", "2.5", *options]) == 0
+    # a says 5 twice, so that 5 has all of its weight, 1; 8 has a third of 2.5.
     assert attempts_in(files / "m.json") == {"one": [(2, 1)], "two": [(4, 6), (7, 5)]}
     assert (files / "candidates.json").exists()
     capsys.readouterr()

@@ -1,8 +1,6 @@
 """candidates.json: what is written is read back, ranked lists, submissions and runs are read, the rest is refused."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from solver.answers import submission_json
 from solver.answers.candidates_json import MOST_VOTES, build, read, write
 from solver.answers.outcome import Outcome
 from solver.answers.run_json import write_record
@@ -207,12 +204,6 @@ def test_what_is_no_candidates_is_refused_with_the_place(name: str, tmp_path: Pa
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"a": [], "a": []}', '{"a": NaN}', '{"format": 1e999}'])
-def test_a_file_that_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
-    path = save(tmp_path / "c.json", text)
-    assert refusal(lambda: read(path)).startswith(f"{path}: ")
-
-
 GOOD = Candidate(grid("12"), 2, 0.5)
 BAD: dict[str, dict[str, list[list[Candidate]]]] = {
     "no task": {},
@@ -241,32 +232,6 @@ def test_none_of_the_candidates_is_refused(most: int) -> None:
         build({"a": [[GOOD]]}, most)
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["a", "grid", "votes", "halting", "attempt_1", "format"]), inner, max_size=3)
-    ),
-    max_leaves=20,
-)
-PLACES = [(), ("a",), ("b",), ("a", 0), ("a", 1), ("a", 0, 1), ("a", 0, 0, "grid"), ("a", 0, 1, "votes"), ("format",)]
-
-
-@settings(max_examples=150)
-@given(value=values, place=st.sampled_from(PLACES))
-def test_any_json_is_read_or_refused_in_one_line(
-    value: object, place: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.json"
-    path.write_text(json.dumps(changed(place, value) if place else value))
-    try:
-        result = read(path)
-    except InputError as error:
-        assert str(error).isprintable()  # noqa: PT017 (either outcome is right)
-    else:
-        assert plain(result) == plain(read(save(path, build(result, 10).decode())))
-
-
 @pytest.mark.slow
 def test_a_list_of_very_many_candidates_takes_no_more_than_its_size(tmp_path: Path) -> None:
     count = 50_000
@@ -275,13 +240,3 @@ def test_a_list_of_very_many_candidates_takes_no_more_than_its_size(tmp_path: Pa
     start = time.process_time()
     assert len(read(path)["a"][0]) == count
     assert time.process_time() - start < 60, "0.5 s of CPU time; comparing each with each takes many minutes"
-
-
-def test_a_submission_of_ours_is_read(tmp_path: Path) -> None:
-    submission_json.write(tmp_path / "s.json", {"a": [(grid("1"), grid("2"))]})
-    assert plain(read(tmp_path / "s.json")) == {"a": [[([[1]], 0, 0.0), ([[2]], 0, 0.0)]]}
-
-
-def test_no_torch_is_needed() -> None:
-    code = "import sys; sys.modules['torch'] = None; import solver.answers.candidates_json, submission.merge"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

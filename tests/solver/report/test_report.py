@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from solver.answers.outcome import LEAK_WARNING
 from solver.answers.run_json import read_run
-from solver.common.checks import InputError
 from tests.solver.report.report_samples import (
-    CURVE,
     FULL,
     NEAR,
     RUN,
@@ -247,32 +243,3 @@ def test_a_run_is_read_from_its_file_or_its_folder(tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text(json.dumps(run))
         assert read_run(tmp_path / "run.json") == run
         assert read_run(str(tmp_path)) == run
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "grid", "input"]), inner, max_size=3)
-    ),
-    max_leaves=10,
-)
-TEST = ("tasks", 0, "test", 0)
-places = st.sampled_from(
-    [(key,) for key in FULL]
-    + [("tasks", 0), ("tasks", 0, "test"), (*TEST, "candidates", 0), ("seconds", "fit"), ("curve", 1), (*TEST, "steps")]
-    + [("curve", 1, place) for place in range(len(CURVE[0]))]
-    + [(*TEST, "steps", 1, key) for key in STEPS[0]]
-)
-
-
-@settings(max_examples=100)
-@given(place=places, value=values)
-def test_any_record_is_drawn_or_refused(
-    place: tuple[Any, ...], value: object, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    try:
-        html = html_of(changed(place, value, FULL), tmp_path_factory.getbasetemp())
-    except InputError as error:
-        assert str(error).isprintable()  # noqa: PT017 (either outcome is right)
-    else:
-        Page(html)

@@ -11,14 +11,12 @@ import torch
 from solver import predict
 from solver.answers.run_json import read_run
 from solver.common.clock import Clock
-from solver.model.weights import fresh_knowledge
 from solver.predict import Predictor
 from solver.run import answer_steps
 from solver.run.answer_steps import record_steps
 from solver.run.console import solve_to_files
-from solver.run.solve import Run
 from tests.solver.run.simulated import tick
-from tests.solver.samples import MIRROR, TASKS, config, grid, run_through
+from tests.solver.samples import MIRROR, TASKS, grid, make_run, run_through
 from tests.solver.test_predict import Oracle, make_predictor
 
 ALL = {0, 1, 2}
@@ -105,11 +103,7 @@ def test_no_fault_of_it_ends_the_run(
         raise error
 
     monkeypatch.setattr(Predictor, "_record", fail)
-    settings = config()
-    start = fresh_knowledge(settings.model, 0, CPU)
-    outcome, _ = solve_to_files(
-        Run(TASKS, start, settings, Clock()), tmp_path / "submission.json", "hand-made", show=False
-    )
+    outcome, _ = solve_to_files(make_run(), tmp_path / "submission.json", "hand-made", show=False)
     assert "supervision step are not recorded" in caplog.text
     assert outcome.votes.total == 24
     assert [test["steps"] for task in read_run(tmp_path)["tasks"] for test in task["test"]] == [[], [], []]
@@ -123,16 +117,13 @@ def test_a_halting_probability_that_is_no_number_is_not_kept() -> None:
 
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
-    settings = config(steps=25, together=1 if each else None)
-    start = fresh_knowledge(settings.model, 0, CPU)
-    outcome, record = solve_to_files(
-        Run(TASKS, start, settings, Clock()), tmp_path / "submission.json", "hand-made", show=False
-    )
+    run = make_run(steps=25, together=1 if each else None)
+    outcome, record = solve_to_files(run, tmp_path / "submission.json", "hand-made", show=False)
     assert read_run(tmp_path)["curve"] == record["curve"]
     assert [reading[0] for reading in record["curve"]] == [10, 20, 25, *([35, 45, 50] if each else [])]
     assert set(outcome.steps) == {("mirror", 0), ("mirror", 1), ("tall", 0)}
     steps = record["tasks"][0]["test"][1]["steps"]
-    assert len(steps) == settings.predict.supervision_steps
+    assert len(steps) == run.config.predict.supervision_steps
     assert steps[0]["changed"] is None
 
 
@@ -140,27 +131,22 @@ def test_a_run_records_its_curve_and_steps(each: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("each", [False, True])
 def test_a_run_under_a_budget_keeps_time_for_it(each: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tick(monkeypatch)
-    settings, clock = config(steps=None, together=1 if each else None), Clock(20.0)
-    start = fresh_knowledge(settings.model, 0, CPU)
-    outcome = run_through(Run(TASKS, start, settings, clock), keep_steps=True)
+    monkeypatch.setattr("solver.run.solve.STEPS_SHARE", 0.15)  # enough of a run this short
+    clock = Clock(5.0)
+    outcome = run_through(make_run(clock, steps=None, together=1 if each else None), keep_steps=True)
     assert outcome.steps
-    assert clock.elapsed() < 20.5
+    assert clock.elapsed() < 5.2
 
 
 @pytest.mark.parametrize("budget", [0.0, 60.0, math.inf])
 def test_a_run_that_is_stopped_records_none(budget: float) -> None:
-    settings, clock = config(steps=None), Clock(budget)
+    clock = Clock(budget)
     clock.stop()
-    start = fresh_knowledge(settings.model, 0, CPU)
-    assert run_through(Run(TASKS, start, settings, clock), keep_steps=True).steps == {}
+    assert run_through(make_run(clock, steps=None), keep_steps=True).steps == {}
 
 
 def test_votes_are_the_same_with_and_without() -> None:
-    settings = config()
-    runs = [
-        run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock()), keep_steps=keep)
-        for keep in (False, True)
-    ]
+    runs = [run_through(make_run(), keep_steps=keep) for keep in (False, True)]
     assert [bool(run.steps) for run in runs] == [False, True]
     first, second = (run.answers(TASKS)[MIRROR.id] for run in runs)
     assert all(

@@ -199,6 +199,8 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
         (["--augmentations", "0"], "augmentations: expected 1 or more, got 0"),
         (["--supervision-steps", "0"], "supervision-steps: expected 1 or more, got 0"),
         (["--fit-steps", "-3"], "fit-steps: expected 0 or more, got -3"),
+        (["--fit-together", "0"], "fit-together: expected 1 or more, got 0"),
+        (["--least-steps", "-1"], "least-steps: expected 0 or more, got -1"),
         (["--weights", "nowhere"], "weights nowhere: expected a folder with model.safetensors"),
         (["--device", "cuda"], "take --device cpu"),
         (["--out", "."], "--out .: expected a file, such as submission.json, got a folder"),
@@ -258,14 +260,6 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert done.value.code == 0
     text = capsys.readouterr().out
     assert "submission.json is on the disk" in text.replace("\n", " ") or "valid submission" in text
-
-
-def test_presets_can_be_built() -> None:
-    assert {name: preset().name for name, preset in presets.PRESETS.items()} == {
-        "tiny": "tiny",
-        "mini": "mini",
-        "published": "published",
-    }
 
 
 def test_attempts_of_a_perfect_solver_score_full_marks(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,11 +26,10 @@ from solver.run import console, solve
 from solver.run.console import solve_to_files
 from solver.run.events import Counted, Event, RoundDone
 from solver.run.restart import Keeper
-from solver.run.solve import Run
 from solver.settings import presets
 from solver.tasks.task import Task
 from tests.solver.run.simulated import square_task, tick
-from tests.solver.samples import MIRROR, TALL, TASKS, config, make_fitting, save_challenges
+from tests.solver.samples import MIRROR, TALL, TASKS, config, make_fitting, make_run, save_challenges
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -38,10 +37,8 @@ STOPPED = "stopped before its time"
 
 
 def run(folder: Path, clock: Clock | None = None, tasks: list[Task] = TASKS, **fit: Any) -> Outcome:
-    settings = config(**fit)
-    name = "fitted" if len(settings.fit.groups(tasks)) == 1 else None
-    start, keeper = fresh_knowledge(settings.model, 0, CPU), Keeper(folder / "journal", tasks, name)
-    going = Run(tasks, start, settings, clock or Clock())
+    going = make_run(clock, tasks, **fit)
+    keeper = Keeper(folder / "journal", tasks, "fitted" if len(going.config.fit.groups(tasks)) == 1 else None)
     return solve_to_files(going, folder / "submission.json", "hand-made", keeper, show=False)[0]
 
 
@@ -82,16 +79,22 @@ def stopped(folder: Path, patch: pytest.MonkeyPatch, rounds: int = 2, **fit: Any
     return votes
 
 
-def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = stopped(tmp_path, monkeypatch)
-    fitted = load_knowledge(tmp_path / "journal" / "fitted", CPU)
+def see_starts(patch: pytest.MonkeyPatch) -> list[tuple[str, Knowledge]]:
+    """The first task of each fit that is made, and what it starts from."""
     starts, real = [], solve.Fitting
 
     def see(tasks: Any, variants: Any, start: Knowledge, *rest: Any) -> Any:
-        starts.append(start)
+        starts.append((tasks[0].id, start))
         return real(tasks, variants, start, *rest)
 
-    monkeypatch.setattr("solver.run.solve.Fitting", see)
+    patch.setattr("solver.run.solve.Fitting", see)
+    return starts
+
+
+def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stopped(tmp_path, monkeypatch)
+    fitted = load_knowledge(tmp_path / "journal" / "fitted", CPU)
+    starts = see_starts(monkeypatch)
     outcome = run(tmp_path)
     after = counted(tmp_path)
     assert all(after[key] == votes for key, votes in before.items())
@@ -100,8 +103,8 @@ def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytes
     assert outcome.votes.total == sum(after.values())
     votes = [test["votes"] for task in read_run(tmp_path)["tasks"] for test in task["test"]]
     assert sum(votes) == sum(after.values())
-    assert torch.equal(starts[0].table, fitted.table)
-    assert starts[0].rows == fitted.rows
+    assert torch.equal(starts[0][1].table, fitted.table)
+    assert starts[0][1].rows == fitted.rows
     assert STOPPED not in outcome.notes
     assert not (tmp_path / "journal" / "fitted").exists()  # the run is over
 
@@ -162,15 +165,10 @@ def test_tasks_that_are_fitted_on_their_own_resume_on_their_own(tmp_path: Path, 
     settings = config()
     last = make_fitting([TALL], fresh_knowledge(settings.model, 0, CPU), settings)
     Keeper(tmp_path / "journal", TASKS, "fitted").keep(RoundDone(last))
-    starts, real = [], solve.Fitting
-
-    def see(tasks: Any, variants: Any, start: Knowledge, *rest: Any) -> Any:
-        starts.append((tasks[0].id, {name for name, _ in start.rows}))
-        return real(tasks, variants, start, *rest)
-
-    monkeypatch.setattr("solver.run.solve.Fitting", see)
+    starts = see_starts(monkeypatch)
     run(tmp_path, together=1)
-    assert all(names <= {task_id} for task_id, names in starts)
+    assert len(starts) == 2
+    assert all({name for name, _ in start.rows} <= {task_id} for task_id, start in starts)
 
 
 def test_weights_of_other_tasks_in_the_folder_are_ignored(tmp_path: Path) -> None:
@@ -261,9 +259,7 @@ def test_a_kill_leaves_a_submission_and_all_votes_to_resume_with(tmp_path: Path)
 def test_two_processes_share_a_journal_and_keep_weights_of_their_own(tmp_path: Path) -> None:
     for name, task in (("one", MIRROR), ("two", TALL)):
         keeper = Keeper(tmp_path / "journal", [task], name)
-        settings = config()
-        start = fresh_knowledge(settings.model, 0, CPU)
-        solve_to_files(Run([task], start, settings, Clock()), tmp_path / name, "hand-made", keeper, show=False)
+        solve_to_files(make_run(tasks=[task]), tmp_path / name, "hand-made", keeper, show=False)
     votes = Keeper(tmp_path / "journal", TASKS, "fitted").votes()
     assert votes.total == 24
     ranked = votes.ranked()

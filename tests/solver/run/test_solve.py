@@ -1,5 +1,6 @@
 """The whole road on tiny tasks: always a valid submission, never a test output looked at."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 
 from solver.answers import submission_json
 from solver.answers.attempts import baseline
-from solver.answers.outcome import LEAK_WARNING, Outcome
+from solver.answers.outcome import Outcome
 from solver.answers.run_json import read_run, write_record
 from solver.answers.score import score_result
 from solver.answers.submission_json import expected_counts
@@ -21,28 +22,23 @@ from solver.answers.votes import Block, Candidate, Votes
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.fit import Fitting
-from solver.model.weights import fresh_knowledge
 from solver.predict import Predictions, Predictor
 from solver.run.console import solve_to_files
 from solver.run.events import Progress
 from solver.run.schedule import ROUND_VOTES
-from solver.run.solve import Run
 from solver.tasks.task import Pair, Task, without_test_outputs
 from tests.solver.run.simulated import tick
-from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, grid, run_through
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, grid, make_run, run_through
 
 CPU = torch.device("cpu")
 
 
 def run(out: Path, seconds: float = float("inf"), clock: Clock | None = None, **fit: Any) -> Outcome:
-    settings = config(**fit)
-    start = fresh_knowledge(settings.model, 0, CPU)
-    return solve_to_files(Run(TASKS, start, settings, clock or Clock(seconds)), out, "hand-made", show=False)[0]
+    return solve_to_files(make_run(clock or Clock(seconds), TASKS, **fit), out, "hand-made", show=False)[0]
 
 
 def watched(watcher: Watching, clock: Clock, votes: int = 8, **fit: Any) -> Outcome:
-    settings = config(augmentations=votes, **fit)
-    return run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, clock), watcher)
+    return run_through(make_run(clock, augmentations=votes, **fit), watcher)
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -95,8 +91,12 @@ def test_every_round_leaves_its_votes_in_the_submission(tmp_path: Path, monkeypa
     assert any(got["tall"][0][0].tolist() != seen[0]["tall"][0][0].tolist() for got in seen[1:])
 
 
-def test_a_budget_of_nothing_still_leaves_the_fallbacks(tmp_path: Path) -> None:
-    run(tmp_path / "s.json", seconds=0)
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_budget_of_nothing_still_leaves_the_fallbacks(tmp_path: Path, stopped: bool) -> None:
+    clock = Clock(60 if stopped else 0)
+    if stopped:
+        clock.stop()
+    assert ("stopped before its time" in run(tmp_path / "s.json", clock=clock).notes) == stopped
     answers = submission_json.read(tmp_path / "s.json", expected_counts(TASKS))
     assert all(
         np.array_equal(a, b)
@@ -130,25 +130,6 @@ def test_a_watcher_hears_of_every_step_vote_and_round(monkeypatch: pytest.Monkey
     assert sum(outcome.seconds.values()) == pytest.approx(clock.elapsed(), abs=0.5)
 
 
-def test_without_a_budget_there_is_one_round() -> None:
-    watcher = Watching()
-    outcome = watched(watcher, Clock(), votes=20)
-    assert watcher.rounds == 1
-    votes = [sum(c.votes for c in of_test) for of_task in outcome.votes.ranked().values() for of_test in of_task]
-    assert set(votes) <= {ROUND_VOTES, 20}  # those that agree are left alone early
-    assert outcome.votes.total == sum(votes)
-    assert outcome.fit_steps == 3
-
-
-def test_a_fit_that_reaches_its_steps_within_a_budget_votes_once_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    tick(monkeypatch)
-    watcher, clock = Watching(), Clock(600)
-    outcome = watched(watcher, clock, votes=20)
-    assert (watcher.rounds, outcome.fit_steps) == (1, 3)
-    assert outcome.votes.total <= 60
-    assert clock.elapsed() < 60
-
-
 @pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("budget", [float("inf"), 3600.0])
 def test_a_stopped_clock_ends_the_run_with_the_step_in_work(each: bool, budget: float) -> None:
@@ -163,13 +144,6 @@ def test_a_stopped_clock_ends_the_run_with_the_step_in_work(each: bool, budget: 
     assert len(watcher.beats) == 1
 
 
-def test_a_run_that_is_stopped_before_its_first_round_leaves_the_fallbacks(tmp_path: Path) -> None:
-    clock = Clock(60)
-    clock.stop()
-    assert "stopped before its time" in run(tmp_path / "submission.json", clock=clock).notes
-    submission_json.check(tmp_path / "submission.json", expected_counts(TASKS))
-
-
 def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     real = Fitting.run
@@ -179,10 +153,9 @@ def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: 
         return real(self, *given)
 
     monkeypatch.setattr(Fitting, "run", see)
-    settings, votes, watcher = config(together=1), Votes(TASKS), Watching()
+    votes, watcher = Votes(TASKS), Watching()
     votes.add(Block((TASKS[0].id, 0), 0, [Candidate(grid("12"), 3, 0.5)]))
-    start = fresh_knowledge(settings.model, 0, CPU)
-    run_through(Run(TASKS, start, settings, Clock()), watcher, votes=votes)
+    run_through(make_run(together=1), watcher, votes=votes)
     assert order == [TASKS[1].id, TASKS[0].id]
     assert watcher.beats[-1].steps == 6
     assert {beat.tests for beat in watcher.beats} == {3}
@@ -221,27 +194,31 @@ def test_answers_that_the_clock_cut_short_count_only_where_there_are_none(monkey
     watched(watcher, Clock(60))
     once = watcher.blocks
     assert once
-    settings, votes = config(), Votes(TASKS)
+    votes = Votes(TASKS)
     for block in once:
         votes.add(block)
     before = votes.total
-    run_through(Run(TASKS, fresh_knowledge(settings.model, 0, CPU), settings, Clock(60)), watcher, votes=votes)
+    run_through(make_run(Clock(60)), watcher, votes=votes)
     assert votes.total == before
+
+
+def fill_disk(patch: pytest.MonkeyPatch, full: range) -> None:
+    """Let those of the writes fail that have these numbers, from 0."""
+    real, calls = os.replace, itertools.count()
+
+    def replace(*paths: Any) -> None:
+        if next(calls) in full:
+            raise OSError(28, "No space left on device")
+        real(*paths)
+
+    patch.setattr(os, "replace", replace)
 
 
 def test_a_failed_write_leaves_the_last_submission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "submission.json"
-    real, calls = os.replace, []
-
-    def sometimes(*paths: object) -> None:
-        calls.append(paths)
-        if len(calls) > 1:
-            raise OSError(28, "No space left on device")
-        real(*paths)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "replace", sometimes)
+    fill_disk(monkeypatch, range(1, 1000))
     with pytest.raises(InputError, match="No space left"):
         run(out)
     assert caplog.text.count("the submission of the round before stays") == 1
@@ -252,15 +229,8 @@ def test_a_failed_write_leaves_the_last_submission(
 def test_a_disk_that_is_full_for_a_while_costs_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    out, real, calls = tmp_path / "submission.json", os.replace, []
-
-    def once(*paths: object) -> None:
-        calls.append(paths)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(*paths)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "replace", once)
+    out = tmp_path / "submission.json"
+    fill_disk(monkeypatch, range(1, 2))
     outcome = run(out)
     assert "No space left" in caplog.text
     answers = submission_json.read(out, expected_counts(TASKS))
@@ -289,13 +259,6 @@ def test_test_outputs_never_reach_the_solver(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "with_outputs").read_bytes() == (tmp_path / "without").read_bytes()
 
 
-def test_weights_that_saw_test_outputs_are_noted() -> None:
-    settings = config()
-    start = fresh_knowledge(settings.model, 0, CPU)
-    start.manifest = {"leaks_allowed": True}
-    assert LEAK_WARNING in run_through(Run(TASKS, start, settings, Clock(0))).notes
-
-
 def test_the_record_can_be_recounted(tmp_path: Path) -> None:
     outcome = run(tmp_path / "submission.json")
     record = write_record(tmp_path, TASKS, outcome, "sample", "hand-made", seed=0)
@@ -318,9 +281,7 @@ def test_scores_need_every_truth() -> None:
 def test_a_fit_that_is_done_votes_once(ends: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever round its steps are at their end: the same votes again would be no news."""
     monkeypatch.setattr("solver.run.schedule.ROUND_ENDS", ends)
-    settings = config(steps=3)
-    start = fresh_knowledge(settings.model, 0, CPU)
-    outcome = run_through(Run(TASKS, start, settings, Clock(3600)), watching := Watching())
+    outcome = run_through(make_run(Clock(3600), steps=3), watching := Watching())
     assert outcome.fit_steps == 3
     assert watching.rounds == 1
     assert outcome.votes.total <= 3 * 8

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import submission
-from solver.common.checks import InputError
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.config import CanvasMode
 from solver.settings.options import SolveOptions, weights_folder
@@ -134,23 +133,6 @@ def test_options_reach_another_process_as_they_are(values: dict[str, Any]) -> No
     received = SolveOptions(**json.loads(json.dumps(asdict(options))))
     assert received == options
     assert configured(received) == configured(options)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"seed": -1},
-        {"fit_steps": -1},
-        {"fit_together": 0},
-        {"augmentations": 0},
-        {"supervision_steps": 0},
-        {"least_steps": -1},
-    ],
-    ids=str,
-)
-def test_settings_that_make_no_run_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="expected"):
-        configured(SolveOptions(**wrong))
 
 
 def test_the_word_shipped_names_the_weights_that_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

