@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kernels.canvas import Canvas
-from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
+from solver.settings.config import LearnerConfig, TRMConfig
 from tests.solver.learning.steps import train_step
 from tests.train_offline.counted_models import CANVAS, SMALL, draw, learner_of
 from train_offline.cost import DEVICES, SHARE_OF_PEAK, Work, estimate, lines
@@ -72,18 +72,6 @@ def test_memory_grows_with_what_is_asked() -> None:
         assert more.rank_bytes(2) > usual.rank_bytes(2), name
     assert usual.rank_bytes(4) < usual.rank_bytes(2) < usual.rank_bytes(1)
     assert usual.half_activation_bytes < usual.activation_bytes
-
-
-@pytest.mark.slow
-def test_default_buckets_do_not_fit_a_card_at_the_published_step() -> None:
-    config = replace(presets.arc1_tight(), step_tokens=768 * 916)
-
-    def states(sides: tuple[int, ...]) -> float:
-        shares = {(height, width): 1 / len(sides) ** 2 for height in sides for width in sides}
-        return estimate(config, shares, {c: config.step_tokens // (c[0] * c[1] + 16) for c in shares}, 1).state_bytes
-
-    assert states(CanvasConfig().sides) == pytest.approx(349e9, rel=0.01)
-    assert states(presets.TIGHT.sides) * 264 / 916 == pytest.approx(30e9, rel=0.01)
 
 
 def test_a_step_is_the_mean_over_canvases_and_holds_all_its_accumulated_parts() -> None:

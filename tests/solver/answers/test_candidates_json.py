@@ -16,7 +16,6 @@ from solver.answers.candidates_json import MOST_VOTES, build, read, write
 from solver.answers.outcome import Outcome
 from solver.answers.run_json import write_record
 from solver.answers.votes import Block, Candidate, Votes, ranked
-from solver.common.checks import InputError
 from submission.merge import merge
 from tests.solver import documents
 from tests.solver.samples import TALL
@@ -224,12 +223,6 @@ def test_nothing_is_written_that_would_not_be_read(name: str, tmp_path: Path) ->
     before = path.read_bytes()
     assert refusal(lambda: write(path, BAD[name], 5)).startswith("candidates: ")
     assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("most", [0, -1])
-def test_none_of_the_candidates_is_refused(most: int) -> None:
-    with pytest.raises(InputError, match="candidates: expected 1 or more"):
-        build({"a": [[GOOD]]}, most)
 
 
 @pytest.mark.slow

@@ -162,14 +162,6 @@ def test_a_line_that_is_none_of_ours_is_left_out(tmp_path: Path, hostile: bytes)
     assert read(tmp_path) == [plain(BLOCK)]
 
 
-@given(st.lists(st.binary(max_size=40), max_size=5))
-@settings(max_examples=40)
-def test_no_garbage_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, garbage: list[bytes]) -> None:
-    folder = tmp_path_factory.mktemp("journal")
-    (folder / "votes-1.jsonl").write_bytes(b"\n".join([*garbage, line()]))
-    assert read(folder) == [plain(BLOCK)]
-
-
 class FullDisk:
     """A file on a disk that takes so many bytes more."""
 

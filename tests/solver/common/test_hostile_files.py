@@ -157,11 +157,6 @@ def test_as_many_tasks_as_may_be_are_loaded(tmp_path: Path, monkeypatch: pytest.
         assert "at most 500 tasks, got 501" in quick_refusal(lambda loader=loader: loader(path), path)  # type: ignore[misc]
 
 
-def test_many_test_inputs_of_one_task_are_loaded(tmp_path: Path) -> None:
-    (task,) = load_tasks(write(tmp_path / "c.json", [TESTS % (b'{"input":[[0]]},' * 9_999 + b'{"input":[[7]]}')]))
-    assert (len(task.test), task.test[-1].input.tolist()) == (10_000, [[7]])
-
-
 def test_lenient_reading_of_too_many_bad_tasks_warns_of_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "c.json", [b"{%b}" % b",".join(b'"%x":0' % number for number in range(300_000))])
     with caplog.at_level(logging.WARNING, "arc_trm"):

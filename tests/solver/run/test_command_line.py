@@ -84,7 +84,6 @@ def test_a_report_takes_the_solutions_that_the_run_did_not_know(
         ["--fit-together", "2", "--fit-mode", "none"],
         ["--fit-mode", "embeddings"],
         ["--fit-mode", "staged"],
-        ["--fit-mode", "full"],
         ["--canvas", "full", "--augmentations", "1"],
         ["--canvas", "tight", "--augmentations", "3"],
         ["--no-early-stop", "--supervision-steps", "2"],
@@ -160,14 +159,6 @@ def test_a_submission_is_checked_against_challenges_or_the_sample(files: Path, c
 def test_what_is_written_beside_the_submission_keeps_its_name(files: Path, name: str, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main(["solve", str(files / "challenges.json"), "--out", str(files / name), "--fit-steps", "1"]) == 1
     assert "expected another name" in capsys.readouterr().err
-
-
-def test_score_refuses_what_kaggle_would(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (files / "submission.json").write_text(json.dumps({"tall": [{"attempt_1": [[1]], "attempt_2": [[1]]}]}))
-    assert main(["score", str(files / "submission.json"), str(files / "solutions.json")]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "mirror" in error
 
 
 @pytest.mark.parametrize(

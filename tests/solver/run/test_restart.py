@@ -267,13 +267,6 @@ def test_two_processes_share_a_journal_and_keep_weights_of_their_own(tmp_path: P
     assert np.all([path.suffix == ".jsonl" for path in (tmp_path / "journal").iterdir()])
 
 
-def test_a_journal_of_nothing_has_no_votes(tmp_path: Path) -> None:
-    Journal(tmp_path / "journal", TASKS)
-    assert Keeper(tmp_path / "journal", TASKS, "fitted").votes().total == 0
-    assert Keeper(tmp_path / "nowhere", TASKS, "fitted").votes().total == 0
-    assert Keeper(tmp_path / "nowhere", TASKS, "fitted").knowledge(fresh_knowledge(config().model, 0, CPU)) is None
-
-
 @pytest.mark.parametrize("leaks", [False, True])
 def test_votes_of_weights_that_saw_the_outputs_stay_marked(leaks: bool, tmp_path: Path) -> None:
     block = Block((MIRROR.id, 0), 0, [Candidate(np.ones((1, 1), np.uint8), 1, 0.5)])

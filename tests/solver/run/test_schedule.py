@@ -220,13 +220,6 @@ def test_a_resumed_run_leaves_out_what_is_too_dear_as_well(monkeypatch: pytest.M
     assert world.weights[0] == [1.0, 0.0, 0.0]
 
 
-def test_nothing_is_begun_when_no_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(pace=1e-3)
-    simulate(world, TASKS, 0.0, monkeypatch)
-    assert world.plans == []
-    assert not world.votes
-
-
 def test_rates_are_means_and_guessed_by_cells_where_nothing_was_measured() -> None:
     rates = Rates()
     assert rates.vote((4, 4)) is None

@@ -29,7 +29,6 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("fit_steps", 7, {"fit.steps"}),
     ("fit_steps", 0, {"fit.steps"}),
     ("least_steps", 0, {"least_steps"}),
-    ("least_steps", 9, {"least_steps"}),
     ("supervision_steps", 3, {"predict.supervision_steps"}),
     ("early_stop", False, {"predict.early_stop"}),
     ("decoder", "published", {"decoder"}),

@@ -54,9 +54,8 @@ def hang(*_: Any) -> NoReturn:
 
 def install() -> None:
     """Replace what is to fail."""
-    if FAULT == "out of memory in fit":
+    if FAULT == "little memory":
         Learner.step = scarce(Learner.step, lambda self, canvas, *rest: self.slots[canvas].total, LARGEST)
-    elif FAULT == "out of memory in predict":
         predict.refine = scarce(predict.refine, lambda _, inputs, *rest: len(inputs), LARGEST)
     elif FAULT == "no memory at all":
         Learner.step = scarce(Learner.step, lambda *_: 1, 0)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from solver.answers import submission_json
-from solver.answers.journal import JournalReader
+from solver.answers.journal import JournalReader, own_folder
 from solver.answers.outcome import LEAK_WARNING
 from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
@@ -47,7 +48,9 @@ def out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
     return tmp_path / "submission.json"
 
 
-def test_a_run_without_faults_votes_on_everything(out: Path) -> None:
+def test_runs_without_faults_vote_on_everything_and_one_at_a_time(out: Path) -> None:
+    with own_folder(out.parent / "journal", "lock-0"), pytest.raises(InputError, match="another run is using"):
+        supervised(out)
     supervisor, outcome = supervised(out, devices=("cpu", "cpu"))
     assert len(supervisor.workers) == 2
     assert all(worker.done and worker.starts == 1 for worker in supervisor.workers)
@@ -56,6 +59,7 @@ def test_a_run_without_faults_votes_on_everything(out: Path) -> None:
     assert [test["votes"] for task in record["tasks"] for test in task["test"]] == [8, 8, 8]
     assert record["preset"] == "tiny"
     assert not list((out.parent / "journal").glob("fitted-*"))
+    assert supervised(out)[1].votes.total == 2 * VOTES  # a further run goes on from the votes of the first
 
 
 def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +118,10 @@ def test_a_worker_that_dies_is_started_again_and_its_votes_are_kept(
 def test_a_worker_that_dies_again_and_again_is_given_up(
     out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 3)
+    monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 2)
     supervisor, outcome = supervised(out, "dies always")
     assert supervisor.workers[0].given_up
-    assert supervisor.workers[0].starts == 3
+    assert supervisor.workers[0].starts == 2
     assert outcome.votes.total == 0
     assert "its tasks keep the votes they have" in caplog.records[-1].getMessage()
 
@@ -134,13 +138,13 @@ def test_a_worker_that_hangs_is_killed_and_started_again(
     assert re.search(r"said nothing for 10\d\d\d s and was killed", caplog.text)
 
 
-@pytest.mark.parametrize("fault", ["out of memory in fit", "out of memory in predict", "no memory at all"])
+@pytest.mark.parametrize("fault", ["little memory", "no memory at all"])
 def test_out_of_memory_costs_a_batch_not_the_run(out: Path, fault: str) -> None:
     supervisor, outcome = supervised(out, fault)
     assert supervisor.workers[0].starts == 1
     assert outcome.votes.total == (0 if fault == "no memory at all" else VOTES)
     log = next((out.parent / "journal").glob("worker-*.log")).read_text()
-    assert ("fit: out of memory" in log) == (fault != "out of memory in predict")
+    assert "fit: out of memory" in log
     assert ("predict: out of memory with one sample" in log) == (fault == "no memory at all")
 
 
@@ -168,9 +172,9 @@ def test_a_full_disk_leaves_the_submission_of_before(
     assert outcome.votes.total == VOTES
 
 
-def small_weights(folder: Path, **config: Any) -> Path:
+def small_weights(folder: Path, manifest: dict[str, Any] | None = None, **config: Any) -> Path:
     model = TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared", **config)
-    save_knowledge(folder, fresh_knowledge(model, 0, CPU))
+    save_knowledge(folder, replace(fresh_knowledge(model, 0, CPU), manifest=manifest or {}))
     return folder
 
 
@@ -194,10 +198,8 @@ def test_a_score_of_weights_that_saw_the_outputs_says_so_even_if_its_worker_dies
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 1)
-    knowledge = fresh_knowledge(TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared"), 0, CPU)
-    knowledge.manifest = {"leaks_allowed": True}
-    save_knowledge(out.parent / "weights", knowledge)
-    _, outcome = supervised(out, "dies always", weights=out.parent / "weights", settings=options(canvas="full"))
+    weights = small_weights(out.parent / "weights", {"leaks_allowed": True})
+    _, outcome = supervised(out, "dies always", weights=weights, settings=options(canvas="full"))
     assert outcome.notes == [LEAK_WARNING]
 
 
@@ -243,25 +245,12 @@ def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytes
     assert outcome.votes.total == journal_votes(out.parent / "journal").total
 
 
-def test_a_second_run_into_the_same_folder_is_refused_while_the_first_works(out: Path) -> None:
-    from solver.answers.journal import own_folder
-
-    with own_folder(out.parent / "journal", "lock-0"), pytest.raises(InputError, match="another run is using"):
-        supervised(out)
-    _, first = supervised(out)
-    _, second = supervised(out)  # and afterwards it goes on from the votes of the first
-    assert second.votes.total == first.votes.total + VOTES
-
-
-def test_wall_clock_jumps_do_not_matter(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wall_clock_jumps_and_a_numba_cache_that_cannot_be_written_do_not_matter(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
     jumps = iter(range(10**9, 0, -3600))
     monkeypatch.setattr("time.time", lambda: next(jumps))
     supervisor, outcome = supervised(out, "clock jumps")
     assert supervisor.workers[0].starts == 1
-    assert outcome.votes.total == VOTES
-
-
-def test_a_numba_cache_that_cannot_be_written_is_done_without(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
-    _, outcome = supervised(out)
     assert outcome.votes.total == VOTES
