@@ -22,7 +22,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not browser"
 
-# What to run while editing: a minute and a half on 2 cores. Leaves out the slow tests as well.
+# What to run while editing: under a minute on 2 cores. Leaves out the slow tests as well.
 quick: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow and not browser"
 

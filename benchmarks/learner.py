@@ -22,7 +22,8 @@ from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, T
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 from solver.tokens.canvases import fit_canvas, predict_canvas
-from solver.tokens.stream import PairStream, TaskExamples
+from solver.tokens.shuffle import TaskExamples
+from solver.tokens.stream import PairStream
 from solver.tokens.variants import make_variants
 
 WIDTHS = (512, 128)
@@ -58,14 +59,14 @@ def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig,
     if stream == "tight-test":
         every = [predict_canvas(task, index, canvases) for task in tasks for index in range(len(task.test))]
     else:
-        every = [fit_canvas(pair, canvases) for task in tasks for pair in task.train]
+        every = [fit_canvas(pair, task.train, canvases) for task in tasks for pair in task.train]
     every.sort(key=lambda canvas: (canvas[0] * canvas[1], canvas))
     return [every[int((k + 0.5) / count * len(every))] for k in range(count)]
 
 
 def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas, repetitions: int) -> float:
     """Samples per second of one training step on a canvas, including its input."""
-    here = [task for task in tasks if any(fit_canvas(pair, canvases) == canvas for pair in task.train)]
+    here = [task for task in tasks if any(fit_canvas(pair, task.train, canvases) == canvas for pair in task.train)]
     examples = [
         TaskExamples(task.train, make_variants(task.id, 8, seed=0), 8 * number + np.arange(8))
         for number, task in enumerate(here)
@@ -91,6 +92,6 @@ def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canv
     inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(samples, dtype=torch.long)
     rows = torch.zeros(samples, model.config.row_width)
-    condition = Condition(rows, nothing, torch.arange(COLOURS).repeat(samples, 1))
+    condition = Condition(rows, nothing)
     config = PredictConfig(supervision_steps=1, early_stop=False)
     return best_rate(lambda: refine(model, inputs, condition, canvas, config, Clock()), samples, repetitions)

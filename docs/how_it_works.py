@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kernels.canvas import encode, pack, robust_sizes
-from kernels.symmetry import apply_symmetry
+from kernels.symmetry import PERMUTED, apply_symmetry
 from kernels.tally import restore
 from solver.answers.attempts import two_attempts
 from solver.common.clock import Clock
@@ -20,7 +20,7 @@ from solver.predict import Predictor
 from solver.settings.options import FOLDER
 from solver.settings.presets import mini
 from solver.tasks.load import load_tasks
-from solver.tasks.task import without_test_outputs
+from solver.tasks.task import permuted_colours, without_test_outputs
 from solver.tokens.canvases import predict_canvas
 from solver.tokens.decode import Ballot
 from solver.tokens.variants import make_variants, variant_name
@@ -63,7 +63,8 @@ def page() -> str:
     grid = task.test[0].input
 
     # Variants, and the canvas that has room for the test output.
-    variants = make_variants(task.id, VARIANTS, SEED)
+    permuted = permuted_colours(task.train, config.fit.colours)
+    variants = make_variants(task.id, VARIANTS, SEED, permuted=permuted)
     pairs = list(zip(variants.symmetry, variants.permutation, strict=True))
     names = [variant_name(task.id, *pair) for pair in pairs]
     canvas = predict_canvas(task, 0, config.canvases)
@@ -106,6 +107,7 @@ def page() -> str:
         demonstrations="\n\n".join(demonstrations),
         input=block(grid),
         count=VARIANTS,
+        fixed=", ".join(str(colour) for colour in PERMUTED if colour not in permuted) or "none",
         shown=SHOWN,
         variants=table(["variant", "symmetry", "", "colours 0 to 9 become"], listed),
         variant=block(grid, turned, permutation[turned]),

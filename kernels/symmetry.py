@@ -20,6 +20,7 @@ Array: TypeAlias = Any  # a numpy array or a torch tensor, in functions that wor
 
 SYMMETRIES = 8
 COLOURS = 10
+PERMUTED = tuple(range(1, COLOURS))  # colours that variants may permute; black never is
 MAX_SIDE = 30  # of a grid, in cells
 
 #                                0  1  2  3  4  5  6  7

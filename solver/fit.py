@@ -19,11 +19,14 @@ from solver.answers.fit_curve import FitCurve, Reading
 from solver.common.clock import Clock
 from solver.learning.learner import Learner, Metrics
 from solver.model.device import is_out_of_memory
+from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Fitted, Knowledge, name_rows
 from solver.settings.config import CanvasConfig, FitConfig
 from solver.tasks.task import Task
-from solver.tokens.stream import PairStream, TaskExamples
+from solver.tokens.packed_stream import PackedStream, open_stream
+from solver.tokens.shuffle import TaskExamples
+from solver.tokens.stream import PairStream
 from solver.tokens.variants import Variants
 
 FROZEN_SHARE = 0.25  # of a staged fit, during which the trunk is frozen
@@ -63,7 +66,7 @@ class Fitting:
         table, self.rows = starting_table(tasks, variants, start)
         self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # to the checkpoint
         self._weights = [1.0] * len(tasks)
-        self._stream: PairStream | None = None
+        self._stream: PairStream | PackedStream | None = None
         self._streams = 0
         self._step_tokens = config.step_tokens
         self._fresh = Fitted(start.model, table, variants, self.rows)
@@ -118,17 +121,24 @@ class Fitting:
         if self._unread is not None:
             self._read(self._unread)
 
-    def _new_stream(self) -> PairStream:
+    def _new_stream(self) -> PairStream | PackedStream:
         parts = zip(self._tasks, self.variants, self.rows, self._weights, strict=True)
         examples = [TaskExamples(t.train, v, rows, weight) for t, v, rows, weight in parts if weight > 0]
         start, seed = self._start, self._seed + (self._streams << 32)
-        extra, device = start.model.config.puzzle_tokens, start.table.device
         self._streams += 1
-        self._stream = PairStream(examples, self._canvases, self._step_tokens, extra, seed, device)
+        self._stream = open_stream(
+            examples,
+            start.model.config,
+            self._config.learner,
+            self._canvases,
+            self._step_tokens,
+            seed,
+            start.table.device,
+        )
         self._exhausted = not self._stream.leave_out(self._misfits)
         return self._stream
 
-    def _step(self, learner: Learner, stream: PairStream, progress: float) -> bool:
+    def _step(self, learner: Learner, stream: PairStream | PackedStream, progress: float) -> bool:
         """One step; out of memory, halve the step or leave its canvas out. False if no further step is possible."""
         canvas, slots = stream.next_step()
         try:
@@ -146,7 +156,8 @@ class Fitting:
                 self._misfits.add(canvas)
             going = stream.leave_out(self._misfits)
             what = "half as many" if slots > 1 else "its pairs left out" if going else "nothing more to fit"
-            log.warning("fit: out of memory with %d examples on canvas %s: going on with %s", slots, canvas, what)
+            where = "packed" if canvas == PACKED else f"on canvas {canvas}"
+            log.warning("fit: out of memory with %d examples %s: going on with %s", slots, where, what)
             self._exhausted = not going
             return going
         self.steps += 1
@@ -175,8 +186,7 @@ class Fitting:
     def knowledge(self) -> Knowledge:
         """What a later fit can start from."""
         fitted = self.fitted()
-        shared = fitted.model.config.embedding == "shared"
-        names, _ = name_rows([(t.id, t.digest) for t in self._tasks], self.variants, shared)
+        names, _ = name_rows([(t.id, t.digest) for t in self._tasks], self.variants, fitted.model.config.row_per_task)
         rows = {name: row for row, name in enumerate(names)}
         return Knowledge(fitted.model, fitted.table, rows, self._start.manifest)
 
@@ -203,7 +213,7 @@ def starting_table(
     A row that the checkpoint has for the same variant name and the same demonstrations is copied. All others start at
     the mean of the trained table, or at zero if it is empty.
     """
-    names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, start.model.config.embedding == "shared")
+    names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, start.model.config.row_per_task)
     width = start.model.config.row_width
     mean = start.table.mean(dim=0) if len(start.table) else start.table.new_zeros(width)
     table = mean.repeat(len(names), 1)

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.canvas import FIRST_COLOUR, Canvas
+from kernels.canvas import END_OF_GRID, FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
 from solver.model.device import is_out_of_memory
 from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
 from solver.settings.config import CanvasConfig, PredictConfig
 from solver.tasks.task import Task
-from solver.tokens.canvases import predict_canvas
+from solver.tokens.canvases import known_output, predict_canvas
 from solver.tokens.encode import Encoder
 from solver.tokens.variants import Variants
 
@@ -77,6 +77,7 @@ class Predictor:
         self._device = fitted.table.device
         self._task_of_test = np.array([t for t, task in enumerate(tasks) for _ in task.test])
         self.canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
+        self._sizes = [known_output(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
         self._limit = BatchLimit(config.batch_tokens)
         self._pace: float | None = None  # seconds per token and supervision step, measured in the last batch
@@ -158,11 +159,10 @@ class Predictor:
         origin = np.zeros((len(samples.test), 2), np.int64)
         variants = Variants(samples.symmetry, samples.permutation)
         inputs = self._encoder(samples.test, variants, origin, canvas)
-        row, symmetry, permutation = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device)
-            for part in (samples.row, samples.symmetry, samples.permutation)
+        row, symmetry = (
+            torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (samples.row, samples.symmetry)
         )
-        return inputs, Condition(self._fitted.table[row], symmetry, permutation)
+        return inputs, Condition(self._fitted.table[row], symmetry)
 
     @torch.inference_mode()
     def _predict(self, samples: Samples, canvas: Canvas, clock: Clock) -> Predictions | None:
@@ -179,7 +179,20 @@ class Predictor:
             return None
         self._pace = (clock.elapsed() - began) / (steps * self._tokens(canvas))
         tokens, colours = answers.tokens.view(-1, *canvas), answers.colours.view(-1, *canvas)
-        return Predictions(samples, tokens, colours, answers.halting)
+        return Predictions(samples, self._of_known_size(samples, tokens, colours), colours, answers.halting)
+
+    def _of_known_size(self, samples: Samples, tokens: Tensor, colours: Tensor) -> Tensor:
+        """The tokens (K, H, W) with the best colour in every cell of an output whose size is known, and its end.
+
+        Without this a stray end-of-grid token would cost such a vote its size, and a beginner's vote its grid.
+        """
+        sizes = np.array([self._sizes[test] for test in samples.test])
+        turned = Variants(samples.symmetry, samples.permutation).transposes
+        height, width = torch.from_numpy(np.where(turned[:, None], sizes[:, ::-1], sizes)).to(tokens.device).T
+        row, column = (torch.arange(side, device=tokens.device) for side in tokens.shape[1:])
+        inside = (row[:, None] < height[:, None, None]) & (column < width[:, None, None])
+        known = torch.where(inside, colours.to(torch.int8) + FIRST_COLOUR, END_OF_GRID)
+        return torch.where((height > 0)[:, None, None], known, tokens)
 
     @torch.inference_mode()
     def _record(self, samples: Samples, canvas: Canvas, clock: Clock) -> list[Readout]:

@@ -34,7 +34,8 @@ LAUNCH, RUN_ID = "launch", "TORCHELASTIC_RUN_ID"
 COUNTS, TENSORS = "training.json", "training.safetensors"
 log = logging.getLogger("arc_trm")
 
-_SLOT_PARTS = (*Batch._fields, *State._fields, "steps", "halted")
+_BATCH = Batch._fields[:-1]  # all but the packing: packed examples are never carried over
+_SLOT_PARTS = (*_BATCH, *State._fields, "steps", "halted")
 
 
 @dataclass
@@ -45,6 +46,7 @@ class TrainingProgress:
     data: str  # digest of the training data
     step: int = 0  # steps done
     seconds: float = 0.0  # of training, over all its runs
+    cpu_seconds: float = 0.0  # of rank 0, likewise
     first_loss: float | None = None  # mean over the first window: divergence is measured against it
     restarts: int = 0  # how often it was resumed
 
@@ -93,12 +95,7 @@ def save_training(
         except OSError as error:
             raise InputError(f"{partial}: expected to write a checkpoint, got: {error.strerror}") from None
     ranks.wait()
-    examples = {}
-    for (height, width), slots in learner.slots.items():
-        parts = (*(slots.batch or ()), *(slots.state or ()), slots.steps, slots.halted)
-        named = zip(_SLOT_PARTS, parts, strict=True)  # strict: slots are filled before a step
-        examples.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
-    write_tensors(partial / f"slots-{ranks.rank}.safetensors", examples)
+    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
     if ranks.rank == 0:
         save_knowledge(partial, knowledge)
         tensors = {"generator": learner.generator.get_state()}
@@ -198,6 +195,18 @@ def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Te
             learner.optimizer.state[parameter] = moments
 
 
+def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
+    """The examples in this rank's slots and how far they are."""
+    examples: dict[str, Tensor] = {}
+    for (height, width), slots in learner.slots.items():
+        if slots.batch is None or slots.state is None or slots.batch.packing is not None:
+            continue  # packed ones have all halted
+        parts = (*slots.batch[:-1], *slots.state, slots.steps, slots.halted)
+        named = zip(_SLOT_PARTS, parts, strict=True)
+        examples.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
+    return examples
+
+
 def _restore_slots(folder: Path, learner: Learner) -> None:
     """Load this rank's share of the slots, written by any number of ranks."""
     paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
@@ -211,6 +220,7 @@ def _restore_slots(folder: Path, learner: Learner) -> None:
         total = len(parts[0])
         mine = learner.ranks.share(total)
         *columns, steps, halted = (part[mine].clone().to(learner.table.device) for part in parts)
-        batch, state = Batch(*columns[: len(Batch._fields)]), State(*columns[len(Batch._fields) :])
+        inputs, labels, ids, symmetry, *state = columns
+        batch = Batch(inputs, labels, ids, symmetry)
         height, width = (int(side) for side in canvas.split("x"))
-        learner.slots[height, width] = Slots(total, steps, halted, batch, state)
+        learner.slots[height, width] = Slots(total, steps, halted, batch, State(*state))

@@ -10,6 +10,7 @@ from solver.common.clock import INTERRUPTED
 from solver.learning.ranks import join_ranks, leave_ranks
 from solver.model.device import pick_device, pick_precision
 from solver.settings.config import DeviceName, Precision
+from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import checkpoints, is_restart
 from train_offline.cost import estimate, lines
 from train_offline.problems.arc_problem import arc_problem
@@ -66,7 +67,8 @@ def command(
         if ranks.rank == 0:
             stream, autocast = problem.stream, trainer.learner.autocast
             slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
-            cost = estimate(config, stream.shares(), slots, problem.row_count, autocast)
+            packed = isinstance(stream, PackedStream)
+            cost = estimate(config, stream.shares(), slots, problem.row_count, autocast, packed)
             print(f"{config.name}:", *problem.lines, sep="\n  ")
             print("", *lines(cost, trainer.gflops, str(where), ranks.count), sep="\n  ")
             if trainer.progress.step:

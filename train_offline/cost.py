@@ -72,22 +72,26 @@ def estimate(
     slots: Mapping[Canvas, int],
     table_rows: int,
     autocast: torch.dtype | None = None,
+    packed: bool = False,
 ) -> Work:
     """What a configuration needs on its data.
 
     `canvases` gives each canvas its share of the steps, 1 in total; `slots` the slots of a step on it, all ranks
-    together; `autocast` the precision of matrix products, None for float32.
+    together; `autocast` the precision of matrix products, None for float32. `packed` steps have examples of all
+    canvases: memory is then that of a step of the mean.
     """
     model, learner = config.model, config.learner
     parameters, entries = trunk_parameters(model), table_rows * model.row_width
-    carried = sum(slots[canvas] * (model.puzzle_tokens + canvas[0] * canvas[1]) for canvas in canvases)
+    tokens = {canvas: slots[canvas] * (model.puzzle_tokens + canvas[0] * canvas[1]) for canvas in canvases}
+    carried = sum(canvases[canvas] * count if packed else count for canvas, count in tokens.items())
     # the optimizer moves once every `accumulation` supervision steps
     step = learner.accumulation * sum(
         share * slots[canvas] * train_flops(model, canvas) for canvas, share in canvases.items()
     )
 
     def activations(products: torch.dtype) -> int:
-        return max(slots[canvas] * kept_bytes(model, canvas, products) for canvas in canvases)
+        kept = {canvas: slots[canvas] * kept_bytes(model, canvas, products) for canvas in canvases}
+        return round(sum(canvases[c] * size for c, size in kept.items())) if packed else max(kept.values())
 
     return Work(
         trunk_parameters=parameters,
@@ -96,7 +100,7 @@ def estimate(
         table_bytes=FLOAT * entries * (5 if learner.row_optimizer == "adam_atan2" else 1),
         activation_bytes=activations(autocast or torch.float32),
         half_activation_bytes=activations(torch.bfloat16),
-        state_bytes=2 * FLOAT * model.width * carried,
+        state_bytes=round(2 * FLOAT * model.width * carried),
         step_flops=step,
         run_flops=config.steps * step,
     )

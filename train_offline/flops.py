@@ -40,7 +40,8 @@ def train_flops(model: TRMConfig, canvas: Canvas) -> int:
 
 
 def _pass_flops(model: TRMConfig, canvas: Canvas, layer_passes: int) -> int:
-    heads = 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + 2)  # output on every cell, halting on a token
+    halting = 0 if model.halting == "none" else 2  # on a single token; the output head is on every cell
+    heads = 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + halting)
     return layer_passes * _layer(model, canvas, torch.float32)[0] + heads
 
 
@@ -84,7 +85,7 @@ def _measured_layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tup
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
     with _FlashAttention(), hooks, FlopCounterMode(display=False) as counter:
         layer(h, rotary)
-    for own in (*layer.parameters(), *(rotary or ())):
+    for own in (*layer.parameters(), *(rotary or ())[:2]):
         kept.pop(own.untyped_storage()._cdata, None)
     return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
 

@@ -30,7 +30,9 @@ class Window:
     flops: float = 0.0  # of all ranks
     drawing: float = 0.0  # seconds this process spent on input
     seconds: float = 0.0  # of training up to `began`
+    cpu_seconds: float = 0.0  # of this process, likewise
     began: float = field(default_factory=lambda: time.monotonic())
+    cpu_began: float = field(default_factory=lambda: time.process_time())
     sums: Tensor | None = None
 
     def add(self, metrics: Metrics, flops: float) -> None:
@@ -43,8 +45,9 @@ class Window:
     def paused(self) -> Iterator[None]:
         """Stop the clock: evaluations and checkpoints are not training time."""
         self.seconds += time.monotonic() - self.began
+        self.cpu_seconds += time.process_time() - self.cpu_began
         yield
-        self.began = time.monotonic()
+        self.began, self.cpu_began = time.monotonic(), time.process_time()
 
     def means(self, ranks: Ranks, peak_gflops: float) -> dict[str, float]:
         """Averages over the steps and all ranks. Waits for the device."""
@@ -62,6 +65,7 @@ class Window:
             "peak_share": self.flops / seconds / (peak_gflops * 1e9 * ranks.count),
             "input_share": self.drawing / seconds,
             "window_seconds": seconds,
+            "window_cpu_seconds": self.cpu_seconds + time.process_time() - self.cpu_began,
         }
 
 

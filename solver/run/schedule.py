@@ -92,7 +92,7 @@ class Schedule:
         for task in tasks:
             for index in range(len(task.test)):
                 self._canvas[task.id, index] = predict_canvas(task, index, config.canvases)
-        learned = [sum(_cells(fit_canvas(pair, config.canvases)) for pair in task.train) for task in tasks]
+        learned = [sum(_cells(fit_canvas(pair, task.train, config.canvases)) for pair in task.train) for task in tasks]
         asked = [sum(_cells(self._canvas[test]) for test in tests_of([task])) for task in tasks]
         self._pair_tokens = sum(learned)
         # these tasks get votes even if the time is too short to fit them

@@ -27,7 +27,7 @@ from solver.run.schedule import ROUND_VOTES, VOTE_SHARE, Round, Schedule
 from solver.settings.config import SolveConfig
 from solver.settings.options import SolveOptions
 from solver.settings.presets import configured
-from solver.tasks.task import Task, without_test_outputs
+from solver.tasks.task import Task, permuted_colours, without_test_outputs
 from solver.tokens.decode import Ballot
 from solver.tokens.variants import make_variants
 
@@ -102,7 +102,10 @@ class _GroupRun:
         self._tests = tests_of(run.tasks)
         fit, predict = run.config.fit, run.config.predict
         # 1. variants: every task under dihedral symmetries and colour permutations
-        variants = [make_variants(t.id, fit.augmentations, run.seed, fit.symmetries, fit.colours) for t in run.tasks]
+        variants = [
+            make_variants(t.id, fit.augmentations, run.seed, fit.symmetries, permuted_colours(t.train, fit.colours))
+            for t in run.tasks
+        ]
         self._fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
         self._fitting.limit_step(run.clock)
         # a fit that starts over counts rounds from 0 again, even if the journal has later rounds

@@ -12,15 +12,15 @@ from kernels.canvas import VOCABULARY, Canvas, Decoder
 from kernels.symmetry import MAX_SIDE
 from solver.common.checks import InputError, at_least, within
 
-CanvasMode = Literal["full", "tight"]
+CanvasMode = Literal["full", "tight", "exact"]  # exact: as large as the sizes of the demonstrations say
 LossKind = Literal["stablemax", "softmax"]
 Method = Literal["adam_atan2", "muon"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+ColourPolicy = Literal["all", "inputs", "none"]  # inputs: all but those that only outputs show
 FitMode = Literal["embeddings", "full", "staged", "none"]
 
 Size = tuple[int, int]  # (height, width) of a grid
-AUGMENTATION_TOKENS = 2  # puzzle tokens that describe a variant: its symmetry, its colours
 Item = TypeVar("Item")
 
 
@@ -33,19 +33,22 @@ class TRMConfig:
     heads: int = 8
     layers: int = 2  # L, of each network
     expansion: float = 4.0
+    inner_multiple: int = 256  # the inner width of the SwiGLU, 2/3 * expansion * D, is rounded up to a multiple of this
     cycles: int = 3  # T in the paper; all but the last run without gradient
     latent_updates: int = 4  # n in the paper
     networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
     answer_layers: int = 0  # of the answer's own network; 0: as many as the latent network has
     latents: int = 2  # 1: no latent z; the answer itself takes n + 1 updates per cycle (section 4.2)
     gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
-    halting: Literal["binary", "q_learning"] = "binary"  # stop when right, or when halting is worth more (section 4.6)
+    # stop when right, or when halting is worth more (section 4.6); none: no head, confidence is that of the tokens
+    halting: Literal["binary", "q_learning", "none"] = "binary"
     mixer: Literal["attention", "mlp", "mamba2_hybrid"] = "attention"
     convolution: int = 0  # kernel of the URM's depthwise convolution in the SwiGLU; 0: none
     positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
     rope_theta: float = 10000.0
     canvas: Canvas = (MAX_SIDE, MAX_SIDE)  # the full canvas; smaller ones are its top left parts
-    embedding: Literal["variant", "shared"] = "variant"  # a row per variant, or per task + augmentation tokens
+    # a row per variant, as leading tokens; or a row per task and one per symmetry, both added to every cell
+    embedding: Literal["variant", "per_cell"] = "variant"
     row_tokens: int = 16  # puzzle tokens filled from a row of the embedding table
     row_width: int = 512  # W, zero-padded to row_tokens * width
 
@@ -62,6 +65,9 @@ class TRMConfig:
         if not (self.expansion > 0 and self.rope_theta > 0):
             got = f"{self.expansion:g} and {self.rope_theta:g}"
             raise InputError(f"model: expansion and rope_theta: expected positive numbers, got {got}")
+        if self.embedding == "per_cell" and self.row_width != self.width:
+            expected = f"puzzle embeddings of its width {self.width}, which are added to the cells"
+            raise InputError(f"model: expected {expected}, got {self.row_width}")
         if self.convolution < 0:
             expected = "a kernel of at least 1, or 0 for none"
             raise InputError(f"model: convolution: expected {expected}, got {self.convolution}")
@@ -73,8 +79,13 @@ class TRMConfig:
 
     @property
     def puzzle_tokens(self) -> int:
-        """P: the tokens of the row and, for a shared embedding, those that describe the augmentation."""
-        return self.row_tokens + (AUGMENTATION_TOKENS if self.embedding == "shared" else 0)
+        """P: the leading tokens of the row."""
+        return self.row_tokens if self.embedding == "variant" else 0
+
+    @property
+    def row_per_task(self) -> bool:
+        """Whether all variants of a task share a row of the embedding table."""
+        return self.embedding == "per_cell"
 
     @property
     def updates(self) -> int:
@@ -112,6 +123,7 @@ class LearnerConfig:
     """Losses and optimizers. The defaults are the published ARC run."""
 
     lr: float = 1e-4
+    embedding_lr: float | None = None  # of whatever is no matrix of a layer: embeddings and heads; None: lr
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
     trunk_optimizer: Method = "adam_atan2"  # muon: for the matrices of the layers; the rest always uses Adam-atan2
@@ -119,7 +131,9 @@ class LearnerConfig:
     row_lr: float = 1e-2
     row_weight_decay: float = 0.1
     warmup_steps: int = 2000
-    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up, over the run's progress
+    # after the warm-up, over the run's progress; stable: constant, then linear to 0 over the last `decay_share`
+    schedule: Literal["constant", "cosine", "stable"] = "constant"
+    decay_share: float = 0.2
     lr_min_ratio: float = 0.0  # final learning rate of the cosine, as a share of lr
     ema_decay: float = 0.999
     loss: LossKind = "stablemax"
@@ -131,7 +145,7 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
             within(f"learner.{name}", getattr(self, name), 0)
-        for name in ("lr_min_ratio", "ema_decay", "exploration"):
+        for name in ("lr_min_ratio", "ema_decay", "exploration", "decay_share"):
             within(f"learner.{name}", getattr(self, name), 0, 1)
         for name in ("supervision_steps", "accumulation"):
             within(f"learner.{name}", getattr(self, name), 1)
@@ -144,7 +158,7 @@ class CanvasConfig:
     """How canvases are chosen."""
 
     mode: CanvasMode = "full"
-    sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # buckets of each side, ascending
+    sides: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 18, 21, 25, 30)  # of tight canvases: buckets, ascending
     fit_margin: int = 1  # free cells beside a pair in fitting; with 0 a pair that fills its canvas has no end token
 
     def __post_init__(self) -> None:
@@ -157,6 +171,8 @@ class CanvasConfig:
         """The smallest canvas for a grid and `margin` more rows and columns, at most the full canvas."""
         if self.mode == "full":
             return (MAX_SIDE, MAX_SIDE)
+        if self.mode == "exact":
+            return min(MAX_SIDE, size[0] + margin), min(MAX_SIDE, size[1] + margin)
         height, width = ((*self.sides, MAX_SIDE)[bisect_left(self.sides, side + margin)] for side in size)
         return height, width
 
@@ -170,7 +186,7 @@ class FitConfig:
     steps: int | None = None  # per group; None: as many as the time allows
     augmentations: int = 256  # variants per task, including the identity
     symmetries: bool = True
-    colours: bool = True
+    colours: ColourPolicy = "all"  # which ones the variants permute; black stays
     step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
     learner: LearnerConfig = field(default_factory=LearnerConfig)
 

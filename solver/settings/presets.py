@@ -22,57 +22,63 @@ def published() -> SolveConfig:
     return SolveConfig(name="published", fit=FitConfig(mode="staged", learner=learner))
 
 
-def small_model(width: int, latent_updates: int = 2) -> TRMConfig:
-    """A network for small canvases: heads of 32, little recursion, 2-D positions, one shared puzzle token."""
+def small_model(width: int) -> TRMConfig:
+    """A network that learns many variants with few FLOPs: the winner of the study of 2026-11-24 (docs/log.md).
+
+    One latent update and one answer update of two narrow layers; task and symmetry are added to every cell.
+    """
     return TRMConfig(
         width=width,
         heads=width // 32,
+        expansion=3.0,
+        inner_multiple=32,
         cycles=1,
-        latent_updates=latent_updates,
+        latent_updates=1,
+        halting="none",
         positions="rope2d",
         rope_theta=100.0,
-        embedding="shared",
+        embedding="per_cell",
         row_tokens=1,
         row_width=width,
     )
 
 
-def small_learner() -> LearnerConfig:
-    """How a small network learns a few tasks in minutes: the winner of the recipe study on mini-ARC (docs/log.md)."""
+def small_learner(width: int, lr: float = 4e-3) -> LearnerConfig:
+    """The learner for `small_model`: Muon, one supervision step, a constant learning rate that falls at the end.
+
+    The model multiplies embeddings by the root of the width, so theirs are learned at a rate smaller by that.
+    """
     return LearnerConfig(
-        lr=1e-3,
-        weight_decay=1.0,
+        lr=lr,
+        embedding_lr=lr * width**-0.5,
         trunk_optimizer="muon",
+        row_optimizer="adam_atan2",
+        row_lr=lr * width**-0.5,
+        row_weight_decay=0.01,
         warmup_steps=100,
-        schedule="cosine",
-        ema_decay=0.99,
+        schedule="stable",
+        ema_decay=0.9,
         loss="softmax",
-        supervision_steps=2,
+        supervision_steps=1,
     )
 
 
 def tiny() -> SolveConfig:
-    """Small grids on a laptop CPU in minutes, from scratch."""
+    """Small grids on a laptop CPU in minutes, from scratch: no weights are needed."""
     return SolveConfig(
         name="tiny",
-        model=small_model(64, latent_updates=1),
-        fit=FitConfig(mode="full", augmentations=12, step_tokens=1000, learner=small_learner()),
-        predict=PredictConfig(supervision_steps=8, batch_tokens=8192),
-        canvases=CanvasConfig(mode="tight"),
+        model=small_model(64),
+        fit=FitConfig(mode="full", augmentations=1024, colours="inputs", step_tokens=800, learner=small_learner(64)),
+        predict=PredictConfig(supervision_steps=1, augmentations=64, batch_tokens=8192),
+        canvases=CanvasConfig("exact"),
     )
 
 
 def mini() -> SolveConfig:
-    """Small grids on a laptop CPU, from the shipped weights: lower learning rates, many variants, groups of tasks.
-
-    Trained weights memorize a dozen variants within minutes, so 256 are fitted and 64 vote. They solve more unseen
-    tasks when fitted in groups than all together (docs/log.md).
-    """
-    learner = replace(small_learner(), lr=5e-4, trunk_optimizer="adam_atan2", row_optimizer="adam_atan2", row_lr=1e-3)
+    """Small grids on a laptop CPU, from the shipped weights: as `tiny`, at a lower learning rate."""
     base = tiny()
-    fit = replace(base.fit, together=20, augmentations=256, learner=learner)
-    predict = replace(base.predict, augmentations=64)
-    return replace(base, name="mini", model=small_model(128), fit=fit, predict=predict)
+    fit = replace(base.fit, step_tokens=1600, learner=small_learner(64, lr=1e-3))
+    return replace(base, name="mini", fit=fit)
 
 
 PRESETS: dict[str, Callable[[], SolveConfig]] = {"tiny": tiny, "mini": mini, "published": published}

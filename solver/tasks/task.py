@@ -1,13 +1,14 @@
 """A task: demonstration pairs, test inputs and, if known, test outputs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from kernels.symmetry import PERMUTED
 from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
 
 DIGEST_LENGTH = 16  # hexadecimal characters; 64 bits are enough for thousands of tasks
@@ -52,6 +53,22 @@ class Task:
         """Of the demonstrations, without the id: embeddings of another task with the same id are never used."""
         content = b"".join(part for pair in self.train for part in pair._content())
         return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
+
+
+def permuted_colours(pairs: Iterable[Pair], policy: str) -> tuple[int, ...]:
+    """The colours that the variants of a task with these demonstrations permute; `policy` is a ColourPolicy.
+
+    With "inputs", a colour that outputs show and no input does keeps its place: the rule names it, and a network that
+    is not told the permutation could not know it. Example: black and blue in, black and red out; red stays, while blue
+    and the seven others are permuted.
+    """
+    if policy != "inputs":
+        return PERMUTED if policy == "all" else ()
+    seen, named = set[int](), set[int]()
+    for pair in pairs:
+        seen |= set(pair.input.ravel().tolist())
+        named |= set() if pair.output is None else set(pair.output.ravel().tolist())
+    return tuple(colour for colour in PERMUTED if colour in seen or colour not in named)
 
 
 def without_test_outputs(task: Task) -> Task:

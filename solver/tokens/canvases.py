@@ -1,9 +1,11 @@
-"""Choice of the canvas for a pair: the full one as published, or the smallest bucket that holds the pair.
+"""Choice of the canvas for a pair: the full one as published, the smallest bucket that holds it, or its exact size.
 
 Work is proportional to the canvas, and ARC pairs fill a sixth to a third of the published 30x30 cells.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from kernels.canvas import Canvas
@@ -22,33 +24,70 @@ def pair_size(pair: Pair) -> Size:
     return larger(pair.input.shape, pair.output.shape)
 
 
-def fit_canvas(pair: Pair, config: CanvasConfig) -> Canvas:
+def fit_canvas(pair: Pair, demonstrations: Sequence[Pair], config: CanvasConfig) -> Canvas:
     """The canvas of a demonstration pair, upright."""
+    if config.mode == "exact":
+        return _exact_canvas(pair.input.shape, demonstrations, config)
     return config.bucket(pair_size(pair), config.fit_margin)
 
 
 def predict_canvas(task: Task, test_index: int, config: CanvasConfig) -> Canvas:
     """The canvas of a test input, upright: room for the input, its largest expected output and the end-of-grid row."""
     size = task.test[test_index].input.shape
-    return config.bucket(larger(size, output_bound(task, size)), 1)
+    if config.mode == "exact":
+        return _exact_canvas(size, task.train, config)
+    sizes = output_sizes(task.train, size) or [_largest_output(task.train)]
+    return config.bucket(functools.reduce(larger, sizes, size), 1)
 
 
-def output_bound(task: Task, size: Size) -> Size:
-    """The largest output size to expect for an input of a size, from the demonstrations.
+def known_output(task: Task, test_index: int, config: CanvasConfig) -> Size:
+    """The size of a test output, where exact canvases rely on it; otherwise (0, 0)."""
+    if config.mode != "exact":
+        return 0, 0
+    size, margin = expected_output(task.test[test_index].input.shape, task.train)
+    return size if margin == 0 else (0, 0)
 
-    Three rules are tried: constant size, a fixed ratio to the input, a fixed ratio to the transposed input. A rule
-    counts if it holds for every demonstration. The bound is the largest height and the largest width by any rule that
-    counts, or the full canvas if none does.
+
+def _exact_canvas(size: Size, demonstrations: Sequence[Pair], config: CanvasConfig) -> Canvas:
+    """Just room for an input and its output where its size is known; else for the largest output and an end of grid.
+
+    The same for demonstrations and test inputs, so that the canvas of a demonstration tells no more about its output
+    than that of a test input will.
     """
-    pairs = [(pair.input.shape, pair.output.shape) for pair in task.train if pair.output is not None]
-    bounds = []
+    output, margin = expected_output(size, demonstrations)
+    return config.bucket(larger(size, output), margin)
+
+
+def expected_output(size: Size, demonstrations: Sequence[Pair]) -> tuple[Size, int]:
+    """The size of the output of an input of a size and a margin of 0; with no rule, the largest to expect and 1."""
+    sizes = output_sizes(demonstrations, size)
+    if sizes and (len(demonstrations) > 1 or sizes[0] == size):  # any rule holds for one pair
+        return sizes[0], 0
+    return larger(size, _largest_output(demonstrations)), 1
+
+
+def _shapes(demonstrations: Sequence[Pair]) -> list[tuple[Size, Size]]:
+    return [(pair.input.shape, pair.output.shape) for pair in demonstrations if pair.output is not None]
+
+
+def _largest_output(demonstrations: Sequence[Pair]) -> Size:
+    return functools.reduce(larger, (output for _, output in _shapes(demonstrations)))
+
+
+def output_sizes(demonstrations: Sequence[Pair], size: Size) -> list[Size]:
+    """The sizes to expect of the output of an input of a size: one for each rule that all demonstrations obey.
+
+    In this order: as large as the input, constant, a fixed ratio to the input, a fixed ratio to the transposed input.
+    Of 419 test outputs of ARC-AGI-1 evaluation, 359 have a rule, and it is right for 355 (docs/results.md).
+    """
+    pairs = _shapes(demonstrations)
+    sizes = [size] if all(source == output for source, output in pairs) else []
     if len({output for _, output in pairs}) == 1:
-        bounds.append(pairs[0][1])
+        sizes.append(pairs[0][1])
     for transposed in (False, True):
         ratios = {tuple(map(Fraction, output, source[::-1] if transposed else source)) for source, output in pairs}
-        if len(ratios) == 1:  # same size is the ratio 1
+        if len(ratios) == 1:
             ratio, source = ratios.pop(), size[::-1] if transposed else size
-            bounds.append((math.ceil(ratio[0] * source[0]), math.ceil(ratio[1] * source[1])))
-    if not bounds:
-        return (MAX_SIDE, MAX_SIDE)
-    return min(MAX_SIDE, max(b[0] for b in bounds)), min(MAX_SIDE, max(b[1] for b in bounds))
+            height, width = (min(MAX_SIDE, math.ceil(part * side)) for part, side in zip(ratio, source, strict=True))
+            sizes.append((height, width))
+    return sizes

@@ -9,17 +9,18 @@ from torch import Tensor
 
 from kernels import canvas_numba, canvas_torch
 from kernels.canvas import PAD, Canvas, pack
+from solver.model.packing import Packing
 from solver.tokens.variants import Variants
 
 
 class Batch(NamedTuple):
-    """B examples on one canvas."""
+    """B examples on one canvas, or packed."""
 
-    inputs: Tensor  # (B, S) int64 tokens
-    labels: Tensor  # (B, S) int64 tokens, IGNORE where nothing is scored
+    inputs: Tensor  # (B, S) int64 tokens; packed (1, T)
+    labels: Tensor  # (B, S) int64 tokens, IGNORE where nothing is scored; packed (1, T)
     ids: Tensor  # (B,) rows of the puzzle embedding table
     symmetry: Tensor  # (B,) int64
-    permutation: Tensor  # (B, 10) int64
+    packing: Packing | None = None  # None: all on one canvas
 
 
 class Encoder:

@@ -1,12 +1,9 @@
 """Training examples: drawn, augmented, translated and encoded when they are needed, and never stored.
 
-What is drawn depends only on the seed and on the position in the stream, so that a run can resume at any step and is
-the same on any number of ranks. Letters: K examples of one draw, E examples of one shuffle, (H, W) a canvas.
+Letters: K examples of one draw, (H, W) a canvas.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,95 +11,12 @@ import torch
 
 from kernels.canvas import IGNORE, Canvas
 from solver.settings.config import CanvasConfig
-from solver.tasks.task import Pair
 from solver.tokens.canvases import fit_canvas, pair_size
 from solver.tokens.encode import Batch, Encoder
+from solver.tokens.shuffle import Bucket, Pool, TaskExamples
 from solver.tokens.variants import Variants
 
-SHUFFLED = 1024  # examples, at least, that are put in order at once: numpy calls have a fixed cost
 _CANVAS_DRAWS = 2**32 - 1  # keeps the random numbers for canvases apart from those for examples
-
-
-@dataclass(frozen=True)
-class TaskExamples:
-    """What is learned of one task: its pairs, seen through its variants."""
-
-    pairs: Sequence[Pair]
-    variants: Variants
-    rows: np.ndarray  # (variants,) of the puzzle embedding table
-    weight: float = 1.0  # how often the task is visited, relative to the others
-
-
-# Examples in the order in which they are drawn, arrays of E: pair, variant (index into the pool), and place (E, 3),
-# uniform in [0, 1): row and column on the canvas, whether the grid is moved at all.
-_Shuffle = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-class _Pool:
-    """The variants of all tasks, concatenated; within a task, upright ones come before those that swap the sides."""
-
-    def __init__(self, tasks: Sequence[TaskExamples]) -> None:
-        orders = [np.argsort(task.variants.transposes, kind="stable") for task in tasks]
-        joined = [(*(part[o] for part in task.variants), task.rows[o]) for task, o in zip(tasks, orders, strict=True)]
-        self.symmetry, self.permutation, self.row = (np.concatenate(parts) for parts in zip(*joined, strict=True))
-        upright = np.array([int((~task.variants.transposes).sum()) for task in tasks])
-        sizes = np.array([len(task.rows) for task in tasks])
-        self.count = np.stack([upright, sizes - upright], axis=1)  # (tasks, 2)
-        self._start = np.cumsum(sizes) - sizes
-
-    def choose(self, task: np.ndarray, turned: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
-        """A random variant of each task (K,); if `turned` is given, one that does or does not swap the sides."""
-        first, count = self._start[task], self.count[task]
-        if turned is None:
-            size = count.sum(axis=1)
-        else:
-            first, size = first + turned * count[:, 0], count[np.arange(len(task)), turned.astype(int)]
-        return first + (generator.random(len(task)) * size).astype(np.int64)
-
-
-class _Bucket:
-    """The pairs that fit one canvas, in passes: each visits tasks in random order, with one random variant of each."""
-
-    def __init__(self, square: bool, entries: list[tuple[int, bool, int, float]], weights: np.ndarray) -> None:
-        """`entries`: (task, turned, pair, share of the task's variants on this canvas); `weights` of all tasks."""
-        task, turned, self.pairs, share = (np.array(column) for column in zip(*entries, strict=True))
-        # Pairs of one task in one orientation are drawn together. Such a group begins in the entries at `_first`.
-        self._first = np.flatnonzero(np.diff(task * 2 + turned, prepend=-1))
-        self._length = np.diff(self._first, append=len(task))
-        self._task, self._turned = task[self._first], turned[self._first]
-        self._weight = weights[self._task] / weights[self._task].max()  # the heaviest task is visited in every pass
-        self._square = square  # a square canvas takes upright and turned variants alike
-        self.weight = float((share * weights[task]).sum())  # pairs on this canvas, by weight and share of variants
-        self._passes = math.ceil(SHUFFLED / max(1.0, float((self._weight * self._length).sum())))
-        self._kept: tuple[int, _Shuffle] | None = None
-        self.position = (0, 0)  # number of the shuffle, place in it
-
-    def take(self, count: int, pool: _Pool, seed: Sequence[int]) -> _Shuffle:
-        parts = []
-        number, place = self.position
-        while count:
-            if self._kept is None or self._kept[0] != number:
-                self._kept = number, self._shuffled(pool, np.random.default_rng([*seed, number]))
-            pair, variant, where = (column[place : place + count] for column in self._kept[1])
-            count, place = count - len(pair), place + len(pair)
-            parts.append((pair, variant, where))
-            if place == len(self._kept[1][0]):
-                number, place = number + 1, 0
-        self.position = number, place
-        pair, variant, where = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return pair, variant, where
-
-    def _shuffled(self, pool: _Pool, generator: np.random.Generator) -> _Shuffle:
-        """Enough passes for SHUFFLED examples. A task with half the largest weight is visited in half of them."""
-        of_pass, visited = np.nonzero(generator.random((self._passes, len(self._weight))) < self._weight)
-        visited = visited[np.lexsort((generator.random(len(visited)), of_pass))]
-        variant = pool.choose(self._task[visited], None if self._square else self._turned[visited], generator)
-        length = self._length[visited]
-        visit = np.repeat(np.arange(len(visited)), length)
-        within = np.arange(len(visit)) - np.repeat(np.cumsum(length) - length, length)
-        shuffled = np.lexsort((generator.random(len(visit)), visit))
-        pair = self.pairs[self._first[visited][visit] + within][shuffled]
-        return pair, variant[visit], generator.random((len(visit), 3))
 
 
 class PairStream:
@@ -138,7 +52,7 @@ class PairStream:
     ) -> None:
         """`step_tokens`: tokens per step. `extra_tokens`: tokens per example beside its canvas (the puzzle tokens)."""
         self._step_tokens, self._extra, self._seed, self._device = step_tokens, extra_tokens, seed, device
-        self._pool = _Pool(tasks)
+        self._pool = Pool(tasks)
         pairs = [pair for task in tasks for pair in task.pairs]
         self._pairs_of_task = np.array([len(task.pairs) for task in tasks])
         self._task = np.repeat(np.arange(len(tasks)), self._pairs_of_task)
@@ -146,13 +60,15 @@ class PairStream:
         self._encoder = Encoder(grids, device)
         self._size = np.array([pair_size(pair) for pair in pairs])  # (pairs, 2) upright
         weights = np.array([task.weight for task in tasks])
-        self._buckets = self._make_buckets([fit_canvas(pair, canvases) for pair in pairs], weights)
+        upright = [fit_canvas(pair, task.pairs, canvases) for task in tasks for pair in task.pairs]
+        self._buckets = self._make_buckets(upright, weights)
+        self._moves = canvases.mode != "exact"
         self.canvases = list(self._buckets)
         work = np.array([bucket.weight * self.tokens(canvas) for canvas, bucket in self._buckets.items()])
         self._chance = work / work.sum()
         self._steps = 0
 
-    def _make_buckets(self, upright: list[Canvas], weights: np.ndarray) -> dict[Canvas, _Bucket]:
+    def _make_buckets(self, upright: list[Canvas], weights: np.ndarray) -> dict[Canvas, Bucket]:
         entries: dict[Canvas, list[tuple[int, bool, int, float]]] = {}
         for pair, canvas in enumerate(upright):
             task = int(self._task[pair])
@@ -164,7 +80,7 @@ class PairStream:
                 if count[int(turned)]:
                     share = count[int(turned)] / count.sum()
                     entries.setdefault(place, []).append((task, turned, pair, share))
-        return {c: _Bucket(c[0] == c[1], sorted(rows), weights) for c, rows in sorted(entries.items())}
+        return {c: Bucket(c[0] == c[1], sorted(rows), weights) for c, rows in sorted(entries.items())}
 
     def tokens(self, canvas: Canvas) -> int:
         """Tokens per example, puzzle tokens included."""
@@ -206,10 +122,11 @@ class PairStream:
         offset = self._offsets(pairs, variants.transposes, place, canvas)
         inputs = self._encoder(2 * pairs, variants, offset, canvas)
         labels = self._encoder(2 * pairs + 1, variants, offset, canvas, IGNORE)
-        ids, symmetry, permutation = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (self._pool.row[chosen], *variants)
+        ids, symmetry = (
+            torch.from_numpy(part.astype(np.int64)).to(self._device)
+            for part in (self._pool.row[chosen], variants.symmetry)
         )
-        return Batch(inputs, labels, ids, symmetry, permutation)
+        return Batch(inputs, labels, ids, symmetry)
 
     def position(self) -> dict[str, Any]:
         """The position in the stream, as JSON; `seek` on a stream of the same tasks and seed continues there."""
@@ -224,5 +141,5 @@ class PairStream:
         """Offsets (K, 2): random, except that about one pair per visit stays at the origin, where test inputs are."""
         size = np.where(transposes[:, None], self._size[pairs][:, ::-1], self._size[pairs])
         offset = (place[:, :2] * (np.array(canvas) - size + 1)).astype(np.int64)
-        stays = place[:, 2] * self._pairs_of_task[self._task[pairs]] < 1
+        stays = (place[:, 2] * self._pairs_of_task[self._task[pairs]] < 1) | (not self._moves)
         return np.where(stays[:, None], 0, offset)

@@ -6,14 +6,12 @@ Letters: K variants.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from kernels.symmetry import SYMMETRIES, TRANSPOSES
-
-PERMUTED = 9  # colours 1 to 9; black is never permuted
-PERMUTATIONS = math.factorial(PERMUTED)
+from kernels.symmetry import COLOURS, PERMUTED, SYMMETRIES, TRANSPOSES
 
 
 class Variants(NamedTuple):
@@ -31,13 +29,15 @@ class Variants(NamedTuple):
         return TRANSPOSES[self.symmetry]
 
 
-def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, colours: bool = True) -> Variants:
+def make_variants(
+    task_id: str, count: int, seed: int, symmetries: bool = True, permuted: Sequence[int] = PERMUTED
+) -> Variants:
     """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
 
-    `count` in all, or as many as exist. The plain symmetries come first because they change a task least and should
-    vote first.
+    `count` in all, or as many as exist; the colours in `permuted` trade places, the others stay. The plain symmetries
+    come first because they change a task least and should vote first.
     """
-    permutations = PERMUTATIONS if colours else 1
+    permutations = math.factorial(len(permuted))
     plain = np.arange(SYMMETRIES if symmetries else 1) * permutations
     total = permutations * len(plain)
     count = min(count, total)
@@ -49,16 +49,16 @@ def make_variants(task_id: str, count: int, seed: int, symmetries: bool = True, 
         chosen = generator.choice(total - len(plain), count - len(plain), replace=False)
         symmetry, permutation = np.divmod(chosen, permutations - 1)  # skips the identity permutation
         ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
-    return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations))
+    return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations, permuted))
 
 
-def permutation_of_rank(ranks: np.ndarray) -> np.ndarray:
-    """The colour permutations (K, 10) of lexicographic ranks (K,); rank 0 is the identity, black is fixed."""
-    remaining = np.tile(np.arange(1, PERMUTED + 1, dtype=np.uint8), (len(ranks), 1))
-    permutation = np.zeros((len(ranks), PERMUTED + 1), np.uint8)
-    for place in range(PERMUTED):
-        digit, ranks = np.divmod(ranks, math.factorial(PERMUTED - 1 - place))
-        permutation[:, place + 1] = np.take_along_axis(remaining, digit[:, None], axis=1)[:, 0]
+def permutation_of_rank(ranks: np.ndarray, permuted: Sequence[int] = PERMUTED) -> np.ndarray:
+    """The permutations (K, 10) of the colours `permuted`, by lexicographic ranks (K,); rank 0 is the identity."""
+    remaining = np.tile(np.array(permuted, dtype=np.uint8), (len(ranks), 1))
+    permutation = np.tile(np.arange(COLOURS, dtype=np.uint8), (len(ranks), 1))
+    for place, colour in enumerate(permuted):
+        digit, ranks = np.divmod(ranks, math.factorial(len(permuted) - 1 - place))
+        permutation[:, colour] = np.take_along_axis(remaining, digit[:, None], axis=1)[:, 0]
         keep = np.arange(remaining.shape[1]) != digit[:, None]
         remaining = remaining[keep].reshape(len(ranks), -1)
     return permutation

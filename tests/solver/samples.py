@@ -16,7 +16,7 @@ from solver.model.weights import Knowledge, fresh_knowledge
 from solver.run.events import Counted, Event, Progress, RoundDone
 from solver.run.solve import Run, solve
 from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
-from solver.tasks.task import Pair, Task, to_challenge
+from solver.tasks.task import Pair, Task, permuted_colours, to_challenge
 from solver.tokens.variants import make_variants
 
 
@@ -53,7 +53,7 @@ def config(steps: int | None = 3, **fit: Any) -> SolveConfig:
             latent_updates=1,
             positions="rope2d",
             rope_theta=100.0,
-            embedding="shared",
+            embedding="per_cell",
             row_tokens=1,
             row_width=16,
         ),
@@ -77,7 +77,10 @@ def make_run(clock: Clock | None = None, tasks: Sequence[Task] = TASKS, **fit: A
 def make_fitting(tasks: Sequence[Task], start: Knowledge, settings: SolveConfig) -> Fitting:
     """A fit of some tasks with the variants that the settings ask for."""
     fit = settings.fit
-    variants = [make_variants(task.id, fit.augmentations, 0, fit.symmetries, fit.colours) for task in tasks]
+    variants = [
+        make_variants(task.id, fit.augmentations, 0, fit.symmetries, permuted_colours(task.train, fit.colours))
+        for task in tasks
+    ]
     return Fitting(tasks, variants, start, fit, settings.canvases, seed=0)
 
 

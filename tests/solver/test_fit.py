@@ -136,7 +136,7 @@ def test_a_loss_that_is_no_number_falls_back_to_the_start(caplog: pytest.LogCapt
     assert "using the start weights" in caplog.text
 
 
-@pytest.mark.parametrize("embedding", ["variant", "shared"])
+@pytest.mark.parametrize("embedding", ["variant", "per_cell"])
 def test_rows_start_at_the_mean_but_known_puzzles_keep_theirs(embedding: str) -> None:
     model = fresh_knowledge(replace(config().model, embedding=embedding), 0, CPU).model
     known = {(MIRROR.id, MIRROR.digest): 1, (TALL.id, "another digest"): 0}

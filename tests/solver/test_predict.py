@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.canvas import END_OF_GRID, FIRST_COLOUR
+from kernels.canvas import END_OF_GRID, FIRST_COLOUR, robust_sizes
+from kernels.symmetry import TRANSPOSES
 from solver import predict
 from solver.answers.attempts import fallbacks, two_attempts
 from solver.answers.votes import Candidate
 from solver.common.clock import Clock
 from solver.fit import starting_table
-from solver.model.trm import Output, State
+from solver.model.trm import TRM, Output, State
 from solver.model.weights import Fitted, fresh_knowledge
 from solver.predict import Predictor, refine
-from solver.settings.config import PredictConfig
+from solver.settings.config import CanvasConfig, PredictConfig
+from solver.settings.presets import small_model
 from solver.tasks.task import Pair, Task
+from solver.tokens.canvases import known_output
 from solver.tokens.decode import Ballot
 from solver.tokens.variants import make_variants
 from tests.solver.samples import MIRROR, TALL, TASKS, config, grid
@@ -219,3 +222,22 @@ def test_fallbacks_put_the_likelier_answer_first() -> None:
     assert fallbacks(TALL, 0)[0].tolist() == TALL.train[0].output.tolist()
     same = Task("same", (Pair(grid("1"), grid("7")),) * 2, (Pair(grid("7"), None),))
     assert two_attempts([], same, 0)[0].tolist() == two_attempts([], same, 0)[1].tolist() == [[7]]
+
+
+def test_an_output_of_known_size_has_that_size_in_every_variant() -> None:
+    torch.manual_seed(0)
+    model, tasks = TRM(small_model(32)).eval(), [MIRROR, TALL]
+    variants = [make_variants(task.id, 16, 0) for task in tasks]
+    fitted = Fitted(model, torch.randn(2, 32), variants, [np.full(16, number) for number in range(2)])
+    exact = CanvasConfig("exact")
+    predictor = Predictor(tasks, fitted, PredictConfig(supervision_steps=1), exact)
+    tests = [(task, index) for task in tasks for index in range(len(task.test))]
+    seen = 0
+    for predictions in predictor.run(0, 16, Clock()):
+        sizes = robust_sizes(predictions.tokens.numpy())
+        for test, symmetry, size in zip(predictions.samples.test, predictions.samples.symmetry, sizes, strict=True):
+            known = known_output(*tests[test], exact)
+            assert known != (0, 0)
+            assert tuple(size) == (known[::-1] if TRANSPOSES[symmetry] else known)
+            seen += 1
+    assert seen == 16 * len(tests)

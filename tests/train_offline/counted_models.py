@@ -15,7 +15,7 @@ CANVAS = (3, 4)
 SMALL = TRMConfig(width=32, heads=2, cycles=2, latent_updates=2, canvas=CANVAS, row_tokens=2, row_width=32)
 MODELS = {
     "attention": SMALL,
-    "rope2d, shared": replace(SMALL, positions="rope2d", embedding="shared", row_tokens=1),
+    "rope2d, per cell": replace(SMALL, positions="rope2d", embedding="per_cell", row_width=SMALL.width),
     "learned": replace(SMALL, positions="learned", vocabulary=6, expansion=2.0),
     "mlp": replace(SMALL, mixer="mlp", positions="none"),
     "two networks": replace(SMALL, networks=2, layers=3),
@@ -39,7 +39,7 @@ MODELS = {
 def draw(count: int) -> Batch:
     tokens = torch.arange(CANVAS[0] * CANVAS[1]).repeat(count, 1) % 6
     nothing = torch.zeros(count, dtype=torch.int64)
-    return Batch(tokens, tokens, nothing, nothing, torch.arange(10).repeat(count, 1))
+    return Batch(tokens, tokens, nothing, nothing)
 
 
 def learner_of(model: TRMConfig, config: LearnerConfig | None = None, **more: Any) -> Learner:

@@ -53,7 +53,7 @@ def test_bytes_are_those_that_a_learner_holds(row_optimizer: Any) -> None:
 
 
 def test_memory_grows_with_what_is_asked() -> None:
-    base = presets.arc1_tight()
+    base = replace(presets.arc1_hour(), model=TRMConfig(), learner=LearnerConfig())
     buckets = {(height, width): 1 / 9 for height in (7, 16, 30) for width in (7, 16, 30)}
 
     def work(config: TrainConfig, shares: dict[Canvas, float], rows: int = 1000) -> Work:

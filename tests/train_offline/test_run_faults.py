@@ -74,7 +74,7 @@ def test_an_earlier_run_is_not_overwritten(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: replace(c, model=replace(c.model, width=32)), "expected this run's model"),
+        (lambda c: replace(c, model=replace(c.model, width=32, row_width=32)), "expected this run's model"),
         (lambda c: replace(c, arc=replace(c.arc, largest_side=4)), "data: expected"),
     ],
 )

@@ -20,6 +20,9 @@ from solver.common.checks import InputError
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.weights import load_knowledge
+from solver.settings.config import CanvasConfig
+from solver.settings.presets import small_model
+from solver.tokens.packed_stream import PackedStream
 from tests.train_offline.tiny_runs import (
     ARGUMENTS,
     CPU,
@@ -32,6 +35,7 @@ from tests.train_offline.tiny_runs import (
 )
 from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
+from train_offline.settings.config import TrainConfig
 from train_offline.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -208,5 +212,18 @@ def test_metrics_of_a_killed_run_are_cut_back(tmp_path: Path) -> None:
 
 def test_more_ranks_than_slots_are_refused(tmp_path: Path) -> None:
     run = trainer(tmp_path)
-    with pytest.raises(InputError, match="expected a slot per rank on every canvas, got 5 for 7 ranks"):
+    with pytest.raises(InputError, match="expected a slot per rank on every canvas, got 6 for 7 ranks"):
         Trainer(tiny_config(tmp_path), run._problem, options(tmp_path, resume=True), CPU, Ranks(0, 7))
+
+
+def test_packed_steps_go_on_to_the_bit(tmp_path: Path) -> None:
+    def packed(config: TrainConfig) -> TrainConfig:
+        learner = replace(config.learner, supervision_steps=1)
+        return replace(config, model=small_model(32), learner=learner, canvases=CanvasConfig("exact"))
+
+    whole = trainer(tmp_path / "a", change=packed)
+    assert isinstance(whole._problem.stream, PackedStream)
+    whole.run()
+    trainer(tmp_path / "b", change=packed, stop_after=3)
+    assert trainer(tmp_path / "b", change=packed, resume=True).run() == "done"
+    same_checkpoints(tmp_path / "a" / "run", tmp_path / "b" / "run")

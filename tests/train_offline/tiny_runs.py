@@ -30,7 +30,7 @@ from train_offline.trainer import RunOptions, Trainer
 
 CPU = torch.device("cpu")
 MODEL = TRMConfig(
-    width=16, heads=2, cycles=1, latent_updates=1, positions="rope2d", embedding="shared", row_tokens=1, row_width=16
+    width=16, heads=2, cycles=1, latent_updates=1, positions="rope2d", embedding="per_cell", row_tokens=1, row_width=16
 )
 ARGUMENTS = [
     "tiny", "--model.width", "16", "--model.row-width", "16", "--model.latent-updates", "1", "--step-tokens", "300",

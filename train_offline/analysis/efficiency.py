@@ -33,13 +33,14 @@ def efficiency(subject: Subject, options: EfficiencyOptions) -> Findings:
     GEMM-GFLOP are seconds times the matrix-product rate of this machine.
     """
     # small canvases first, as memory once allocated may not be returned
-    both: list[CanvasMode] = ["tight", "full"] if subject.knowledge.model.config.any_canvas else ["full"]
+    own = subject.knowledge.canvas_mode
+    small: CanvasMode = "tight" if own == "full" else own
+    both: list[CanvasMode] = [small, "full"] if subject.knowledge.model.config.any_canvas else ["full"]
     benches = {
         mode: Bench(subject, options.batch_tokens, options.decoder, CanvasConfig(mode))
         for mode in ([options.canvas] if options.canvas else both)
     }
     figures = {mode: measure(bench, options) for mode, bench in benches.items()}
-    own = subject.knowledge.canvas_mode
     rows = [
         {
             "canvas": f"`{mode}`" + (" (default)" if mode == own else ""),

@@ -40,8 +40,7 @@ class Examples(NamedTuple):
     row: np.ndarray  # of the puzzle embedding table
     symmetry: np.ndarray  # as the input is shown
     permutation: np.ndarray  # (N, 10)
-    claimed_symmetry: np.ndarray  # in the augmentation tokens of a shared embedding
-    claimed_permutation: np.ndarray  # (N, 10)
+    claimed_symmetry: np.ndarray  # as the model is told, if it has a row per task
 
     def at(self, chosen: np.ndarray | slice) -> "Examples":
         """Some of the examples."""
@@ -107,7 +106,7 @@ class Bench:
         symmetry = np.concatenate([variants[task].symmetry for task in self.task])
         permutation = np.concatenate([variants[task].permutation for task in self.task])
         row = np.concatenate([rows[task] for task in self.task])
-        return Examples(test, row, symmetry, permutation, symmetry, permutation)
+        return Examples(test, row, symmetry, permutation, symmetry)
 
     @contextlib.contextmanager
     def progress(self, what: str, flops: float) -> Iterator[None]:
@@ -143,11 +142,10 @@ class Bench:
                 batch = examples.at(numbers[chosen])
                 origin = np.zeros((len(batch.test), 2), np.int64)
                 inputs = self._inputs(batch.test, Variants(batch.symmetry, batch.permutation), origin, canvas)
-                row, symmetry, permutation = (
-                    torch.from_numpy(part.astype(np.int64)).to(device)
-                    for part in (batch.row, batch.claimed_symmetry, batch.claimed_permutation)
+                row, symmetry = (
+                    torch.from_numpy(part.astype(np.int64)).to(device) for part in (batch.row, batch.claimed_symmetry)
                 )
-                condition = Condition(table[row], symmetry, permutation)
+                condition = Condition(table[row], symmetry)
                 with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                     return len(batch.test), work(inputs, condition, canvas, numbers[chosen])
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.symmetry import SYMMETRIES
 from train_offline.analysis.findings import Findings, percent
 from train_offline.analysis.forward import Bench, Examples, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
@@ -44,16 +45,17 @@ def other_task(bench: Bench, examples: Examples, generator: np.random.Generator)
 def other_variant(bench: Bench, examples: Examples, generator: np.random.Generator) -> Examples | None:
     """The right task, but another variant than that of the input; None if some task has only one.
 
-    With a row per variant, the row of another variant; with a shared row, the augmentation tokens of another variant.
+    With a row per variant, the row of another variant; with a row per task, another symmetry.
     """
     first, count = bench.starts[:-1][examples.test], np.diff(bench.starts)[examples.test]
+    if bench.model.config.row_per_task:
+        turned = examples.symmetry + generator.integers(1, SYMMETRIES, len(examples.symmetry))
+        return examples._replace(claimed_symmetry=turned % SYMMETRIES)
     if count.min() < 2:
         return None
     ahead = 1 + (generator.random(len(first)) * (count - 1)).astype(np.int64)  # 1 … count - 1
     other = examples.at(first + (np.arange(len(first)) - first + ahead) % count)
-    if bench.model.config.embedding != "shared":
-        return examples._replace(row=other.row)
-    return examples._replace(claimed_symmetry=other.symmetry, claimed_permutation=other.permutation)
+    return examples._replace(row=other.row)
 
 
 def conditions(bench: Bench, examples: Examples, generator: np.random.Generator) -> dict[str, Case | None]:
@@ -77,7 +79,7 @@ def identity(subject: Subject, options: IdentityOptions) -> Findings:
     """Accuracy with the right puzzle embedding, the mean, a blank, another task's, another variant's of the same task.
 
     Only the identity is wrong; the inputs stay the same. "Another variant" means its row if every variant has one, and
-    its augmentation tokens if a task has a single row. Intervals are 95 %, over tasks.
+    its symmetry if a task has a single row. Intervals are 95 %, over tasks.
     """
     bench, generator = Bench(subject, options.batch_tokens, options.decoder), np.random.default_rng(options.seed)
     examples, judge = bench.examples(), Judge(bench, generator)

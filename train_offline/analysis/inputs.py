@@ -27,7 +27,7 @@ from solver.settings.config import CanvasConfig, CanvasMode, DeviceName, Precisi
 from solver.settings.options import SolveOptions, WeightsFolder
 from solver.settings.presets import configured
 from solver.tasks.load import load_tasks
-from solver.tasks.task import Task, without_test_outputs
+from solver.tasks.task import Task, permuted_colours, without_test_outputs
 from solver.tokens.variants import Variants, make_variants
 from train_offline.published.convert import digests_of, import_published, read_settings, task_of
 
@@ -53,7 +53,7 @@ class AnalysisOptions:
     """First fit the checkpoint to the tasks' demonstrations for this many steps, as `arc-trm solve` does. All
     tasks count as known then."""
     canvas: CanvasMode | None = None
-    """full is 30x30 as published, tight the smallest canvas that holds the grids; None: as in training."""
+    """full is 30x30 as published, tight the smallest bucket, exact the expected size; None: as in training."""
     supervision_steps: int = 16  # Most supervision steps per prediction.
     batch_tokens: int = 64 * 916  # Tokens in one batch; halved automatically when memory runs out.
     decoder: Decoder = "robust"  # How tokens become a grid.
@@ -165,7 +165,10 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
     hidden = [without_test_outputs(task) for task in tasks]
     autocast = pick_precision(knowledge.table.device, options.precision)
     fit = config.fit
-    variants = [make_variants(t.id, fit.augmentations, options.seed, fit.symmetries, fit.colours) for t in hidden]
+    variants = [
+        make_variants(t.id, fit.augmentations, options.seed, fit.symmetries, permuted_colours(t.train, fit.colours))
+        for t in hidden
+    ]
     fitting = Fitting(hidden, variants, knowledge, fit, config.canvases, options.seed, autocast)
     for _ in tqdm(fitting.run(Clock()), total=options.fit_steps, desc="fit", unit="step"):
         pass
@@ -190,10 +193,10 @@ def known_variants(
 ) -> tuple[list[Variants], list[np.ndarray]]:
     """At most `count` variants of each task and their rows (K,), the identity first; none if the identity has no row.
 
-    With a shared row: the variants it was trained on, as far as the manifest says, then others. With a row per
+    With a row per task: the variants it was trained on, as far as the manifest says, then others. With a row per
     variant: those that have one, in table order.
     """
-    if knowledge.model.config.embedding == "shared":
+    if knowledge.model.config.row_per_task:
         return _of_shared_rows(knowledge, tasks, count, seed)
     wanted = {(task.id, task.digest): number for number, task in enumerate(tasks)}
     found: list[list[tuple[bool, int, int, list[int]]]] = [[] for _ in tasks]
@@ -216,13 +219,14 @@ def _of_shared_rows(
     knowledge: Knowledge, tasks: Sequence[Task], count: int, seed: int
 ) -> tuple[list[Variants], list[np.ndarray]]:
     seed = _count(knowledge.manifest, "seed", seed)
-    trained = _count(knowledge.manifest, "augmentations", count)
+    trained, colours = _count(knowledge.manifest, "augmentations", count), knowledge.manifest.get("colours", "all")
     variants, rows = [], []
     for task in tasks:
         row = knowledge.rows.get((task.id, task.digest))
-        parts = [make_variants(task.id, trained, seed)]
+        permuted = permuted_colours(task.train, colours)
+        parts = [make_variants(task.id, trained, seed, permuted=permuted)]
         if trained < count:
-            parts.append(make_variants(task.id, count, seed))
+            parts.append(make_variants(task.id, count, seed, permuted=permuted))
         joined = Variants(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(np.column_stack(joined), axis=0, return_index=True)
         kept = np.sort(first)[: count if row is not None else 0]

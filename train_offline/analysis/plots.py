@@ -127,3 +127,20 @@ def draw_efficiency(figures: Figures) -> "Figure":
         axes.bar_label(bars, ["none solved" if v is None else f"{unit * v:.3g}" for v in values], fontsize=8)
         _finish(axes, title, "", "")
     return figure
+
+
+def draw_efficiency_curve(points: Sequence[Figures]) -> "Figure":
+    """Solved outputs over training FLOPs and over CPU seconds, a line per recipe through the means of its seeds."""
+    figure, panels = _panels(2)
+    for axes, x in zip(panels, ("flops", "cpu_seconds"), strict=True):
+        for recipe in sorted({point["recipe"] for point in points}):
+            own = [point for point in points if point["recipe"] == recipe]
+            found = [(point[x], point["all"]["pass@2"] * point["all"]["outputs"]) for point in own]
+            budgets = sorted({f"{point['flops']:.2g}" for point in own}, key=float)
+            groups = [[f for f, p in zip(found, own, strict=True) if f"{p['flops']:.2g}" == b] for b in budgets]
+            line = np.array([np.mean(group, axis=0) for group in groups])
+            (drawn,) = axes.plot(line[:, 0], line[:, 1], label=recipe)
+            axes.plot(*zip(*found, strict=True), ".", color=drawn.get_color())
+        axes.set_xscale("log")
+        _finish(axes, "held-out outputs solved", f"{x.replace('_', ' ')} of training", "outputs (pass@2)")
+    return figure

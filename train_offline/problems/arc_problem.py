@@ -1,6 +1,7 @@
 """ARC as a training problem: corpora as a stream of variants, scored by votes on held-out test outputs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,65 +16,87 @@ from solver.model.trm import TRM
 from solver.model.weights import Fitted, name_rows
 from solver.predict import Predictor
 from solver.settings.config import CanvasConfig
-from solver.tasks.task import Task
+from solver.tasks.task import Task, permuted_colours
 from solver.tokens.decode import Ballot
-from solver.tokens.stream import PairStream, TaskExamples
+from solver.tokens.packed_stream import open_stream
+from solver.tokens.shuffle import TaskExamples
 from solver.tokens.variants import Variants, make_variants
-from train_offline.problems.corpora import load_corpora
+from train_offline.problems.corpora import Corpora, load_corpora
 from train_offline.problems.problem import Problem
 from train_offline.settings.config import EvaluationConfig, TrainConfig
 
 
-def arc_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
-    """The problem of a configuration's corpora. Raises InputError if they cannot be read or nothing is left of them."""
+@dataclass(frozen=True)
+class ArcData:
+    """The corpora of a configuration: what is trained on, and what is held out."""
+
+    corpora: Corpora
+    examples: list[TaskExamples]  # of each task
+    names: list[tuple[str, str]]  # (variant name, task digest) of each row of the table
+    held_out: list[Task]  # whose demonstrations are trained on, with their test outputs
+    places: list[int]  # of each held-out task among the tasks
+
+    def fitted(self, model: TRM, table: Tensor, chosen: Sequence[int], votes: int) -> Fitted:
+        """The model with the first variants of some held-out tasks."""
+        of_tasks = [self.examples[self.places[number]] for number in chosen]
+        variants = [Variants(*(part[:votes] for part in each.variants)) for each in of_tasks]
+        return Fitted(model, table, variants, [each.rows[:votes] for each in of_tasks])
+
+
+def arc_data(config: TrainConfig, seed: int) -> ArcData:
+    """Read the corpora of a configuration. Raises InputError if they cannot be read or nothing is left of them."""
     arc = config.arc
     if config.model.vocabulary != VOCABULARY:
         raise InputError(f"model.vocabulary: expected {VOCABULARY} for ARC, got {config.model.vocabulary}")
     corpora = load_corpora(arc.data, arc.held_out, arc.allow_leaks, largest_side=arc.largest_side)
     tasks = corpora.tasks
-    variants = [make_variants(task.id, arc.augmentations, seed, arc.symmetries, arc.colours) for task in tasks]
-    names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, config.model.embedding == "shared")
+    permuted = [permuted_colours(task.pairs, arc.colours) for task in tasks]
+    variants = [
+        make_variants(task.id, arc.augmentations, seed, arc.symmetries, colours)
+        for task, colours in zip(tasks, permuted, strict=True)
+    ]
+    names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, config.model.row_per_task)
     examples = [TaskExamples(t.pairs, v, r, t.weight) for t, v, r in zip(tasks, variants, rows, strict=True)]
-    extra = config.model.puzzle_tokens
-    stream = PairStream(examples, config.canvases, config.step_tokens, extra, seed, device)
     place = {(t.id, digest): number for number, t in enumerate(tasks) for digest in (t.digest, *t.aliases)}
     held_out = [task for task in corpora.held_out if (task.id, task.digest) in place]
-    where = [place[task.id, task.digest] for task in held_out]
-    score = partial(
-        arc_score, held_out, [variants[n] for n in where], [rows[n] for n in where], config.evaluation, config.canvases
-    )
+    return ArcData(corpora, examples, names, held_out, [place[task.id, task.digest] for task in held_out])
+
+
+def arc_problem(config: TrainConfig, seed: int, device: torch.device, data: ArcData | None = None) -> Problem:
+    """The problem of a configuration's corpora, which are read if they are not given. Raises InputError."""
+    data = data or arc_data(config, seed)
+    arc, corpora = config.arc, data.corpora
+    stream = open_stream(data.examples, config.model, config.learner, config.canvases, config.step_tokens, seed, device)
+    score = partial(arc_score, data, config.evaluation, config.canvases, Predictor)
     trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
-    manifest = {**corpora.manifest(), **trained_on}
-    outputs = sum(len(task.test) for task in held_out)
-    pairs = sum(len(task.pairs) for task in tasks)
-    lines = [f"{len(tasks)} tasks, {pairs} pairs; scored on {outputs} test outputs", *corpora.report.lines()]
-    if len(held_out) < len(corpora.held_out):
-        lines.append(
-            f"not scored, as none of their pairs is left to train on: {len(corpora.held_out) - len(held_out)} tasks"
-        )
-    return Problem(stream, {name: row for row, name in enumerate(names)}, len(names), score, manifest, lines)
+    manifest = {**corpora.manifest(), **trained_on, "colours": arc.colours}
+    outputs = sum(len(task.test) for task in data.held_out)
+    pairs = sum(len(task.pairs) for task in corpora.tasks)
+    lines = [f"{len(corpora.tasks)} tasks, {pairs} pairs; scored on {outputs} test outputs", *corpora.report.lines()]
+    if len(data.held_out) < len(corpora.held_out):
+        left = len(corpora.held_out) - len(data.held_out)
+        lines.append(f"not scored, as none of their pairs is left to train on: {left} tasks")
+    rows = {name: row for row, name in enumerate(data.names)}
+    return Problem(stream, rows, len(rows), score, manifest, lines)
 
 
 def arc_score(
-    held_out: Sequence[Task],
-    variants: Sequence[Variants],
-    rows: Sequence[np.ndarray],
+    data: ArcData,
     config: EvaluationConfig,
     canvases: CanvasConfig,
+    predictor_of: type[Predictor],
     model: TRM,
     table: Tensor,
     ranks: Ranks,
     autocast: torch.dtype | None,
 ) -> dict[str, float]:
     """Shares of held-out test outputs, of tasks trained on, that one canonical pass, pass@1 and pass@2 solve."""
-    chosen = np.random.default_rng(0).permutation(len(held_out))[: config.samples]  # the same every time
+    chosen = np.random.default_rng(0).permutation(len(data.held_out))[: config.samples]  # the same every time
     mine = sorted(chosen.tolist())[ranks.rank :: ranks.count]
     counts = np.zeros(4)  # canonical, pass@1, pass@2, outputs
     if mine:
-        tasks, votes = [held_out[n] for n in mine], config.votes
-        voting = [Variants(*(part[:votes] for part in variants[n])) for n in mine]
-        fitted = Fitted(model, table, voting, [rows[n][:votes] for n in mine])
-        predictor = Predictor(tasks, fitted, config.predict, canvases, autocast)
+        tasks, votes = [data.held_out[n] for n in mine], config.votes
+        predictor = predictor_of(tasks, data.fitted(model, table, mine, votes), config.predict, canvases, autocast)
         truths = [pair.output for task in tasks for pair in task.test]
         ballot, first_two = Ballot(len(truths)), []
         for first, last in ((0, 1), (1, votes)):  # the canonical variant is the first

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from kernels.canvas import Canvas
-from kernels.symmetry import COLOURS
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.ranks import Ranks
@@ -114,7 +113,7 @@ def as_batch(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Ba
         torch.from_numpy(part.reshape(len(part), -1).astype(np.int64)).to(device) for part in (inputs, labels)
     )
     ids, symmetry = torch.zeros(2, len(inputs), dtype=torch.int64, device=device)
-    return Batch(question, answer, ids, symmetry, torch.arange(COLOURS, device=device).repeat(len(inputs), 1))
+    return Batch(question, answer, ids, symmetry)
 
 
 def puzzle_score(
@@ -134,7 +133,7 @@ def puzzle_score(
         for start in range(0, len(mine), size):
             some = slice(start, start + size)
             batch = as_batch(mine.inputs[some], mine.labels[some], device)
-            condition = Condition(table[batch.ids], batch.symmetry, batch.permutation)
+            condition = Condition(table[batch.ids], batch.symmetry)
             tokens = refine(model, batch.inputs, condition, canvas, config.predict, Clock())[0].tokens
             right = (tokens == batch.labels).float().mean(dim=1)
             sums += torch.stack([(right == 1).float(), right, torch.ones_like(right)]).double().sum(dim=1)

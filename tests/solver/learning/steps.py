@@ -20,4 +20,5 @@ def train_step(learner: Learner, canvas: Canvas, slot_count: int, draw: Callable
 
 def some(batch: Batch, slots: Tensor | slice) -> Batch:
     """Some of the examples."""
-    return Batch(*(part[slots] for part in batch))
+    inputs, labels, ids, symmetry = (part[slots] for part in batch[:-1])
+    return Batch(inputs, labels, ids, symmetry)

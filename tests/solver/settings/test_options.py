@@ -17,7 +17,7 @@ from solver.settings.config import CanvasMode
 from solver.settings.options import SolveOptions, weights_folder
 from solver.settings.presets import PRESETS, configured, small_model
 
-Embedding = Literal["variant", "shared"]
+Embedding = Literal["variant", "per_cell"]
 PLAIN = SolveOptions(preset="tiny")
 CHANGES: list[tuple[str, Any, set[str]]] = [
     ("augmentations", 5, {"fit.augmentations", "predict.augmentations"}),
@@ -34,7 +34,7 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("decoder", "published", {"decoder"}),
 ]
 SAME: list[tuple[str, Any]] = [  # named, but as in the preset
-    ("canvas", "tight"),
+    ("canvas", "exact"),
     ("fit_mode", "full"),
     ("early_stop", True),
     ("decoder", "robust"),
@@ -57,7 +57,7 @@ def changed(options: SolveOptions, **named: Any) -> dict[str, Any]:
 
 
 def weights(embedding: Embedding, **manifest: Any) -> Knowledge:
-    config = replace(small_model(32), embedding=embedding)
+    config = replace(small_model(32), embedding=embedding, halting="binary")
     return replace(fresh_knowledge(config, 0, torch.device("cpu")), manifest=manifest)
 
 
@@ -88,7 +88,7 @@ def test_without_options_the_preset_is_what_it_is(preset: Any) -> None:
 def test_the_preset_that_nobody_names_suits_the_weights() -> None:
     assert configured(SolveOptions()).name == "tiny"
     assert configured(SolveOptions(), weights("variant").model.config).name == "published"
-    assert configured(SolveOptions(), weights("shared").model.config).name == "mini"
+    assert configured(SolveOptions(), weights("per_cell").model.config).name == "mini"
     assert configured(SolveOptions(preset="tiny"), weights("variant").model.config).name == "tiny"
 
 
@@ -97,10 +97,10 @@ def test_the_preset_that_nobody_names_suits_the_weights() -> None:
     [
         ("variant", {}, "full"),
         ("variant", {"canvas_mode": "tight"}, "tight"),
-        ("shared", {}, "tight"),
-        ("shared", {"canvas_mode": "full"}, "full"),
+        ("per_cell", {}, "exact"),
+        ("per_cell", {"canvas_mode": "full"}, "full"),
         ("variant", {"canvas_mode": ["tight"]}, "full"),
-        ("shared", {"canvas_mode": "huge"}, "tight"),
+        ("per_cell", {"canvas_mode": "huge"}, "exact"),
     ],
 )
 @pytest.mark.parametrize("preset", ["auto", "mini", "published"])

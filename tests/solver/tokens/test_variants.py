@@ -1,28 +1,34 @@
 """Variants: distinct, the identity first, the same on every machine."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solver.tokens.variants import PERMUTATIONS, Variants, make_variants, permutation_of_rank, variant_name
+from kernels.symmetry import PERMUTED
+from solver.settings.config import ColourPolicy
+from solver.tasks.task import Pair, permuted_colours
+from solver.tokens.variants import Variants, make_variants, permutation_of_rank, variant_name
+from tests.solver.samples import grid
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 300), st.integers(0, 9), st.booleans(), st.booleans())
+@given(st.integers(1, 300), st.integers(0, 9), st.booleans(), st.sets(st.sampled_from(PERMUTED)))
 def test_variants_are_distinct_and_start_with_the_identity(
-    count: int, seed: int, symmetries: bool, colours: bool
+    count: int, seed: int, symmetries: bool, permuted: set[int]
 ) -> None:
-    variants = make_variants("abc", count, seed, symmetries, colours)
-    exist = (8 if symmetries else 1) * (PERMUTATIONS if colours else 1)
+    variants = make_variants("abc", count, seed, symmetries, sorted(permuted))
+    exist = (8 if symmetries else 1) * math.factorial(len(permuted))
     assert len(variants) == min(count, exist)
     names = {variant_name("abc", s, p) for s, p in zip(*variants, strict=True)}
     assert len(names) == len(variants)
     assert variant_name("abc", variants.symmetry[0], variants.permutation[0]) == "abc"
-    assert (variants.permutation[:, 0] == 0).all()  # black is never permuted
+    fixed = [colour for colour in range(10) if colour not in permuted]  # black is always among them
+    assert (variants.permutation[:, fixed] == fixed).all()
     assert (np.sort(variants.permutation, axis=1) == np.arange(10)).all()
     assert symmetries or not variants.symmetry.any()
-    assert colours or (variants.permutation == np.arange(10)).all()
 
 
 def test_variants_depend_on_seed_and_task_alone() -> None:
@@ -46,8 +52,19 @@ def test_plain_symmetries_come_first() -> None:
 
 
 def test_ranks_count_permutations_in_order() -> None:
-    ranked = permutation_of_rank(np.array([0, 1, PERMUTATIONS - 1]))
+    ranked = permutation_of_rank(np.array([0, 1, math.factorial(9) - 1]))
     assert ranked.tolist() == [list(range(10)), [*range(8), 9, 8], [0, *range(9, 0, -1)]]
+    of_three = permutation_of_rank(np.arange(6), (2, 5, 7))[:, [2, 5, 7]]
+    assert of_three.tolist() == [[2, 5, 7], [2, 7, 5], [5, 2, 7], [5, 7, 2], [7, 2, 5], [7, 5, 2]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "permuted"), [("all", (1, 2, 3, 4, 5, 6, 7, 8, 9)), ("inputs", (1, 2, 3, 6, 7, 8, 9)), ("none", ())]
+)
+def test_colours_that_only_outputs_show_can_be_fixed(policy: ColourPolicy, permuted: tuple[int, ...]) -> None:
+    # 4 and 5 are in outputs alone; 2 is in the output of one pair and in the input of another
+    pairs = [Pair(grid("10", "01"), grid("42", "24")), Pair(grid("20", "02"), grid("05", "50"))]
+    assert permuted_colours(pairs, policy) == permuted
 
 
 @pytest.mark.parametrize(("symmetry", "swap", "name"), [(0, False, "id"), (3, True, "id|||t3|||0213456789")])

@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_submission_of_before(
 
 
 def small_weights(folder: Path, manifest: dict[str, Any] | None = None, **config: Any) -> Path:
-    model = TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="shared", **config)
+    model = TRMConfig(width=16, heads=2, row_tokens=1, row_width=16, embedding="per_cell", **config)
     save_knowledge(folder, replace(fresh_knowledge(model, 0, CPU), manifest=manifest or {}))
     return folder
 

@@ -103,12 +103,12 @@ def test_an_analysis_of_our_weights(name: str, tmp_path: Path) -> None:
         assert [point["own"] for point in figures["sweep"]] == [True, False, False, False]
         assert figures["halting"]["all_steps"]["examples"] == 27
     if name == "efficiency":
-        assert list(figures["modes"]) == ["tight", "full"]
-        tight, full = figures["modes"].values()
-        assert full["cells_per_canvas"] == 900 > tight["cells_per_canvas"]
-        assert full["gflop_per_example"] > tight["gflop_per_example"]
+        assert list(figures["modes"]) == ["exact", "full"]
+        exact, full = figures["modes"].values()
+        assert full["cells_per_canvas"] == 900 > exact["cells_per_canvas"]
+        assert full["gflop_per_example"] > exact["gflop_per_example"]
         assert full["peak_memory_bytes"] > 0
-        assert tight["gemm_gflop_per_example"] * 3 == pytest.approx(tight["seconds"] * 50)
+        assert exact["gemm_gflop_per_example"] * 3 == pytest.approx(exact["seconds"] * 50)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from train_offline.analysis.recursion import probe_places, probes, step_curve, s
 from train_offline.analysis.vote_statistics import last_steps
 
 KINDS = {
-    "shared": SHARED,
+    "per cell": SHARED,
     "recursive": deeper(SHARED),
     "variant": replace(VARIANT, positions="rope2d"),
     "one latent": deeper(SHARED, latents=1),
@@ -42,7 +42,7 @@ def votes_of(keys: np.ndarray, at: Bench) -> list[Counter[int]]:
     return [Counter(key for key in part if key) for part in parts]
 
 
-@pytest.mark.parametrize("kind", ["shared", "variant"])
+@pytest.mark.parametrize("kind", ["per cell", "variant"])
 def test_the_last_step_is_what_the_predictor_answers(kind: str, device: torch.device) -> None:
     known = knowledge(KINDS[kind])
     at = bench(known, device=device)

@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 def first_logits(knowledge: Knowledge, case: Case) -> Tensor:
     batch, canvas = case.batch("eval/batch/"), knowledge.model.config.canvas
-    condition = Condition(knowledge.table[batch.ids], batch.symmetry, batch.permutation)
+    condition = Condition(knowledge.table[batch.ids], batch.symmetry)
     with torch.no_grad():
         x = knowledge.model.embed(batch.inputs, condition, canvas)
         return knowledge.model(x, knowledge.model.fresh_state(len(batch.ids), canvas), canvas).logits
@@ -210,7 +210,7 @@ def test_tasks_give_digests_and_solve_takes_their_rows_over(folder: Path, capsys
 
 def test_models_of_our_own_are_exported_as_far_as_they_can_be_published(tmp_path: Path) -> None:
     shared = TRM(replace(sample_config().model, positions="rope"))
-    with pytest.raises(InputError, match="embedding: expected variant, got 'shared'"):
+    with pytest.raises(InputError, match="embedding: expected variant, got 'per_cell'"):
         export_published(Knowledge(shared, torch.zeros(0, 16)), tmp_path / "step")
     ours = replace(shared.config, embedding="variant")
     for change, message in (

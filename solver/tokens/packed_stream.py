@@ -1,0 +1,128 @@
+"""Training steps of many random pairs, each as a variant of its own on its exact canvas, packed without padding.
+
+Letters: K examples of one draw, T tokens of all of them, (H, W) a canvas.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.canvas import IGNORE, Canvas
+from solver.model.packing import PACKED, Packing
+from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
+from solver.tokens.canvases import fit_canvas
+from solver.tokens.encode import Batch, Encoder
+from solver.tokens.shuffle import Bucket, Pool, TaskExamples
+from solver.tokens.stream import PairStream
+from solver.tokens.variants import Variants
+
+
+class PackedStream:
+    """An endless stream of pairs in random order; every step has as many, on canvases of any size.
+
+    A step that mixes many tasks, symmetries and colours needs half as many steps as one of a single canvas
+    (docs/log.md). Grids are at the origin. The same interface as `PairStream`, with PACKED in place of a canvas.
+    """
+
+    def __init__(
+        self, tasks: Sequence[TaskExamples], canvases: CanvasConfig, step_tokens: int, seed: int, device: torch.device
+    ) -> None:
+        """`step_tokens`: tokens per step, on average."""
+        self._step_tokens, self._seed, self._device = step_tokens, seed, device
+        self._pool = Pool(tasks)
+        pairs = [(number, pair) for number, task in enumerate(tasks) for pair in task.pairs]
+        self._encoder = Encoder([grid for _, p in pairs for grid in (p.input, p.output) if grid is not None], device)
+        upright = [
+            fit_canvas(pair, task.demonstrations or task.pairs, canvases) for task in tasks for pair in task.pairs
+        ]
+        self._canvas = np.array(upright)  # (pairs, 2)
+        weights = np.array([task.weight for task in tasks])
+        entries = [(number, False, place, 1.0) for place, (number, _) in enumerate(pairs)]
+        self._bucket = Bucket(True, entries, weights, mixed=True)
+        self._share_out(upright, tasks)
+
+    def _share_out(self, canvases: Sequence[Canvas], tasks: Sequence[TaskExamples]) -> None:
+        """Note the share of the examples on each of the `canvases`, which are those of all pairs."""
+        weights = [task.weight for task in tasks for _ in task.pairs]
+        shares = dict.fromkeys(sorted(set(canvases)), 0.0)
+        for canvas, weight in zip(canvases, weights, strict=True):
+            shares[canvas] += weight / sum(weights)
+        self._shares = shares
+        self.canvases = list(self._shares)
+        self._mean = math.ceil(sum(share * height * width for (height, width), share in self._shares.items()))
+
+    def tokens(self, canvas: Canvas) -> int:
+        """Tokens per example, on average."""
+        return self._mean
+
+    def slot_count(self, canvas: Canvas) -> int:
+        """Examples of a step, over all ranks."""
+        return max(1, round(self._step_tokens / self._mean))
+
+    def halve(self, canvas: Canvas) -> int:
+        """Make steps half as large, as one ran out of memory. Returns the new tokens per step."""
+        self._step_tokens = max(1, self.slot_count(canvas) * self._mean // 2)
+        return self._step_tokens
+
+    def leave_out(self, canvases: Collection[Canvas]) -> bool:
+        """Whether examples are left when single ones do not fit into memory."""
+        return PACKED not in canvases
+
+    def shares(self) -> dict[Canvas, float]:
+        """Share of the examples on each canvas, turned ones counted as upright."""
+        return self._shares
+
+    def next_step(self) -> tuple[Canvas, int]:
+        """PACKED, and the examples of the next step over all ranks."""
+        return PACKED, self.slot_count(PACKED)
+
+    def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
+        """The next `count` examples, of which only `mine`, this rank's, are encoded and returned, sorted by size."""
+        pairs, chosen, _ = (column[mine] for column in self._bucket.take(count, self._pool, [self._seed]))
+        turned = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen]).transposes
+        sizes = np.where(turned[:, None], self._canvas[pairs][:, ::-1], self._canvas[pairs])
+        order = np.lexsort((sizes[:, 1], sizes[:, 0], sizes.prod(axis=1)))  # by length, then by height
+        pairs, chosen, sizes = pairs[order], chosen[order], sizes[order]
+        variants = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen])
+        starts = np.flatnonzero(np.any(np.diff(sizes, axis=0, prepend=-1), axis=1))
+        groups, inputs, labels = [], list[Tensor](), list[Tensor]()
+        for start, stop in zip(starts, [*starts[1:], len(pairs)], strict=True):
+            place, of_group = (int(sizes[start, 0]), int(sizes[start, 1])), Variants(*(p[start:stop] for p in variants))
+            origin, index = np.zeros((stop - start, 2), np.int64), 2 * pairs[start:stop]
+            groups.append((int(stop - start), place))
+            inputs.append(self._encoder(index, of_group, origin, place).flatten())
+            labels.append(self._encoder(index + 1, of_group, origin, place, IGNORE).flatten())
+        ids, symmetry = (
+            torch.from_numpy(part.astype(np.int64)).to(self._device)
+            for part in (self._pool.row[chosen], variants.symmetry)
+        )
+        packing = Packing.of(groups, self._device)
+        return Batch(torch.cat(inputs)[None], torch.cat(labels)[None], ids, symmetry, packing)
+
+    def position(self) -> dict[str, Any]:
+        """The position in the stream, as JSON; `seek` on a stream of the same tasks and seed continues there."""
+        return {"packed": list(self._bucket.position)}
+
+    def seek(self, position: Mapping[str, Any]) -> None:
+        number, place = position["packed"]
+        self._bucket.position = (number, place)
+
+
+def open_stream(
+    tasks: Sequence[TaskExamples],
+    model: TRMConfig,
+    learner: LearnerConfig,
+    canvases: CanvasConfig,
+    step_tokens: int,
+    seed: int,
+    device: torch.device,
+) -> PairStream | PackedStream:
+    """Packed steps on exact canvases, if model and learner allow: all examples of a step must halt together."""
+    together = model.embedding == "per_cell" and model.halting == "none" and learner.supervision_steps == 1
+    if canvases.mode == "exact" and together:
+        return PackedStream(tasks, canvases, step_tokens, seed, device)
+    return PairStream(tasks, canvases, step_tokens, model.puzzle_tokens, seed, device)
