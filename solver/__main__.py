@@ -25,6 +25,7 @@ COMMANDS = {
     "import-published": "train_offline.published.convert:import_command",
     "export-published": "train_offline.published.convert:export_command",
     "bench": "benchmarks.cli:command",
+    "efficiency": "benchmarks.efficiency:command",
     "package": "submission.package.build:command",
     "merge": "submission.merge:command",
 }
