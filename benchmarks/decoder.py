@@ -10,7 +10,6 @@ Letters: K samples, T tokens of packed sequences, D width, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from solver.settings.config import CanvasConfig, TRMConfig
 from solver.tasks.task import Pair
 from solver.tokens.canvases import expected_output
 from solver.tokens.encode import Batch
-from solver.tokens.packed_stream import PackedStream
+from solver.tokens.packed_stream import PackedStream, canvas_of
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.variants import Variants
 
@@ -103,34 +102,24 @@ class DecoderStream(PackedStream):
         self._share_out([(1, tokens_of(lengths)) for lengths in every], tasks)
 
     def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
-        pairs, chosen, _ = (column[mine] for column in self._bucket.take(count, self._pool, [self._seed]))
-        turned = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen]).transposes
-        lengths = np.where(turned[:, None, None], self._lengths[pairs][:, :, ::-1], self._lengths[pairs])
-        order = np.lexsort(lengths.reshape(len(pairs), 4).T)
-        pairs, chosen, lengths = pairs[order], chosen[order], lengths[order]
-        variants = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen])
-        starts = np.flatnonzero(np.any(np.diff(lengths.reshape(-1, 4), axis=0, prepend=-1), axis=1)).tolist()
-        groups, inputs, labels = [], list[Tensor](), list[Tensor]()
-        for start, stop in pairwise([*starts, len(pairs)]):
-            of_input, of_output = ((int(h), int(w)) for h, w in lengths[start])
-            part, origin = Variants(*(p[start:stop] for p in variants)), np.zeros((stop - start, 2), np.int64)
-            question = self._encoder(2 * pairs[start:stop], part, origin, of_input)
-            answer = self._encoder(2 * pairs[start:stop] + 1, part, origin, of_output)
-            groups.append((stop - start, (of_input, of_output)))
+        pairs, variants, ids, sizes, groups = self._drawn(count, mine, self._lengths)
+        lengths, inputs, labels = [], list[Tensor](), list[Tensor]()
+        for group in groups:
+            of_input, of_output = (canvas_of(size) for size in sizes[group.start])
+            part = Variants(*(column[group] for column in variants))
+            origin, index = np.zeros((len(part), 2), np.int64), 2 * pairs[group]
+            question = self._encoder(index, part, origin, of_input)
+            answer = self._encoder(index + 1, part, origin, of_output)
+            lengths.append((len(part), (of_input, of_output)))
             inputs.append(torch.cat([question, given_tokens(answer, VOCABULARY)], dim=1).flatten())
             labels.append(torch.cat([torch.full_like(question, IGNORE), answer], dim=1).flatten())
-        ids, symmetry = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device)
-            for part in (self._pool.row[chosen], variants.symmetry)
-        )
-        packing = Sequences.of_lengths(groups, self._device)
-        return Batch(torch.cat(inputs)[None], torch.cat(labels)[None], ids, symmetry, packing)
+        return self._packed(inputs, labels, ids, variants, Sequences.of_lengths(lengths, self._device))
 
 
 def lengths_of(pair: Pair, demonstrations: Sequence[Pair]) -> Lengths:
     """The canvases of a pair: the input, and the output of the size to expect, with its end where that is not known."""
     output, margin = expected_output(pair.input.shape, demonstrations)
-    return pair.input.shape, (min(30, output[0] + margin), min(30, output[1] + margin))
+    return pair.input.shape, CanvasConfig("exact").bucket(output, margin)
 
 
 class DecoderPredictor(Predictor):

@@ -15,7 +15,8 @@ import tyro
 
 from benchmarks.cli import format_rows
 from benchmarks.decoder import Decoder, DecoderPredictor, DecoderStream
-from solver.common.files import write_atomically, write_atomically_with
+from solver.common.checks import InputError, shown, within
+from solver.common.files import read_json, write_atomically, write_atomically_with
 from solver.learning.loss import step_losses
 from solver.learning.ranks import Ranks
 from solver.model.packing import PACKED
@@ -94,6 +95,12 @@ def command(
         data: Corpora in place of the demonstrations of ARC-AGI-1; repeat for more.
         largest_side: Only tasks whose grids all fit a square of this side.
     """
+    within("seeds", seeds, 1)
+    for budget in flops:
+        within("flops", budget, 1)
+    what = {"data": list(data or DEMONSTRATIONS), "largest_side": largest_side}
+    for path in sorted(out.glob("*-*-*.json")):
+        _check(path, what)
     torch.set_num_threads(1)
     for budget in sorted(flops):
         for seed in range(seeds):
@@ -101,8 +108,8 @@ def command(
                 file = out / f"{name}-{budget:.3g}-{seed}.json"
                 if not file.exists():
                     point = measure(recipe(name), budget, seed, data or DEMONSTRATIONS, largest_side, out / file.stem)
-                    write_atomically(file, orjson.dumps(point, option=orjson.OPT_INDENT_2))
-    points = [orjson.loads(path.read_bytes()) for path in sorted(out.glob("*-*-*.json"))]
+                    write_atomically(file, orjson.dumps({**point, **what}, option=orjson.OPT_INDENT_2))
+    points = [_check(path, what) for path in sorted(out.glob("*-*-*.json"))]
     points.sort(key=lambda point: (point["recipe"], point["flops"], point["seed"]))
     write_atomically(out / "efficiency.json", orjson.dumps(points, option=orjson.OPT_INDENT_2))
     figure = draw_efficiency_curve(points)
@@ -111,6 +118,15 @@ def command(
     write_atomically(out / "efficiency.md", f"```\n{table}\n```\n".encode())
     print(table)
     return 0
+
+
+def _check(path: Path, what: dict[str, Any]) -> Any:
+    """The point in a file. Raises InputError if it is of other tasks: one curve must not mix them."""
+    point = read_json(path)
+    got = {name: point.get(name) for name in what} if isinstance(point, dict) else point
+    if got != what:
+        raise InputError(f"{path}: expected a point of {shown(what)}, got {shown(got)}: choose another --out")
+    return point
 
 
 def measure(

@@ -121,3 +121,7 @@ def test_points_are_measured_once_and_drawn(tmp_path: Path, capsys: pytest.Captu
     again = capsys.readouterr()
     assert first.endswith(again.out)
     assert "held out" not in again.err  # nothing was trained
+    assert main([*command, "--largest-side", "5"]) == 1
+    assert "choose another --out" in capsys.readouterr().err
+    assert main(["efficiency", "--seeds", "0"]) == 1
+    assert "seeds: expected 1 or more, got 0" in capsys.readouterr().err

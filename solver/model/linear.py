@@ -1,8 +1,8 @@
-"""The linear layer: torch's product, or a float32 CPU path that is about twice as fast on AMD processors.
+"""The linear layer: torch's product, or a float32 CPU path that is up to twice as fast on some AMD processors.
 
-`torch.mm` sends float32 to MKL, which picks a slow path on AMD; oneDNN, also part of torch, does not. The two sum the
-same float32 products in a different order and agree up to rounding (tests/solver/model/test_trm.py). To disable the
-fast path, set `torch.backends.mkldnn.enabled = False`.
+`torch.mm` sends float32 to MKL, which picks a slow path on some AMD processors; oneDNN, also part of torch, does not.
+The two sum the same float32 products in a different order and agree up to rounding (tests/solver/model/test_trm.py). To
+disable the fast path, set `torch.backends.mkldnn.enabled = False`.
 """
 
 import platform
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGE = 2**16  # entries of a weight from which on oneDNN is faster; MKL has less to set up
+LARGE = 2**16  # entries of a weight; below, setting oneDNN up costs more than it gains (docs/log.md)
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator | None = None) -> Tensor:

@@ -101,8 +101,8 @@ class TRM(nn.Module):
         """The question x (B, N, D) from input tokens (B, S) and the condition; packed, (1, T, D) from (1, T)."""
         config, x = self.config, F.embedding(tokens, self.token_embedding)
         if config.embedding == "per_cell":
-            told = condition.rows + F.embedding(condition.symmetry, self.symmetry_embedding)
-            x = x + (told[canvas.sample] if isinstance(canvas, Packing) else told[:, None])
+            identity = condition.rows + F.embedding(condition.symmetry, self.symmetry_embedding)
+            x = x + (identity[canvas.sample] if isinstance(canvas, Packing) else identity[:, None])
         else:
             padded = F.pad(condition.rows, (0, config.row_tokens * config.width - condition.rows.shape[1]))
             x = torch.cat([padded.view(len(padded), config.row_tokens, config.width), x], dim=1)
@@ -181,7 +181,7 @@ class TRM(nn.Module):
         parts = []
         for count, canvas in packing.groups:
             rotary = self.rotary(canvas, device)
-            assert rotary is not None, "packed samples are told apart by rotary groups"
+            assert rotary is not None, "packed samples need rotary positions"
             parts.append([table.repeat(count, 1, 1) for table in rotary[:2]])
         cosine, sine = (torch.cat(tables) for tables in zip(*parts, strict=True))
         return Rotary(cosine, sine, packing.equally_long)

@@ -59,8 +59,8 @@ def permuted_colours(pairs: Iterable[Pair], policy: str) -> tuple[int, ...]:
     """The colours that the variants of a task with these demonstrations permute; `policy` is a ColourPolicy.
 
     With "inputs", a colour that outputs show and no input does keeps its place: the rule names it, and a network that
-    is not told the permutation could not know it. Example: black and blue in, black and red out; red stays, while blue
-    and the seven others are permuted.
+    does not see the permutation cannot produce its image. Example: black and blue in, black and red out; red stays,
+    while blue and the seven others are permuted.
     """
     if policy != "inputs":
         return PERMUTED if policy == "all" else ()

@@ -5,6 +5,7 @@ Letters: K examples of one draw, T tokens of all of them, (H, W) a canvas.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kernels.canvas import IGNORE, Canvas
+from kernels.symmetry import TRANSPOSES
 from solver.model.packing import PACKED, Packing
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
 from solver.tokens.canvases import fit_canvas
@@ -82,26 +84,39 @@ class PackedStream:
 
     def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
         """The next `count` examples, of which only `mine`, this rank's, are encoded and returned, sorted by size."""
+        pairs, variants, ids, sizes, groups = self._drawn(count, mine, self._canvas[:, None])
+        places, inputs, labels = [], list[Tensor](), list[Tensor]()
+        for group in groups:
+            place, part = canvas_of(sizes[group.start, 0]), Variants(*(column[group] for column in variants))
+            origin, index = np.zeros((len(part), 2), np.int64), 2 * pairs[group]
+            places.append((len(part), place))
+            inputs.append(self._encoder(index, part, origin, place).flatten())
+            labels.append(self._encoder(index + 1, part, origin, place, IGNORE).flatten())
+        return self._packed(inputs, labels, ids, variants, Packing.of(places, self._device))
+
+    def _drawn(
+        self, count: int, mine: slice, upright: np.ndarray
+    ) -> tuple[np.ndarray, Variants, np.ndarray, np.ndarray, list[slice]]:
+        """The pairs (K,) of a draw, sorted by the sizes of their canvases; variants, table rows, sizes, equal groups.
+
+        `upright` (pairs, C, 2) are the sizes of the C canvases of every pair, before a variant swaps their sides.
+        """
         pairs, chosen, _ = (column[mine] for column in self._bucket.take(count, self._pool, [self._seed]))
-        turned = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen]).transposes
-        sizes = np.where(turned[:, None], self._canvas[pairs][:, ::-1], self._canvas[pairs])
-        order = np.lexsort((sizes[:, 1], sizes[:, 0], sizes.prod(axis=1)))  # by length, then by height
-        pairs, chosen, sizes = pairs[order], chosen[order], sizes[order]
+        turned = TRANSPOSES[self._pool.symmetry[chosen]]
+        sizes = np.where(turned[:, None, None], upright[pairs][:, :, ::-1], upright[pairs])
+        flat = sizes.reshape(len(pairs), -1)
+        order = np.lexsort((*flat.T[::-1], sizes.prod(axis=2).sum(axis=1)))  # by length, then by height and width
+        pairs, chosen, sizes, flat = pairs[order], chosen[order], sizes[order], flat[order]
+        starts = np.flatnonzero(np.any(np.diff(flat, axis=0, prepend=-1), axis=1)).tolist()
+        groups = [slice(*ends) for ends in pairwise([*starts, len(pairs)])]
         variants = Variants(self._pool.symmetry[chosen], self._pool.permutation[chosen])
-        starts = np.flatnonzero(np.any(np.diff(sizes, axis=0, prepend=-1), axis=1))
-        groups, inputs, labels = [], list[Tensor](), list[Tensor]()
-        for start, stop in zip(starts, [*starts[1:], len(pairs)], strict=True):
-            place, of_group = (int(sizes[start, 0]), int(sizes[start, 1])), Variants(*(p[start:stop] for p in variants))
-            origin, index = np.zeros((stop - start, 2), np.int64), 2 * pairs[start:stop]
-            groups.append((int(stop - start), place))
-            inputs.append(self._encoder(index, of_group, origin, place).flatten())
-            labels.append(self._encoder(index + 1, of_group, origin, place, IGNORE).flatten())
-        ids, symmetry = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device)
-            for part in (self._pool.row[chosen], variants.symmetry)
-        )
-        packing = Packing.of(groups, self._device)
-        return Batch(torch.cat(inputs)[None], torch.cat(labels)[None], ids, symmetry, packing)
+        return pairs, variants, self._pool.row[chosen], sizes, groups
+
+    def _packed(
+        self, inputs: list[Tensor], labels: list[Tensor], ids: np.ndarray, variants: Variants, packing: Packing
+    ) -> Batch:
+        rows, symmetry = (torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (ids, variants.symmetry))
+        return Batch(torch.cat(inputs)[None], torch.cat(labels)[None], rows, symmetry, packing)
 
     def position(self) -> dict[str, Any]:
         """The position in the stream, as JSON; `seek` on a stream of the same tasks and seed continues there."""
@@ -110,6 +125,10 @@ class PackedStream:
     def seek(self, position: Mapping[str, Any]) -> None:
         number, place = position["packed"]
         self._bucket.position = (number, place)
+
+
+def canvas_of(size: np.ndarray) -> Canvas:
+    return int(size[0]), int(size[1])
 
 
 def open_stream(

@@ -4,7 +4,7 @@ import hashlib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,7 +13,8 @@ import torch
 from solver.common.checks import InputError
 from solver.common.files import write_atomically, write_atomically_with
 from solver.model.weights import WEIGHTS
-from solver.settings.options import FOLDER, SHIPPED
+from solver.settings.options import FOLDER, SHIPPED, SolveOptions
+from solver.settings.presets import configured
 from train_offline.analysis.inputs import AnalysisOptions, Subject, open_subject
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def carry_out(
     subject, began = open_subject(options), time.perf_counter()
     for line in subject.warnings:
         print(line)
+    if not options.supervision_steps:
+        suits = configured(SolveOptions(), subject.knowledge.model.config).predict
+        options = replace(options, supervision_steps=suits.supervision_steps)
     figures, findings = analyze(subject, options)
     seconds = time.perf_counter() - began
     document = {**heading(name, options, subject), "seconds": round(seconds, 3), "figures": figures}

@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     row: np.ndarray  # of the puzzle embedding table
     symmetry: np.ndarray  # as the input is shown
     permutation: np.ndarray  # (N, 10)
-    claimed_symmetry: np.ndarray  # as the model is told, if it has a row per task
+    claimed_symmetry: np.ndarray  # given to the model; used if it has a row per task
 
     def at(self, chosen: np.ndarray | slice) -> "Examples":
         """Some of the examples."""

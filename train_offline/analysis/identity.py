@@ -22,7 +22,7 @@ class IdentityOptions(StoppingOptions):
     augmentations: int = 16  # Votes per test input under each condition: variants, the canonical one included.
 
 
-# The examples, perhaps with other rows or augmentation tokens, and the table of the rows; None: that of the checkpoint
+# The examples, perhaps with other rows or symmetries, and the table of the rows; None: that of the checkpoint
 Case = tuple[Examples, Tensor | None]
 
 

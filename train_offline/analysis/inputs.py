@@ -54,7 +54,7 @@ class AnalysisOptions:
     tasks count as known then."""
     canvas: CanvasMode | None = None
     """full is 30x30 as published, tight the smallest bucket, exact the expected size; None: as in training."""
-    supervision_steps: int = 16  # Most supervision steps per prediction.
+    supervision_steps: int = 0  # Most supervision steps per prediction; 0: as `arc-trm solve` with such weights.
     batch_tokens: int = 64 * 916  # Tokens in one batch; halved automatically when memory runs out.
     decoder: Decoder = "robust"  # How tokens become a grid.
     seed: int = 0  # Seed of everything random: tasks, subsets of votes, wrong embeddings, bootstrap samples.
@@ -62,9 +62,9 @@ class AnalysisOptions:
     precision: Precision = "auto"  # Type of the forward pass; auto takes bfloat16 on new GPUs and float32 on CPUs.
 
     def __post_init__(self) -> None:
-        for name in ("augmentations", "most_tasks", "supervision_steps", "batch_tokens"):
+        for name in ("augmentations", "most_tasks", "batch_tokens"):
             at_least(name, getattr(self, name), 1)
-        for name in ("fit_steps", "seed"):
+        for name in ("fit_steps", "seed", "supervision_steps"):
             at_least(name, getattr(self, name), 0)
 
 

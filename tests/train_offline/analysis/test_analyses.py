@@ -13,9 +13,10 @@ import tyro
 from solver.answers.outcome import LEAK_WARNING
 from solver.common.checks import InputError
 from solver.model.weights import Knowledge, save_knowledge
+from solver.settings.config import TRMConfig
 from solver.tokens.variants import make_variants
 from tests.solver.samples import MIRROR, TALL, TASKS, config, save_challenges, save_solutions
-from tests.train_offline.analysis.analysis_samples import VARIANT, knowledge, save_tasks
+from tests.train_offline.analysis.analysis_samples import SHARED, VARIANT, knowledge, save_tasks
 from train_offline.analysis.cli import command
 from train_offline.analysis.findings import command_line, markdown
 from train_offline.analysis.inputs import AnalysisOptions, known_variants, open_subject, parse_variant_name
@@ -238,3 +239,11 @@ def test_the_command_is_told_as_it_would_be_typed() -> None:
 
 def test_a_table_keeps_its_columns() -> None:
     assert markdown([{"a": "x|y", "b": "1\n2"}]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 2 |\n"
+
+
+@pytest.mark.parametrize(("model", "steps"), [(SHARED, 1), (VARIANT, 16)])
+def test_predictions_take_the_steps_that_suit_the_weights(model: TRMConfig, steps: int, tmp_path: Path) -> None:
+    weights = ours(tmp_path, knowledge(model))
+    assert run("votes", weights, "--tasks", save_tasks(tmp_path), "--out", tmp_path / "lab", *SMALL["votes"]) == 0
+    document = json.loads((tmp_path / "lab" / "votes.json").read_text())
+    assert f"--supervision-steps {steps}" in document["command"]
