@@ -99,7 +99,7 @@ class DecoderStream(PackedStream):
         super().__init__(tasks, canvases, step_tokens, seed, device)
         every = [lengths_of(pair, task.demonstrations or task.pairs) for task in tasks for pair in task.pairs]
         self._lengths = np.array(every)  # (pairs, 2, 2)
-        self._share_out([(1, tokens_of(lengths)) for lengths in every], tasks)
+        self._share_out(np.array([(1, tokens_of(lengths)) for lengths in every]))
 
     def draw(self, canvas: Canvas, count: int, mine: slice = slice(None)) -> Batch:
         pairs, variants, ids, sizes, groups = self._drawn(count, mine, self._lengths)

@@ -1,13 +1,14 @@
-"""A task: demonstration pairs, test inputs and, if known, test outputs."""
+"""A task: demonstration pairs, test inputs and, if known, test outputs; and lists of pairs."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
+from kernels.canvas import PackedGrids, pack, unpack
 from kernels.symmetry import PERMUTED
 from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
 
@@ -34,6 +35,53 @@ class Pair:
 
     def _content(self) -> tuple[bytes, ...]:
         return tuple(_content(grid) for grid in (self.input, self.output) if grid is not None)
+
+
+class StoredPairs(Sequence[Pair]):
+    """N pairs with known outputs as arrays, which may be mapped from a file: a Pair is made when it is asked for.
+
+    Grid 2 i is the input of pair i, grid 2 i + 1 its output.
+    """
+
+    def __init__(self, grids: PackedGrids) -> None:
+        """`grids`: 2 N of them; their cells may be part of a larger array."""
+        self.grids = grids
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> "StoredPairs":
+        """The same pairs as arrays in memory; all outputs must be known."""
+        if isinstance(pairs, cls):
+            return pairs
+        return cls(pack([grid for pair in pairs for grid in (pair.input, pair.output) if grid is not None]))
+
+    def __len__(self) -> int:
+        return len(self.grids.start) // 2
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | Sequence[Pair]:
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
+        place = range(len(self))[index]
+        return Pair(unpack(self.grids, 2 * place), unpack(self.grids, 2 * place + 1))
+
+    def select(self, index: np.ndarray) -> "StoredPairs":
+        """The pairs `index` (K,), or where a mask (N,) is true. Their cells are not copied."""
+        cells, *columns = self.grids
+        return StoredPairs(PackedGrids(cells, *(column.reshape(-1, 2)[index].ravel() for column in columns)))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N, 4): height and width of the input, then of the output."""
+        return np.stack([self.grids.height, self.grids.width], axis=1).reshape(-1, 4)
+
+    def of_each_size(self) -> tuple["StoredPairs", np.ndarray]:
+        """One pair for each combination of sizes, and (N,) which of them has the sizes of a pair."""
+        code = self.sizes.astype(np.int64) @ (1 << 15, 1 << 10, 1 << 5, 1)  # sides are at most 30
+        _, first, kind = np.unique(code, return_index=True, return_inverse=True)
+        return self.select(first), kind
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from kernels.canvas import Canvas
 from kernels.symmetry import MAX_SIDE
 from solver.settings.config import CanvasConfig, Size
-from solver.tasks.task import Pair, Task
+from solver.tasks.task import Pair, StoredPairs, Task
 
 
 def larger(a: Size, b: Size) -> Size:
@@ -29,6 +31,12 @@ def fit_canvas(pair: Pair, demonstrations: Sequence[Pair], config: CanvasConfig)
     if config.mode == "exact":
         return _exact_canvas(pair.input.shape, demonstrations, config)
     return config.bucket(pair_size(pair), config.fit_margin)
+
+
+def fit_canvases(pairs: Sequence[Pair], demonstrations: Sequence[Pair], config: CanvasConfig) -> np.ndarray:
+    """(N, 2): the canvas of each of N pairs, upright. The demonstrations decide how large an output is expected."""
+    kinds, kind = StoredPairs.of(pairs).of_each_size()
+    return np.array([fit_canvas(pair, demonstrations, config) for pair in kinds])[kind]
 
 
 def predict_canvas(task: Task, test_index: int, config: CanvasConfig) -> Canvas:

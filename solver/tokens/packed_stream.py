@@ -16,7 +16,7 @@ from kernels.canvas import IGNORE, Canvas
 from kernels.symmetry import TRANSPOSES
 from solver.model.packing import PACKED, Packing
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
-from solver.tokens.canvases import fit_canvas
+from solver.tokens.canvases import fit_canvases
 from solver.tokens.encode import Batch, Encoder
 from solver.tokens.shuffle import Bucket, Pool, TaskExamples
 from solver.tokens.stream import PairStream
@@ -36,24 +36,21 @@ class PackedStream:
         """`step_tokens`: tokens per step, on average."""
         self._step_tokens, self._seed, self._device = step_tokens, seed, device
         self._pool = Pool(tasks)
-        pairs = [(number, pair) for number, task in enumerate(tasks) for pair in task.pairs]
-        self._encoder = Encoder([grid for _, p in pairs for grid in (p.input, p.output) if grid is not None], device)
-        upright = [
-            fit_canvas(pair, task.demonstrations or task.pairs, canvases) for task in tasks for pair in task.pairs
-        ]
-        self._canvas = np.array(upright)  # (pairs, 2)
+        self._encoder = Encoder.of_pairs([task.pairs for task in tasks], device)
+        upright = [fit_canvases(task.pairs, task.demonstrations or task.pairs, canvases) for task in tasks]
+        self._canvas = np.concatenate(upright)  # (pairs, 2)
         weights = np.array([task.weight for task in tasks])
-        entries = [(number, False, place, 1.0) for place, (number, _) in enumerate(pairs)]
+        of_task = np.repeat(np.arange(len(tasks)), [len(task.pairs) for task in tasks])
+        self._weights = weights[of_task]
+        entries = (of_task, np.zeros(len(of_task), bool), np.arange(len(of_task)), np.ones(len(of_task)))
         self._bucket = Bucket(True, entries, weights, mixed=True)
-        self._share_out(upright, tasks)
+        self._share_out(self._canvas)
 
-    def _share_out(self, canvases: Sequence[Canvas], tasks: Sequence[TaskExamples]) -> None:
-        """Note the share of the examples on each of the `canvases`, which are those of all pairs."""
-        weights = [task.weight for task in tasks for _ in task.pairs]
-        shares = dict.fromkeys(sorted(set(canvases)), 0.0)
-        for canvas, weight in zip(canvases, weights, strict=True):
-            shares[canvas] += weight / sum(weights)
-        self._shares = shares
+    def _share_out(self, canvases: np.ndarray) -> None:
+        """Note the share of the examples on each of the `canvases` (pairs, 2), which are those of all pairs."""
+        kinds, kind = np.unique(canvases, axis=0, return_inverse=True)
+        shares = np.bincount(kind.ravel(), self._weights) / self._weights.sum()
+        self._shares = {canvas_of(size): share for size, share in zip(kinds, shares.tolist(), strict=True)}
         self.canvases = list(self._shares)
         self._mean = math.ceil(sum(share * height * width for (height, width), share in self._shares.items()))
 

@@ -57,11 +57,9 @@ class Pool:
 class Bucket:
     """The pairs that fit one canvas, in passes: each visits tasks in random order, with one random variant of each."""
 
-    def __init__(
-        self, square: bool, entries: list[tuple[int, bool, int, float]], weights: np.ndarray, mixed: bool = False
-    ) -> None:
-        """`entries`: (task, turned, pair, share of the task's variants on this canvas); `weights` of all tasks."""
-        task, turned, self.pairs, share = (np.array(column) for column in zip(*entries, strict=True))
+    def __init__(self, square: bool, entries: Sequence[np.ndarray], weights: np.ndarray, mixed: bool = False) -> None:
+        """`entries`: task, turned, pair, share of the task's variants on this canvas, (E,) each; `weights` per task."""
+        task, turned, self.pairs, share = entries
         # Pairs of one task in one orientation are drawn together. Such a group begins in the entries at `_first`.
         # Mixed, every pair is a group of its own.
         self._first = np.arange(len(task)) if mixed else np.flatnonzero(np.diff(task * 2 + turned, prepend=-1))

@@ -11,7 +11,8 @@ import torch
 
 from kernels.canvas import IGNORE, Canvas
 from solver.settings.config import CanvasConfig
-from solver.tokens.canvases import fit_canvas, pair_size
+from solver.tasks.task import StoredPairs
+from solver.tokens.canvases import fit_canvases
 from solver.tokens.encode import Batch, Encoder
 from solver.tokens.shuffle import Bucket, Pool, TaskExamples
 from solver.tokens.variants import Variants
@@ -53,14 +54,14 @@ class PairStream:
         """`step_tokens`: tokens per step. `extra_tokens`: tokens per example beside its canvas (the puzzle tokens)."""
         self._step_tokens, self._extra, self._seed, self._device = step_tokens, extra_tokens, seed, device
         self._pool = Pool(tasks)
-        pairs = [pair for task in tasks for pair in task.pairs]
         self._pairs_of_task = np.array([len(task.pairs) for task in tasks])
         self._task = np.repeat(np.arange(len(tasks)), self._pairs_of_task)
-        grids = [grid for pair in pairs for grid in (pair.input, pair.output) if grid is not None]
-        self._encoder = Encoder(grids, device)
-        self._size = np.array([pair_size(pair) for pair in pairs])  # (pairs, 2) upright
+        self._encoder = Encoder.of_pairs([task.pairs for task in tasks], device)
+        sizes = np.concatenate([StoredPairs.of(task.pairs).sizes for task in tasks])
+        self._size = np.maximum(sizes[:, :2], sizes[:, 2:])  # (pairs, 2) upright
         weights = np.array([task.weight for task in tasks])
-        upright = [fit_canvas(pair, task.pairs, canvases) for task in tasks for pair in task.pairs]
+        each = [fit_canvases(task.pairs, task.demonstrations or task.pairs, canvases) for task in tasks]
+        upright = list(map(tuple, np.concatenate(each).tolist()))
         self._buckets = self._make_buckets(upright, weights)
         self._moves = canvases.mode != "exact"
         self.canvases = list(self._buckets)
@@ -80,7 +81,8 @@ class PairStream:
                 if count[int(turned)]:
                     share = count[int(turned)] / count.sum()
                     entries.setdefault(place, []).append((task, turned, pair, share))
-        return {c: Bucket(c[0] == c[1], sorted(rows), weights) for c, rows in sorted(entries.items())}
+        columns = {canvas: [np.array(c) for c in zip(*sorted(rows), strict=True)] for canvas, rows in entries.items()}
+        return {canvas: Bucket(canvas[0] == canvas[1], columns[canvas], weights) for canvas in sorted(columns)}
 
     def tokens(self, canvas: Canvas) -> int:
         """Tokens per example, puzzle tokens included."""

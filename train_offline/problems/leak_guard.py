@@ -90,6 +90,7 @@ class LeakedPair:
     task_id: str
     place: str  # in its task, as in JSON: train[0], test[1], or [17] of a list of pairs
     equals: HeldOut | None  # None: leaked by id alone, as it may be a test pair of a held-out task
+    count: int = 1  # of a list that is dropped by id: all of its pairs
 
 
 @dataclass
@@ -116,7 +117,7 @@ class LeakReport:
             "leaks_allowed": self.allowed,
             "shared_ids": len(self.shared_ids),
             "shared_content": len(self.shared_content),
-            "pairs_dropped": 0 if self.allowed else len(self.pairs),
+            "pairs_dropped": 0 if self.allowed else sum(pair.count for pair in self.pairs),
             "leaked_pairs": [
                 {
                     "corpus": one_line(pair.corpus),
@@ -138,7 +139,7 @@ class LeakReport:
         """The report as a few lines of text."""
         guarded = ", ".join(f"{count} of {one_line(source)}" for source, count in self.guarded)
         by_content = sum(pair.equals is not None for pair in self.pairs)
-        found = f"{by_content} pairs by content, {len(self.pairs) - by_content} by id alone"
+        found = f"{by_content} pairs by content, {sum(pair.count for pair in self.pairs) - by_content} by id alone"
         if self.allowed:
             verdict = f"TRAINED ON, as leaks are allowed: {found}"
         else:

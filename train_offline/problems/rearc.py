@@ -1,0 +1,148 @@
+"""RE-ARC: generated pairs for the training tasks of ARC-AGI-1 (Hodel, arXiv 2404.07353), through reasoning-gym.
+
+Every example has random numbers of its own, from the seed, the task and its number, so that pairs are the same on any
+number of cores and after any interruption.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kernels.canvas import PackedGrids
+from solver.common.checks import InputError, parse_grid
+from solver.tasks.task import Pair, StoredPairs, largest_side
+from train_offline.problems.pair_cache import Corpus, PairCache, Tasks
+from train_offline.settings.config import RearcConfig
+
+PACKAGE = "reasoning_gym"
+SECONDS = 2.0  # for one example; most take less than a millisecond
+TRIES = 20  # examples generated, at most, per pair: a generator that seldom makes one small enough is given up
+PATIENCE = 100  # further examples, before the first pair
+
+Generator = Callable[[random.Random, float, float], dict[str, Any]]
+
+
+def rearc_pairs(
+    config: RearcConfig, side: int | None, seed: int, cache: PairCache, show_progress: bool = True
+) -> Corpus:
+    """Up to `config.count` different pairs per task, no grid larger than `side`.
+
+    Tasks whose generator makes no such pair are missing. Raises InputError without reasoning-gym.
+    """
+    names = sorted(generators())
+    key = {
+        "corpus": "rearc",
+        "version": importlib.metadata.version(PACKAGE.replace("_", "-")),
+        "count": config.count,
+        "difficulty": config.difficulty,
+        "largest_side": side,
+        "seed": seed,
+    }
+    make = partial(_generate, partial(task_pairs, config, side, seed), names, show_progress)
+    return cache.get(key, make)
+
+
+def generators() -> dict[str, Generator]:
+    """The generator of each task, by its id. Raises InputError if reasoning-gym is not installed.
+
+    The package itself is not imported: that would need, and import, all that its other hundred data sets need.
+    """
+    name = f"{__name__}_generators"
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        got = "none: pip install --no-deps reasoning-gym"
+        raise InputError(f"training data 'rearc': expected the package reasoning-gym, got {got}")
+    if name not in sys.modules:
+        folder = Path(found.submodule_search_locations[0], "arc", "rearc_utils")
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if spec is None or spec.loader is None:
+            raise InputError(f"training data 'rearc': expected RE-ARC in {folder}, got none")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    module, prefix = importlib.import_module(f"{name}.generators"), "generate_"
+    return {name.removeprefix(prefix): getattr(module, name) for name in dir(module) if name.startswith(prefix)}
+
+
+def task_pairs(
+    config: RearcConfig, side: int | None, seed: int, task_id: str, generator: Generator | None = None
+) -> tuple[Pair, ...]:
+    """The pairs of one task. An example that fails, is too large, or takes longer than SECONDS is left out."""
+    generator = generator or generators()[task_id]
+    pairs: dict[Pair, None] = {}
+    for number in range(TRIES * config.count):
+        if len(pairs) == config.count or number > PATIENCE + TRIES * len(pairs):
+            break
+        pair = _example(generator, random.Random(f"{seed} {task_id} {number}"), config.difficulty)
+        if pair is not None and (side is None or largest_side([pair]) <= side):
+            pairs.setdefault(pair)
+    return tuple(pairs)
+
+
+def _example(generator: Generator, source: random.Random, difficulty: tuple[float, float]) -> Pair | None:
+    """One pair; None if the generator fails, takes too long or returns no valid grids."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        made = generator(source, *difficulty)
+        return Pair(*(parse_grid([list(row) for row in made[key]], key) for key in ("input", "output")))
+    except Exception:  # whatever it is, it costs this example only
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _generate(
+    pairs_of: Callable[[str], tuple[Pair, ...]], task_ids: list[str], show_progress: bool, parts: Path
+) -> Tasks:
+    """The pairs of all tasks, generated by all cores; what an earlier run has left in `parts` is taken from there."""
+    missing = [task_id for task_id in task_ids if not (parts / f"{task_id}.npz").exists()]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    done, hide = len(task_ids) - len(missing), not show_progress
+    with tqdm(total=len(task_ids), initial=done, desc="rearc", unit="task", disable=hide) as bar:
+        if missing:
+            spawn = multiprocessing.get_context("spawn")  # numba's and torch's threads do not survive a fork
+            try:
+                with ProcessPoolExecutor(min(cores, len(missing)), spawn) as pool:
+                    for _ in pool.map(partial(_write_part, pairs_of, parts), missing):
+                        bar.update()
+            except BrokenProcessPool:
+                got = "a process that died: run it again"
+                raise InputError(f"training data 'rearc': expected pairs, got {got}") from None
+    yield from _parts(parts, task_ids)
+
+
+def _write_part(pairs_of: Callable[[str], tuple[Pair, ...]], parts: Path, task_id: str) -> None:
+    grids = StoredPairs.of(pairs_of(task_id)).grids
+    unfinished = parts / f"{task_id}.tmp.npz"
+    np.savez(unfinished, cells=grids.cells, height=grids.height, width=grids.width)
+    unfinished.rename(parts / f"{task_id}.npz")
+
+
+def _parts(parts: Path, task_ids: list[str]) -> Iterator[tuple[str, StoredPairs]]:
+    for task_id in task_ids:
+        with np.load(parts / f"{task_id}.npz", allow_pickle=False) as part:
+            height, width = part["height"], part["width"]
+            area = height.astype(np.int64) * width
+            if len(height):
+                yield task_id, StoredPairs(PackedGrids(part["cells"], np.cumsum(area) - area, height, width))
