@@ -104,7 +104,7 @@ def _refuse_to_overwrite(out: Path, candidates: bool, *inputs: str | Path | None
 def _print_record_score(record: dict[str, Any]) -> None:
     if record["score"] is None:
         return
-    for name, key in (("score", "score"), ("baseline (copy the input / commonest output)", "baseline")):
+    for name, key in (("score", "score"), ("baseline (simple rules and copies, no network)", "baseline")):
         outputs = record[key]["test_outputs"]
         print(f"{name}: {outputs['correct']} of {outputs['total']} test outputs, pass@2")
     if LEAK_WARNING in record["notes"]:

@@ -57,6 +57,6 @@ def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, fr
     assert copied is not None, "the demo's test outputs are known"
     print(format_table(reached))
     outputs = copied.test_outputs
-    print(f"baseline, copying the input or the commonest output: {outputs.correct} of {outputs.total} test outputs")
+    print(f"baseline, simple rules and copies without a network: {outputs.correct} of {outputs.total} test outputs")
     print(f"look at {out / 'report.html'}")
     return 0

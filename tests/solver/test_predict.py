@@ -204,13 +204,15 @@ def test_ranking_is_by_votes_and_then_by_halting() -> None:
 
 def test_attempts_differ_whenever_two_grids_are_known() -> None:
     def attempts(*grids: np.ndarray) -> list[list[list[int]]]:
-        return [g.tolist() for g in two_attempts([Candidate(g, 1, 0.5) for g in grids], MIRROR, 0)]
+        return [g.tolist() for g in two_attempts([Candidate(g, 1, 0.5) for g in grids], no_rule, 0)]
+
+    no_rule = replace(MIRROR, train=(*MIRROR.train, Pair(grid("70", "89"), grid("70", "89"))))
 
     assert attempts(grid("1"), grid("2"), grid("3")) == [[[1]], [[2]]]
     first, second = attempts(grid("1"))
     assert first == [[1]]
     assert second == MIRROR.test[0].input.tolist()  # demonstrations keep their size: the input is the likelier answer
-    assert attempts() == [g.tolist() for g in fallbacks(MIRROR, 0)]
+    assert attempts() == [g.tolist() for g in fallbacks(no_rule, 0)]
     assert attempts()[0] != attempts()[1]
 
 
