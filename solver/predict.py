@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
-from solver.model.device import is_out_of_memory
+from solver.model.device import in_precision, is_out_of_memory
 from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
 from solver.settings.config import CanvasConfig, PredictConfig
@@ -170,7 +170,7 @@ class Predictor:
         began = clock.elapsed()
         try:
             inputs, condition = self._encode(samples, canvas)
-            with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            with in_precision(self._device, self._autocast):
                 answers, steps = refine(self._fitted.model, inputs, condition, canvas, self._config, clock)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(samples.test) > 1:
@@ -199,7 +199,7 @@ class Predictor:
         """The answers for one batch after each supervision step, on the CPU."""
         inputs, condition = self._encode(samples, canvas)
         recorded = []
-        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+        with in_precision(self._device, self._autocast):
             for _, output in supervision_steps(self._fitted.model, inputs, condition, canvas, self._recorded_steps):
                 tokens, colours, halting = (part.cpu() for part in read(output))
                 recorded.append(Readout(tokens.view(-1, *canvas), colours.view(-1, *canvas), halting))

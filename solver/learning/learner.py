@@ -23,16 +23,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kernels.canvas import Canvas
 from solver.learning.loss import Losses, continue_target, step_losses
-from solver.learning.optimizers import TrunkOptimizer, sign_sgd_
+from solver.learning.optimizers import LossScale, TrunkOptimizer, sign_sgd_
 from solver.learning.ranks import Ranks
+from solver.model.device import in_precision
 from solver.model.layers import Layer
 from solver.model.linear import Linear
 from solver.model.packing import Packing
 from solver.model.trm import TRM, Condition, Output, State
 from solver.settings.config import LearnerConfig
 from solver.tokens.encode import Batch
-
-FIRST_SCALE = 2.0**16  # of a float16 loss: its gradients would underflow unscaled
 
 
 @dataclass
@@ -107,9 +106,7 @@ class Learner:
         # AveragedModel would copy the weights *after* the first step; the published average starts before it
         self.average.n_averaged.fill_(1)
         self._trained, self._parallel = trained, self.ranks.parallel(trained)
-        self.scaler = torch.amp.GradScaler(
-            self.table.device.type, init_scale=FIRST_SCALE, enabled=self.autocast == torch.float16
-        )
+        self.scaler = LossScale(self.autocast == torch.float16)
         self._row_gradients: list[tuple[Tensor, Tensor]] = []
         self._micro_steps = 0
 
@@ -165,12 +162,13 @@ class Learner:
         if self.config.row_optimizer == "sign_sgd":
             rows = self.table[slots.batch.ids].detach().requires_grad_()
         with self.ranks.exchanging(self._parallel, not self.between_moves):
-            with torch.autocast(self.table.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            with in_precision(self.table.device, self.autocast):
                 x, output = self._parallel(slots.batch, rows, slots.state, slots.batch.packing or canvas)
                 losses = self._losses(slots.batch, slots.steps, x.detach(), output, canvas)
             loss = losses.total().sum()
             # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
-            self.scaler.scale(loss / (slots.total * self.config.accumulation / self.ranks.count)).backward()
+            loss_of_move = loss / (slots.total * self.config.accumulation / self.ranks.count)
+            (loss_of_move * self.scaler.scale).backward()
         if rows is not None:
             assert rows.grad is not None
             ids, gradients = (self.ranks.gather(part, slots.total) for part in (slots.batch.ids, rows.grad))
@@ -211,22 +209,19 @@ class Learner:
 
     def _move(self, progress: float) -> None:
         factor = self.lr_factor(progress)
-        if self.config.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         for group, full_lr in zip(self.optimizer.param_groups, self._full_lrs, strict=True):
             group["lr"] = full_lr * factor
-        scale = self.scaler.get_scale()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        overflowed = self.scaler.get_scale() < scale  # the scaler then skipped the update
-        if self._row_gradients and not overflowed:
-            ids, gradients = (torch.cat(parts) for parts in zip(*self._row_gradients, strict=True))
-            sign_sgd_(self.table, ids, gradients, self.config.row_lr * factor, self.config.row_weight_decay)
+        gradients = [p.grad for p in self._trained.parameters() if p.grad is not None]
+        if self.scaler.unscale([*gradients, *(of_rows for _, of_rows in self._row_gradients)]):
+            if self.config.clip_norm is not None:
+                self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            self.optimizer.step()
+            if self._row_gradients:
+                ids, of_rows = (torch.cat(parts) for parts in zip(*self._row_gradients, strict=True))
+                sign_sgd_(self.table, ids, of_rows, self.config.row_lr * factor, self.config.row_weight_decay)
+            self.average.update_parameters(self._trained)
         self._row_gradients.clear()
         self.optimizer.zero_grad()
-        if not overflowed:
-            self.average.update_parameters(self._trained)
         self.step_count += 1
 
     def _halts(self, steps: Tensor, halting: Tensor, total: int) -> Tensor:

@@ -1,6 +1,7 @@
-"""Optimizers: Adam-atan2 or Muon for the trunk, row-wise sign-SGD for the puzzle embeddings."""
+"""Optimizers: Adam-atan2 or Muon for the trunk, row-wise sign-SGD for the puzzle embeddings; the float16 loss scale."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -93,9 +94,42 @@ def orthogonal(matrix: Tensor) -> Tensor:
 def sign_sgd_(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float) -> None:
     """Update, in place, the rows that the batch used: row *= 1 - lr*wd; row -= lr * sign(sum of its gradients).
 
-    table (rows, W); ids (B,), may repeat; gradients (B, W).
+    table (rows, W); ids (B,), may repeat; gradients (B, W), where those that are not finite count as 0.
     """
-    unique, place = ids.unique(return_inverse=True)
-    summed = torch.zeros(len(unique), table.shape[1], dtype=gradients.dtype, device=gradients.device)
-    summed.index_add_(0, place, gradients)
-    table[unique] = table[unique] * (1 - lr * weight_decay) - lr * summed.sign().to(table.dtype)
+    same = (ids[:, None] == ids).to(gradients.dtype)  # (B, B); a product sums in the same order on every run
+    summed = same @ gradients.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    table[ids] = table[ids] * (1 - lr * weight_decay) - lr * summed.sign().to(table.dtype)
+
+
+class LossScale:
+    """The factor of a float16 loss, whose gradients would underflow without it.
+
+    It is halved when a gradient overflows and doubled after `PATIENCE` steps without. torch's GradScaler waits for the
+    device twice in each step, and refuses a step in which only puzzle embeddings have a gradient.
+    """
+
+    FIRST, PATIENCE = 2.0**16, 2000
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled, self.scale, self._clean_steps = enabled, self.FIRST if enabled else 1.0, 0
+
+    @torch.no_grad()
+    def unscale(self, gradients: list[Tensor]) -> bool:
+        """Undo the factor, in place. Returns whether all gradients are finite; True without a look if not enabled."""
+        if not self._enabled:
+            return True
+        torch._foreach_mul_(gradients, 1 / self.scale)
+        finite = bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
+        self._clean_steps = self._clean_steps + 1 if finite else 0
+        if not finite:
+            self.scale /= 2
+        elif self._clean_steps % self.PATIENCE == 0:
+            self.scale *= 2
+        return finite
+
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint keeps, under the names that GradScaler uses."""
+        return {"scale": self.scale, "_growth_tracker": self._clean_steps} if self._enabled else {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.scale, self._clean_steps = state["scale"], int(state["_growth_tracker"])

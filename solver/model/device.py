@@ -5,6 +5,10 @@ import torch
 from solver.common.checks import InputError
 from solver.settings.config import Precision
 
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+"""In the messages of a CPU (`can't allocate memory`), of CUDA (`CUDA error: out of memory`), and of its libraries
+(`CUBLAS_STATUS_ALLOC_FAILED`)."""
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """The named device, or for auto the best one present. Raises InputError if CUDA is named but missing."""
@@ -27,8 +31,21 @@ def pick_precision(device: torch.device, precision: Precision = "auto") -> torch
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
+def in_precision(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Context for forward passes with matrix products in `dtype`; None: float32.
+
+    Without autocast's cache: up to torch 2.10 it hands weights that a cycle without gradient has cast to the cycle
+    with gradient, and these weights would then never be trained.
+    """
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may help. The GPU has its own exception; torch's CPU allocator raises a RuntimeError."""
+    """Whether a smaller batch may help.
+
+    torch has an exception for it, but the CPU allocator, the CUDA driver and CUDA's libraries, which allocate too,
+    raise plain RuntimeErrors.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

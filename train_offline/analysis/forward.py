@@ -19,6 +19,7 @@ from kernels.canvas import FIRST_COLOUR, IGNORE, Canvas, Decoder
 from kernels.symmetry import COLOURS, MAX_SIDE
 from kernels.tally import keys as grid_keys
 from solver.common.clock import Clock
+from solver.model.device import in_precision
 from solver.model.trm import TRM, Condition
 from solver.predict import BatchLimit, in_batches, refine, supervision_steps
 from solver.settings.config import CanvasConfig, PredictConfig, TRMConfig
@@ -146,7 +147,7 @@ class Bench:
                     torch.from_numpy(part.astype(np.int64)).to(device) for part in (batch.row, batch.claimed_symmetry)
                 )
                 condition = Condition(table[row], symmetry)
-                with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                with in_precision(device, autocast):
                     return len(batch.test), work(inputs, condition, canvas, numbers[chosen])
 
             tokens = height * width + self.model.config.puzzle_tokens

@@ -16,6 +16,7 @@ from kernels.canvas import Canvas
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.ranks import Ranks
+from solver.model.device import in_precision
 from solver.model.trm import TRM, Condition
 from solver.predict import refine
 from solver.tokens.encode import Batch
@@ -129,7 +130,7 @@ def puzzle_score(
     mine = puzzles.at(slice(config.samples)).at(slice(ranks.rank, None, ranks.count))
     device, canvas, size = table.device, mine.inputs.shape[1:], batch_size
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+    with torch.inference_mode(), in_precision(device, autocast):
         for start in range(0, len(mine), size):
             some = slice(start, start + size)
             batch = as_batch(mine.inputs[some], mine.labels[some], device)
