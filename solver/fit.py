@@ -23,11 +23,11 @@ from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Fitted, Knowledge, name_rows
 from solver.settings.config import CanvasConfig, FitConfig
-from solver.tasks.task import Task
+from solver.tasks.task import Task, permuted_colours
 from solver.tokens.packed_stream import PackedStream, open_stream
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.stream import PairStream
-from solver.tokens.variants import Variants
+from solver.tokens.variants import Variants, make_variants
 
 FROZEN_SHARE = 0.25  # of a staged fit, during which the trunk is frozen
 STEP_SHARE = 0.02  # of the remaining time, that one step may take
@@ -63,7 +63,7 @@ class Fitting:
         self._probed = math.nan
         self._unread: Metrics | None = None
         self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
-        table, self.rows = starting_table(tasks, variants, start)
+        table, self.rows, self.reused = starting_table(tasks, variants, start)
         self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # to the checkpoint
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | PackedStream | None = None
@@ -205,10 +205,26 @@ def probe_pace(model: TRM) -> float:
     return 3 * max(min(took), 1e-6) / tokens
 
 
+def choose_variants(tasks: Sequence[Task], start: Knowledge, config: FitConfig, seed: int) -> list[Variants]:
+    """The variants of each task: first those with a row of their own in the checkpoint, then new ones.
+
+    The identity is always the first.
+    """
+    chosen = []
+    for task in tasks:
+        permuted = permuted_colours(task.train, config.colours)
+        drawn = make_variants(task.id, config.augmentations, seed, config.symmetries, permuted)
+        if not start.model.config.row_per_task:
+            known, _ = start.known_variants(task)
+            drawn = drawn.first(1).followed_by(known).followed_by(drawn).first(config.augmentations)
+        chosen.append(drawn)
+    return chosen
+
+
 def starting_table(
     tasks: Sequence[Task], variants: Sequence[Variants], start: Knowledge
-) -> tuple[Tensor, list[np.ndarray]]:
-    """The puzzle embedding table (rows, W) of the tasks, and the rows of each task's variants.
+) -> tuple[Tensor, list[np.ndarray], int]:
+    """The puzzle embedding table (rows, W) of the tasks, the rows of each task's variants, and how many are reused.
 
     A row that the checkpoint has for the same variant name and the same demonstrations is copied. All others start at
     the mean of the trained table, or at zero if it is empty.
@@ -221,4 +237,4 @@ def starting_table(
     if known:
         new, old = (torch.tensor(column, device=table.device) for column in zip(*known, strict=True))
         table[new] = start.table[old]
-    return table, rows
+    return table, rows, len(known)

@@ -4,6 +4,7 @@ they were trained on). The files hold data only; nothing is unpickled.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
@@ -16,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kernels.canvas import VOCABULARY
-from kernels.symmetry import MAX_SIDE
+from kernels.symmetry import COLOURS, MAX_SIDE
 from solver.common.checks import InputError, fault, shown
 from solver.common.files import read_json, write_atomically, write_atomically_with
 from solver.model.trm import TRM
 from solver.settings.config import CanvasMode, TRMConfig
-from solver.tokens.variants import Variants, variant_name
+from solver.tasks.task import Task
+from solver.tokens.variants import Variants, parse_variant_name, task_of, variant_name
 
 WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzles.json", "manifest.json"
 TABLE = "puzzle_embedding"
@@ -38,6 +40,23 @@ class Knowledge:
     table: Tensor  # (rows, W)
     rows: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (variant name, task digest) -> row
     manifest: Mapping[str, Any] = field(default_factory=dict)  # what it was trained on; empty if unknown
+
+    @cached_property
+    def names(self) -> Mapping[tuple[str, str], list[str]]:
+        """The names with rows of their own by task id and digest, in table order."""
+        names: dict[tuple[str, str], list[str]] = {}
+        for name, digest in sorted(self.rows, key=self.rows.__getitem__):
+            names.setdefault((task_of(name), digest), []).append(name)
+        return names
+
+    def known_variants(self, task: Task) -> tuple[Variants, np.ndarray]:
+        """The variants of a task that have a row of their own, and those rows (K,): the identity first, then by row."""
+        names = sorted(self.names.get((task.id, task.digest), []), key=lambda name: name != task.id)
+        found = [(variant, name) for name in names if (variant := parse_variant_name(name))]
+        symmetry = np.array([symmetry for (symmetry, _), _ in found], np.uint8)
+        permutation = np.array([colours for (_, colours), _ in found], np.uint8).reshape(-1, COLOURS)
+        rows = np.array([self.rows[name, task.digest] for _, name in found], np.int64)
+        return Variants(symmetry, permutation), rows
 
     @property
     def saw_test_outputs(self) -> bool:

@@ -36,6 +36,7 @@ ROUND_VOTES = 8  # per test input in every round but the last, and in every roun
 VOTE_SHARE = 0.1  # of the time left that the votes of a round may take before the last
 LAP_START = 0.75  # where the schedule of further rounds begins, when the first pass through it left time
 WORTH = 0.08  # share of the budget below which a further round is not begun
+SURE_VOTES = 64  # per test input, for which time is set aside; more take no more than what fitting does not get
 MARGIN = 1.15  # safety factor on the expected time of votes
 CHOICES = 2  # the first choices of tasks may drop some (a guessed pace, then the measured one); later ones only add
 AGREED_WEIGHT = 0.25  # visits of a task whose votes agree, relative to other tasks
@@ -98,7 +99,7 @@ class Schedule:
         # these tasks get votes even if the time is too short to fit them
         self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else fitting.known
         self._opening = bool(self._known) and not rounds_done and clock.limit < math.inf and not fitting.done
-        depth = config.predict.supervision_steps * most_votes * PREDICTION
+        depth = config.predict.supervision_steps * min(most_votes, SURE_VOTES) * PREDICTION
         # of fitting a task and voting on it, in tokens of a training step
         self._cost = [config.least_steps * fit + depth * vote for fit, vote in zip(learned, asked, strict=True)]
         self._chosen = [not self._opening or task.id in self._known for task in tasks]
@@ -180,9 +181,10 @@ class Schedule:
     def _fitting_seconds(self) -> float:
         """How much of the time left to spend on the rest of the fitting schedule."""
         left = self._clock.left()
-        final = self._voting_seconds(self._most_votes)
-        if final is None:
+        final, more = (self._voting_seconds(min(self._most_votes, most)) for most in (SURE_VOTES, self._most_votes))
+        if final is None or more is None:
             return self._fit_share * left
+        final = max(final, min(more, (1 - self._fit_share) * left))
         between = (len(ROUND_ENDS) - self._round) * (self._voting_seconds(self._few) or 0.0)
         return min(max(left - MARGIN * (final + between), 0.3 * left), 0.97 * left)
 

@@ -17,7 +17,7 @@ from solver.answers.attempts import answers_of
 from solver.answers.outcome import LEAK_WARNING, Outcome
 from solver.answers.votes import MOST_ROUNDS, Block, Votes, tests_of
 from solver.common.clock import Clock
-from solver.fit import Fitting
+from solver.fit import Fitting, choose_variants
 from solver.model.device import pick_device, pick_precision
 from solver.model.weights import Knowledge, fresh_knowledge, load_arc_knowledge
 from solver.predict import Predictor
@@ -27,9 +27,8 @@ from solver.run.schedule import ROUND_VOTES, VOTE_SHARE, Round, Schedule
 from solver.settings.config import SolveConfig
 from solver.settings.options import SolveOptions
 from solver.settings.presets import configured
-from solver.tasks.task import Task, permuted_colours, without_test_outputs
+from solver.tasks.task import Task, without_test_outputs
 from solver.tokens.decode import Ballot
-from solver.tokens.variants import make_variants
 
 COUNT_EVERY = 20.0  # seconds of votes that a kill may cost
 STEPS_SHARE, STEPS_SECONDS = 0.02, 60.0  # reserve 2 % of the time, at most 60 s, for recording answers per step
@@ -77,7 +76,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     tasks = [without_test_outputs(task) for task in run.tasks]
     if run.start.saw_test_outputs:
         outcome.notes.append(LEAK_WARNING)
-    unfitted = 0
+    unfitted = reused = rows = 0
     groups = sorted(run.config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
     for number, group in enumerate(groups):
         clock = run.clock.share(1 / (len(groups) - number))
@@ -85,10 +84,13 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
         if keep_steps:
             working = clock.part(max((1 - STEPS_SHARE) * clock.left(), clock.left() - STEPS_SECONDS))
         group_run = _GroupRun(replace(run, tasks=group, clock=working), outcome, resumed)
+        reused, rows = reused + group_run.fitting.reused, rows + sum(map(len, group_run.fitting.variants))
         yield from group_run.rounds()
         if keep_steps:
             group_run.record_steps(clock)
         unfitted += group_run.unfitted
+    if run.start.rows and not run.start.model.config.row_per_task:
+        outcome.notes.append(f"puzzle embeddings taken over from the weights: {reused:,} of {rows:,}")
     if unfitted:
         fitted = f"{len(tasks) - unfitted} of {len(tasks)}"
         outcome.notes.append(f"there was time to fit only the cheapest {fitted} tasks")
@@ -102,12 +104,9 @@ class _GroupRun:
         self._tests = tests_of(run.tasks)
         fit, predict = run.config.fit, run.config.predict
         # 1. variants: every task under dihedral symmetries and colour permutations
-        variants = [
-            make_variants(t.id, fit.augmentations, run.seed, fit.symmetries, permuted_colours(t.train, fit.colours))
-            for t in run.tasks
-        ]
-        self._fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
-        self._fitting.limit_step(run.clock)
+        variants = choose_variants(run.tasks, run.start, fit, run.seed)
+        self.fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
+        self.fitting.limit_step(run.clock)
         # a fit that starts over counts rounds from 0 again, even if the journal has later rounds
         self._round = self._votes.rounds(self._tests) if resumed else 0
         self._agreement = self._votes.agreement
@@ -115,12 +114,12 @@ class _GroupRun:
         self._predictor: Predictor | None = None  # of the last votes
         most_votes = min(max(map(len, variants)), predict.augmentations or fit.augmentations)
         self._schedule = Schedule(
-            run.tasks, self._fitting, self._votes, run.clock, run.config, most_votes, rounds_done=self._round
+            run.tasks, self.fitting, self._votes, run.clock, run.config, most_votes, rounds_done=self._round
         )
 
     def rounds(self) -> Iterator[Event]:
         steps_before, seconds_before = self._outcome.fit_steps, self._outcome.seconds["fit"]
-        clock, fitting = self._run.clock, self._fitting
+        clock, fitting = self._run.clock, self.fitting
         while (plan := self._schedule.next_round()) is not None:
             # 2. fit: train on augmented demonstrations for a while
             fitting.focus(self._schedule.weights())
@@ -144,7 +143,7 @@ class _GroupRun:
     def _vote(self, plan: Round) -> Iterator[Event]:
         """Vote with more and more variants, until the test inputs agree or the round has its votes."""
         run, schedule = self._run, self._schedule
-        fitted = self._fitting.fitted()
+        fitted = self.fitting.fitted()
         predictor = Predictor(run.tasks, fitted, run.config.predict, run.config.canvases, run.autocast)
         self._predictor = predictor
         clock = run.clock if plan.patient else run.clock.share(VOTE_SHARE)
@@ -185,14 +184,14 @@ class _GroupRun:
             yield Counted(blocks)
 
     def _progress(self) -> Progress:
-        fitting = self._fitting
+        fitting = self.fitting
         agreed, tests = self._agreement
         steps = self._steps_before + fitting.steps
         return Progress(self._round, steps, fitting.loss, fitting.exact, self._votes.total, agreed, tests)
 
     @property
     def unfitted(self) -> int:
-        return len(self._run.tasks) - self._schedule.chosen if self._fitting.steps else 0
+        return len(self._run.tasks) - self._schedule.chosen if self.fitting.steps else 0
 
     def record_steps(self, clock: Clock) -> None:
         """Record for the report how the answers settled under the last fit, if `clock` allows."""

@@ -53,7 +53,8 @@ class SolveOptions:
     """Settings to start from; the options below change single ones. auto: tiny without weights; published for weights
     with one embedding per variant, such as published ones; mini for other weights."""
     augmentations: int | None = None
-    """Variants per task, all of which are fitted and vote. By default tiny and mini fit 1024, and 64 vote per round."""
+    """Variants per task, all of which are fitted and vote. By default tiny and mini fit 1024, of which 64 vote per
+    round; published fits 1000, all of which vote where the time allows."""
     canvas: CanvasMode | None = None
     """full is always 30x30, as published; tight is the smallest bucket that holds the grids; exact is as large as the
     sizes of the demonstrations say. None: the canvas that the weights were trained on, or the preset's."""

@@ -17,9 +17,12 @@ from solver.settings.options import SolveOptions
 
 
 def published() -> SolveConfig:
-    """The published ARC model fitted as in arXiv 2511.02886: full canvas, one embedding per variant, staged."""
+    """The published ARC model fitted as in arXiv 2511.02886: full canvas, one embedding per variant, staged.
+
+    1000 variants of each task, as published; all of them vote where the time allows.
+    """
     learner = LearnerConfig(warmup_steps=200)
-    return SolveConfig(name="published", fit=FitConfig(mode="staged", learner=learner))
+    return SolveConfig(name="published", fit=FitConfig(mode="staged", augmentations=1000, learner=learner))
 
 
 def small_model(width: int) -> TRMConfig:

@@ -1,7 +1,7 @@
 """Variants of a task: the task under a symmetry and a colour permutation.
 
-The variants of a task depend only on (seed, task id), so every run and every rank makes the same ones.
-Letters: K variants.
+The k-th variant of a task depends only on (seed, task id, k), so every run and every rank makes the same ones, however
+many it asks for. Letters: K variants.
 """
 
 import hashlib
@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernels.draw import ROUNDS, permutation_columns, place_in_order
 from kernels.symmetry import COLOURS, PERMUTED, SYMMETRIES, TRANSPOSES
+from solver.common.checks import VARIANT_SEPARATOR
 
 
 class Variants(NamedTuple):
@@ -22,6 +24,16 @@ class Variants(NamedTuple):
 
     def __len__(self) -> int:  # the number of variants, not of fields
         return len(self.symmetry)
+
+    def first(self, count: int) -> "Variants":
+        """The first `count` of them, or all."""
+        return Variants(self.symmetry[:count], self.permutation[:count])
+
+    def followed_by(self, others: "Variants") -> "Variants":
+        """These, then those of `others` that are not among them."""
+        both = Variants(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
+        _, first = np.unique(np.column_stack(both), axis=0, return_index=True)
+        return Variants(*(column[np.sort(first)] for column in both))
 
     @property
     def transposes(self) -> np.ndarray:
@@ -38,29 +50,25 @@ def make_variants(
     come first because they change a task least and should vote first.
     """
     permutations = math.factorial(len(permuted))
-    plain = np.arange(SYMMETRIES if symmetries else 1) * permutations
-    total = permutations * len(plain)
-    count = min(count, total)
-    ranks = plain[:count]
-    if count > len(plain):
+    plain = SYMMETRIES if symmetries else 1
+    count = min(count, permutations * plain)
+    ranks = permutations * np.arange(min(count, plain))
+    if count > plain:
         # the same on every machine, unlike Python's `hash`
         digest = hashlib.sha256(f"{seed}|{task_id}".encode()).digest()
-        generator = np.random.default_rng(int.from_bytes(digest[:16], "little"))
-        chosen = generator.choice(total - len(plain), count - len(plain), replace=False)
-        symmetry, permutation = np.divmod(chosen, permutations - 1)  # skips the identity permutation
+        key = np.frombuffer(digest[: 4 * ROUNDS], "<u4").tolist()
+        drawn = place_in_order(np.arange(count - plain), key, plain * (permutations - 1))
+        symmetry, permutation = np.divmod(drawn, permutations - 1)  # skips the identity permutation
         ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
     return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations, permuted))
 
 
 def permutation_of_rank(ranks: np.ndarray, permuted: Sequence[int] = PERMUTED) -> np.ndarray:
     """The permutations (K, 10) of the colours `permuted`, by lexicographic ranks (K,); rank 0 is the identity."""
-    remaining = np.tile(np.array(permuted, dtype=np.uint8), (len(ranks), 1))
     permutation = np.tile(np.arange(COLOURS, dtype=np.uint8), (len(ranks), 1))
-    for place, colour in enumerate(permuted):
-        digit, ranks = np.divmod(ranks, math.factorial(len(permuted) - 1 - place))
-        permutation[:, colour] = np.take_along_axis(remaining, digit[:, None], axis=1)[:, 0]
-        keep = np.arange(remaining.shape[1]) != digit[:, None]
-        remaining = remaining[keep].reshape(len(ranks), -1)
+    colours = np.array(permuted, np.uint8)
+    for colour, column in zip(permuted, permutation_columns(ranks, len(permuted)), strict=True):
+        permutation[:, colour] = colours[column]
     return permutation
 
 
@@ -70,3 +78,19 @@ def variant_name(task_id: str, symmetry: int, permutation: np.ndarray) -> str:
     if symmetry == 0 and digits == "0123456789":
         return task_id
     return f"{task_id}|||t{symmetry}|||{digits}"
+
+
+def task_of(name: str) -> str:
+    """The task id in the name of a variant, `id` or `id|||t3|||0213456789`."""
+    return name.partition(VARIANT_SEPARATOR)[0]
+
+
+def parse_variant_name(name: str) -> tuple[int, list[int]] | None:
+    """Symmetry and permutation in a published name, `id` or `id|||t3|||0213456789`; None for any other name."""
+    parts = name.split(VARIANT_SEPARATOR)
+    if len(parts) == 1:
+        return 0, list(range(COLOURS))
+    if len(parts) != 3 or parts[1] not in {f"t{symmetry}" for symmetry in range(SYMMETRIES)}:
+        return None
+    digits = [ord(digit) - ord("0") for digit in parts[2]]
+    return (int(parts[1][1:]), digits) if sorted(digits) == list(range(COLOURS)) else None

@@ -11,13 +11,12 @@ import torch
 from solver.answers.outcome import Outcome
 from solver.answers.votes import Block, Votes
 from solver.common.clock import Clock
-from solver.fit import Fitting
+from solver.fit import Fitting, choose_variants
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.run.events import Counted, Event, Progress, RoundDone
 from solver.run.solve import Run, solve
 from solver.settings.config import CanvasConfig, FitConfig, LearnerConfig, PredictConfig, SolveConfig, TRMConfig
-from solver.tasks.task import Pair, Task, permuted_colours, to_challenge
-from solver.tokens.variants import make_variants
+from solver.tasks.task import Pair, Task, to_challenge
 
 
 def grid(*rows: str) -> np.ndarray:
@@ -76,12 +75,8 @@ def make_run(clock: Clock | None = None, tasks: Sequence[Task] = TASKS, **fit: A
 
 def make_fitting(tasks: Sequence[Task], start: Knowledge, settings: SolveConfig) -> Fitting:
     """A fit of some tasks with the variants that the settings ask for."""
-    fit = settings.fit
-    variants = [
-        make_variants(task.id, fit.augmentations, 0, fit.symmetries, permuted_colours(task.train, fit.colours))
-        for task in tasks
-    ]
-    return Fitting(tasks, variants, start, fit, settings.canvases, seed=0)
+    variants = choose_variants(tasks, start, settings.fit, seed=0)
+    return Fitting(tasks, variants, start, settings.fit, settings.canvases, seed=0)
 
 
 def run_through(

@@ -142,7 +142,8 @@ def test_rows_start_at_the_mean_but_known_puzzles_keep_theirs(embedding: str) ->
     known = {(MIRROR.id, MIRROR.digest): 1, (TALL.id, "another digest"): 0}
     start = Knowledge(model, torch.arange(32.0).view(2, 16), known)
     variants = [make_variants(task.id, 4, seed=0) for task in TASKS]
-    table, rows = starting_table(TASKS, variants, start)
+    table, rows, reused = starting_table(TASKS, variants, start)
+    assert reused == 1
     assert len(table) == (8 if embedding == "variant" else 2)
     assert torch.equal(table[rows[0][0]], start.table[1])
     others = {int(row) for of_task in rows for row in of_task} - {int(rows[0][0])}
@@ -198,7 +199,7 @@ def test_the_pace_is_guessed_before_the_first_step_and_then_measured() -> None:
 
 def test_fresh_trunks_start_from_zero_rows() -> None:
     start = fresh_knowledge(TRMConfig(width=16, heads=2, row_tokens=1, row_width=16), 0, CPU)
-    table, rows = starting_table(TASKS, [make_variants(task.id, 3, 0) for task in TASKS], start)
+    table, rows, _ = starting_table(TASKS, [make_variants(task.id, 3, 0) for task in TASKS], start)
     assert table.shape == (6, 16)
     assert not table.any()
     assert [of_task.tolist() for of_task in rows] == [[0, 1, 2], [3, 4, 5]]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kernels.symmetry import SYMMETRIES
+from solver.tokens.variants import task_of
 from train_offline.analysis.findings import Findings, percent
 from train_offline.analysis.forward import Bench, Examples, Judge, answer
 from train_offline.analysis.inputs import StoppingOptions, Subject
-from train_offline.published.convert import task_of
 
 
 @dataclass(frozen=True)

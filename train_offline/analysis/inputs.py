@@ -15,12 +15,12 @@ import tyro
 from tqdm import tqdm
 
 from kernels.canvas import VOCABULARY, Decoder
-from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES
+from kernels.symmetry import MAX_SIDE
 from kernels.yardstick import gemm_gflops
 from solver.answers.outcome import LEAK_WARNING
-from solver.common.checks import VARIANT_SEPARATOR, InputError, at_least
+from solver.common.checks import InputError, at_least
 from solver.common.clock import Clock
-from solver.fit import Fitting
+from solver.fit import Fitting, choose_variants
 from solver.model.device import pick_device, pick_precision
 from solver.model.weights import Knowledge, load_arc_knowledge
 from solver.settings.config import CanvasConfig, CanvasMode, DeviceName, Precision, PredictConfig
@@ -29,7 +29,7 @@ from solver.settings.presets import configured
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task, permuted_colours, without_test_outputs
 from solver.tokens.variants import Variants, make_variants
-from train_offline.published.convert import digests_of, import_published, read_settings, task_of
+from train_offline.published.convert import digests_of, import_published, read_settings
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,8 @@ def _fitted(knowledge: Knowledge, tasks: Sequence[Task], options: AnalysisOption
     config = configured(SolveOptions(fit_steps=options.fit_steps), knowledge.model.config, knowledge.canvas_mode)
     hidden = [without_test_outputs(task) for task in tasks]
     autocast = pick_precision(knowledge.table.device, options.precision)
-    fit = config.fit
-    variants = [
-        make_variants(t.id, fit.augmentations, options.seed, fit.symmetries, permuted_colours(t.train, fit.colours))
-        for t in hidden
-    ]
-    fitting = Fitting(hidden, variants, knowledge, fit, config.canvases, options.seed, autocast)
+    variants = choose_variants(hidden, knowledge, config.fit, options.seed)
+    fitting = Fitting(hidden, variants, knowledge, config.fit, config.canvases, options.seed, autocast)
     for _ in tqdm(fitting.run(Clock()), total=options.fit_steps, desc="fit", unit="step"):
         pass
     return fitting.knowledge()
@@ -193,57 +189,31 @@ def known_variants(
 ) -> tuple[list[Variants], list[np.ndarray]]:
     """At most `count` variants of each task and their rows (K,), the identity first; none if the identity has no row.
 
-    With a row per task: the variants it was trained on, as far as the manifest says, then others. With a row per
-    variant: those that have one, in table order.
+    With a row per task: the variants it was trained on first, as far as the manifest says. With a row per variant:
+    those that have one, in table order.
     """
     if knowledge.model.config.row_per_task:
         return _of_shared_rows(knowledge, tasks, count, seed)
-    wanted = {(task.id, task.digest): number for number, task in enumerate(tasks)}
-    found: list[list[tuple[bool, int, int, list[int]]]] = [[] for _ in tasks]
-    for (name, digest), row in knowledge.rows.items():
-        number = wanted.get((task_of(name), digest))
-        if number is not None and (variant := parse_variant_name(name)) is not None:
-            found[number].append((name != tasks[number].id, row, *variant))
     variants, rows = [], []
-    for of_task in found:
-        of_task.sort(key=lambda item: item[:2])
-        kept = [] if not of_task or of_task[0][0] else of_task[:count]  # no identity, no variants
-        symmetry = np.array([item[2] for item in kept], np.uint8)
-        permutation = np.array([item[3] for item in kept], np.uint8).reshape(-1, COLOURS)
-        variants.append(Variants(symmetry, permutation))
-        rows.append(np.array([item[1] for item in kept], np.int64))
+    for task in tasks:
+        known, of_known = knowledge.known_variants(task)
+        kept = count if (task.id, task.digest) in knowledge.rows else 0  # no identity, no variants
+        variants.append(known.first(kept))
+        rows.append(of_known[:kept])
     return variants, rows
 
 
 def _of_shared_rows(
     knowledge: Knowledge, tasks: Sequence[Task], count: int, seed: int
 ) -> tuple[list[Variants], list[np.ndarray]]:
-    seed = _count(knowledge.manifest, "seed", seed)
-    trained, colours = _count(knowledge.manifest, "augmentations", count), knowledge.manifest.get("colours", "all")
+    seed, colours = _count(knowledge.manifest, "seed", seed), knowledge.manifest.get("colours", "all")
     variants, rows = [], []
     for task in tasks:
         row = knowledge.rows.get((task.id, task.digest))
-        permuted = permuted_colours(task.train, colours)
-        parts = [make_variants(task.id, trained, seed, permuted=permuted)]
-        if trained < count:
-            parts.append(make_variants(task.id, count, seed, permuted=permuted))
-        joined = Variants(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-        _, first = np.unique(np.column_stack(joined), axis=0, return_index=True)
-        kept = np.sort(first)[: count if row is not None else 0]
-        variants.append(Variants(joined.symmetry[kept], joined.permutation[kept]))
-        rows.append(np.full(len(kept), row if row is not None else 0, np.int64))
+        wanted = count if row is not None else 0
+        variants.append(make_variants(task.id, wanted, seed, permuted=permuted_colours(task.train, colours)))
+        rows.append(np.full(len(variants[-1]), row if row is not None else 0, np.int64))
     return variants, rows
-
-
-def parse_variant_name(name: str) -> tuple[int, list[int]] | None:
-    """Symmetry and permutation in a published name, `id` or `id|||t3|||0213456789`; None for any other name."""
-    parts = name.split(VARIANT_SEPARATOR)
-    if len(parts) == 1:
-        return 0, list(range(COLOURS))
-    if len(parts) != 3 or parts[1] not in {f"t{symmetry}" for symmetry in range(SYMMETRIES)}:
-        return None
-    digits = [ord(digit) - ord("0") for digit in parts[2]]
-    return (int(parts[1][1:]), digits) if sorted(digits) == list(range(COLOURS)) else None
 
 
 def _count(manifest: Mapping[str, Any], name: str, otherwise: int) -> int:

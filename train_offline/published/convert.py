@@ -15,11 +15,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from solver.common.checks import VARIANT_SEPARATOR, InputError, fault, one_line, shown
+from solver.common.checks import InputError, fault, one_line, shown
 from solver.common.files import file_name, read_json, write_atomically, write_atomically_with
 from solver.model.trm import TRM
 from solver.model.weights import CONFIG, WEIGHTS, Knowledge, load_knowledge, read_tensors, save_knowledge, write_tensors
 from solver.tasks.load import load_tasks
+from solver.tokens.variants import task_of
 from train_offline.published.names import (
     PREFIX,
     TABLE,
@@ -89,11 +90,6 @@ def import_published(
     known = digests or {}
     keys = ((name, known.get(task_of(name), UNKNOWN)) for name in names)
     return Knowledge(model.eval(), table, {key: row for row, key in enumerate(keys)})
-
-
-def task_of(name: str) -> str:
-    """The task id in the name of a variant, `id` or `id|||t3|||0213456789`."""
-    return name.partition(VARIANT_SEPARATOR)[0]
 
 
 def digests_of(sources: Iterable[str]) -> dict[str, str]:

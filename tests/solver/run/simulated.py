@@ -40,6 +40,7 @@ class World:
     known: frozenset[str] = frozenset()  # ids of the tasks that the start knows
     busy: tuple[float, float] = (0.0, 1.0)  # (until when, how many times slower the machine is)
     free: float = 0.0  # until when it is not yet slow
+    variants: int = 32  # of each task
     now: float = 0.0
     plans: list[tuple[float, Round]] = field(default_factory=list)  # with the time left when it was made
     weights: list[list[float]] = field(default_factory=list)  # of each round's fit
@@ -62,9 +63,9 @@ class StandInFitting:
 
     def __init__(self, world: World, budget: float, tasks: Sequence[Task], *_: object) -> None:
         self._world, self._budget = world, budget
-        self.variants = [range(32)] * len(tasks)
+        self.variants = [range(world.variants)] * len(tasks)
         self.steps, self.tokens, self.loss, self.exact, self.failed, self.done = 0, 0, 1.0, 0.0, False, False
-        self.seconds, self.curve = 0.0, FitCurve()
+        self.seconds, self.curve, self.reused = 0.0, FitCurve(), 0
         self.known = self._world.known
         self.pace = 3 * self._world.pace  # a poor guess, until it is measured
 
@@ -145,7 +146,7 @@ def simulate(
     settings = replace(config(steps=None), **{"least_steps": 1, **more})
     settings = replace(
         settings,
-        fit=replace(settings.fit, augmentations=32),
+        fit=replace(settings.fit, augmentations=world.variants),
         predict=replace(settings.predict, supervision_steps=16),
     )
     patch.setattr("solver.run.solve.Fitting", partial(StandInFitting, world, budget))
@@ -166,5 +167,5 @@ def simulate(
         return plan
 
     patch.setattr(Schedule, "next_round", next_round)
-    start: Any = SimpleNamespace(saw_test_outputs=False)
+    start: Any = SimpleNamespace(saw_test_outputs=False, rows={}, model=SimpleNamespace(config=config().model))
     return run_through(Run(tasks, start, settings, Clock(budget)), votes=votes, resumed=votes is not None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from solver.answers import votes as counted
 from solver.answers.votes import Block, Candidate, Votes
-from solver.run.schedule import AGREED_WEIGHT, LAP_START, ROUND_ENDS, ROUND_VOTES, VOTE_SHARE, Rates
+from solver.run.schedule import AGREED_WEIGHT, LAP_START, ROUND_ENDS, ROUND_VOTES, SURE_VOTES, VOTE_SHARE, Rates
 from tests.solver.run.simulated import World, simulate, square_task
 
 TASKS = [square_task("a", 5), square_task("b", 9, tests=2), square_task("c", 20)]
@@ -79,6 +79,13 @@ def test_the_last_votes_fit_into_what_fitting_left_them(monkeypatch: pytest.Monk
     simulate(world, TASKS, 3600, monkeypatch)
     assert {world.votes[FIRST_LAP - 1, test] for test in TESTS} == {32}
     assert 0.9 * 3600 <= world.now <= 3600
+
+
+def test_votes_beyond_the_sure_ones_take_no_more_than_fitting_does_not_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(vote_seconds=0.002, variants=2000)  # three quarters of an hour for all votes
+    simulate(world, TASKS, 3600, monkeypatch)
+    assert 0.7 * 3600 <= sum(world.fitted[:FIRST_LAP]) <= 0.9 * 3600
+    assert min(world.votes[FIRST_LAP - 1, test] for test in TESTS) > SURE_VOTES
 
 
 def test_fitting_keeps_most_of_the_time_where_votes_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.draw import ROUNDS, permutation_columns, place_in_order
 from kernels.symmetry import PERMUTED
 from solver.settings.config import ColourPolicy
 from solver.tasks.task import Pair, permuted_colours
@@ -41,7 +43,27 @@ def test_variants_depend_on_seed_and_task_alone() -> None:
     assert key(make_variants("abc", 50, seed=2)) != first
     # recorded once: a change here would silently orphan every stored embedding
     recorded = make_variants("abc", 9, seed=0)
-    assert variant_name("abc", recorded.symmetry[8], recorded.permutation[8]) == "abc|||t3|||0381459627"
+    assert variant_name("abc", recorded.symmetry[8], recorded.permutation[8]) == "abc|||t4|||0861347952"
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.sets(st.sampled_from(PERMUTED)))
+@settings(max_examples=20)
+def test_a_variant_does_not_depend_on_how_many_are_asked_for(few: int, more: int, permuted: set[int]) -> None:
+    first, second = (make_variants("abc", count, 0, permuted=sorted(permuted)) for count in (few, few + more))
+    assert all((a == b).all() for a, b in zip(first, second.first(len(first)), strict=True))
+
+
+def test_places_in_an_order_are_the_same_on_every_device(device: torch.device) -> None:
+    for total in (1, 7, 1000, 8 * (math.factorial(9) - 1)):
+        key, places = [total + 2**31 + word for word in range(ROUNDS)], np.arange(min(total, 3000))
+        drawn = place_in_order(places, key, total)
+        on_device = place_in_order(torch.from_numpy(places).to(device), key, total)
+        assert on_device.tolist() == drawn.tolist()
+        assert len(set(drawn.tolist())) == len(places)
+        columns = [column.tolist() for column in permutation_columns(on_device, 9)]
+        assert columns == [column.tolist() for column in permutation_columns(drawn, 9)]
+    # places and their symmetries are spread evenly
+    assert np.bincount(drawn // (total // 8)).min() > 300
 
 
 def test_plain_symmetries_come_first() -> None:

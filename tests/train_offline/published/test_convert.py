@@ -11,12 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from solver.common.checks import InputError
-from solver.fit import starting_table
+from solver.fit import choose_variants, starting_table
 from solver.model.trm import TRM, Condition
 from solver.model.weights import PUZZLES, WEIGHTS, Knowledge, load_knowledge, save_knowledge
-from solver.settings.config import TRMConfig
+from solver.settings.config import FitConfig, TRMConfig
 from solver.tasks.load import load_tasks
-from solver.tokens.variants import make_variants, variant_name
 from tests.golden.test_golden import Case, as_recorded
 from tests.solver.samples import config as sample_config
 from tests.train_offline.published.published_samples import (
@@ -197,12 +196,11 @@ def test_tasks_give_digests_and_solve_takes_their_rows_over(folder: Path, capsys
     assert "4 names of 2 tasks" in capsys.readouterr().out
     tasks = load_tasks(source)
     assert [name for name, digest in knowledge.rows if digest == tasks[0].digest] == NAMES[1:5]
-    variants = make_variants("a", 8, 0)
-    assert variant_name("a", 0, variants.permutation[0]) == "a"
-    table, _ = starting_table(tasks[:1], [variants], knowledge)
-    assert table[:, 0].tolist() == [1.0] + [5.5] * 7  # its own row, then the mean of all twelve
+    variants = choose_variants(tasks[:1], knowledge, FitConfig(augmentations=8), seed=0)
+    table, *_ = starting_table(tasks[:1], variants, knowledge)
+    assert table[:, 0].tolist() == [1.0, 2.0] + [5.5] * 6  # its two rows, then the mean of all twelve
     other = load_tasks(tasks_file(folder / "other.json", 4))
-    table, _ = starting_table(other[:1], [variants], knowledge)
+    table, *_ = starting_table(other[:1], variants, knowledge)
     assert table[:, 0].tolist() == [5.5] * 8, "the name of another task"
     with pytest.raises(InputError, match=r"other.json: task 'a': expected the demonstrations of the source before"):
         digests_of([source, str(folder / "other.json")])
