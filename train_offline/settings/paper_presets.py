@@ -35,10 +35,12 @@ def arc1() -> TrainConfig:
     """TRM-Att on ARC-AGI-1 as published: 44.6 % pass@2 (Table 5), about 3 days on 4 H100 (appendix).
 
     T 3, n 4 is the code's (the appendix names T 3, n 6). 100,000 epochs of 3,988 pairs in batches of 768 make 519,270
-    steps. The published data includes ConceptARC, which no package has: add its folder to the list of --data.
+    steps. The published data includes ConceptARC, which no package has: --concept names its folder.
     """
     steps = steps_of(100_000, ARC1_PAIRS)
-    return TrainConfig(name="arc1", steps=steps, arc=ArcConfig(data=ARC1), evaluation=_evaluation(steps))
+    return TrainConfig(
+        name="arc1", steps=steps, arc=ArcConfig(data=ARC1, wants_concept=True), evaluation=_evaluation(steps)
+    )
 
 
 def arc2() -> TrainConfig:
@@ -47,7 +49,9 @@ def arc2() -> TrainConfig:
     As `arc1`; 100,000 epochs of 5,573 pairs in batches of 768 make 725,651 steps.
     """
     steps = steps_of(100_000, ARC2_PAIRS)
-    return TrainConfig(name="arc2", steps=steps, arc=ArcConfig(data=ARC2), evaluation=_evaluation(steps))
+    return TrainConfig(
+        name="arc2", steps=steps, arc=ArcConfig(data=ARC2, wants_concept=True), evaluation=_evaluation(steps)
+    )
 
 
 def sudoku_mlp() -> TrainConfig:
@@ -148,9 +152,9 @@ def no_recursion(config: TrainConfig) -> TrainConfig:
 
 
 def _evaluation(steps: int, supervision_steps: int = 16) -> EvaluationConfig:
-    """Ten times per run, without early stopping, as published."""
+    """Ten times per run, on all held-out tasks with 1000 votes and without early stopping, as published."""
     predict = PredictConfig(supervision_steps=supervision_steps, early_stop=False)
-    return EvaluationConfig(every=steps // 10, predict=predict)
+    return EvaluationConfig(every=steps // 10, samples=None, votes=1000, predict=predict)
 
 
 def _puzzles(name: str, problem: Literal["sudoku", "maze"], model: TRMConfig) -> TrainConfig:
@@ -163,7 +167,7 @@ def _puzzles(name: str, problem: Literal["sudoku", "maze"], model: TRMConfig) ->
         model=model,
         learner=LearnerConfig(weight_decay=1.0, row_lr=1e-4, row_weight_decay=1.0),
         step_tokens=BATCH * sample_tokens(model),
-        evaluation=replace(_evaluation(steps), samples=None),
+        evaluation=_evaluation(steps),
     )
 
 

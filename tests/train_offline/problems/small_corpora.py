@@ -48,7 +48,7 @@ def grids(documents: list[Document]) -> tuple[Pair, ...]:
 def load(*sources: str, **options: Any) -> Corpora:
     """`load_corpora` with nothing held out but what the test holds out."""
     defaults: dict[str, Any] = {
-        "always_held_out": (),
+        "held_out_by_default": (),
         "read_lists": partial(read_pairs, cache=PairCache(Path(CACHE.name))),
     }
     return load_corpora(sources, **(defaults | options))

@@ -26,7 +26,9 @@ from train_offline.problems.problem import Problem
 
 @pytest.fixture(autouse=True)
 def nothing_else_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train_offline.problems.arc_problem.load_corpora", partial(load_corpora, always_held_out=()))
+    monkeypatch.setattr(
+        "train_offline.problems.arc_problem.load_corpora", partial(load_corpora, held_out_by_default=())
+    )
 
 
 def problem(folder: Path, rows: str = "adam_atan2") -> Problem:
@@ -56,7 +58,7 @@ def test_test_outputs_of_a_demonstrations_corpus_are_never_drawn(tmp_path: Path)
 
 
 def test_the_score_counts_the_canonical_pass_and_both_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three test outputs; votes right in the canonical pass, right in the second place, and never."""
+    """Three test outputs of two tasks; votes right in the canonical pass, right in the second place, and never."""
     truth, other = grid("12", "34"), grid("11", "11")
     answers = {0: [truth, truth, truth], 1: [other, other, truth], 2: [other, other, other]}
 
@@ -71,7 +73,8 @@ def test_the_score_counts_the_canonical_pass_and_both_attempts(tmp_path: Path, m
             yield Predictions(samples, padded, (padded - 2).clamp(min=0).to(torch.uint8), torch.zeros(3))
 
     monkeypatch.setattr(Predictor, "run", run)
-    ours = task([pair(1), pair(2)], [{"input": hidden(pair(k))["input"], "output": truth.tolist()} for k in (3, 4, 5)])
+    tests = [{"input": hidden(pair(k))["input"], "output": truth.tolist()} for k in (3, 4, 5)]
+    ours = {"c": task([pair(1), pair(2)], tests[:1]), "d": task([pair(7), pair(8)], tests[1:])}
     save(tmp_path / "c.json", ours)
     config = tiny_config(tmp_path)
     data = (f"{tmp_path / 'c.json'}:demonstrations",)
@@ -80,6 +83,7 @@ def test_the_score_counts_the_canonical_pass_and_both_attempts(tmp_path: Path, m
     figures = made.evaluate(TRM(config.model), torch.zeros(1, 16), Ranks(), None)
     assert figures == {
         "canonical": pytest.approx(1 / 3), "pass@1": pytest.approx(1 / 3), "pass@2": pytest.approx(2 / 3), "outputs": 3,
+        "canonical by task": 0.5, "pass@1 by task": 0.5, "pass@2 by task": 0.75, "tasks": 2,
     }  # fmt: skip
 
 
