@@ -13,7 +13,7 @@ from solver.answers.attempts import answers_of
 from solver.answers.candidates_json import Candidates
 from solver.answers.votes import Candidate, grid_key
 from solver.common.checks import InputError, at_least, shown
-from solver.common.files import file_name
+from solver.common.files import file_name, write_atomically
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 
@@ -170,9 +170,11 @@ def command(
             where = f"task {shown(task_id)}: [{tests.index(())}]"
             wanted = "a candidate in one of the files, got none: give --challenges to fill up"
             raise InputError(f"merge: {where}: expected {wanted}")
-    submission_json.write(out, answers)
+    documents = {out: submission_json.build(answers)}  # all are built before one is written
     if beside is not None and candidates is not None:
-        candidates_json.write(beside, merged if tasks is None else _padded(merged, tasks), candidates)
+        documents[beside] = candidates_json.build(merged if tasks is None else _padded(merged, tasks), candidates)
+    for path, data in documents.items():
+        write_atomically(path, data)
     differing = sum(  # in any order
         set(map(grid_key, attempts)) != set(map(grid_key, before[task_id][index] if task_id in before else ()))
         for task_id, tests in answers.items()

@@ -17,12 +17,11 @@ import orjson
 
 from solver.answers.run_json import check_run
 from solver.answers.submission_json import KEYS, parse_attempts
-from solver.answers.votes import CANDIDATE_KEYS, Candidate, grid_key, to_item
+from solver.answers.votes import CANDIDATE_KEYS, MOST_VOTES, Candidate, grid_key, to_item
 from solver.common.checks import InputError, at_least, check_id, fault, parse_grid, shown
 from solver.common.files import file_name, read_json, write_atomically
 
 FILE_NAME = "candidates.json"
-MOST_VOTES = 2**48  # per candidate; sums stay within the 64 bits that orjson writes
 
 Candidates: TypeAlias = dict[str, list[list[Candidate]]]
 """Task id -> for each of its test inputs, in order, the candidates, best first."""

@@ -1,5 +1,6 @@
 """`arc-trm score` and `arc-trm check`."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from solver.answers.run_json import FILE_NAME, read_run
 from solver.answers.score import format_per_task, format_table, score
 from solver.common.checks import InputError
 from solver.tasks.load import load_tasks, load_truths
+
+log = logging.getLogger("arc_trm")
 
 
 def score_command(
@@ -34,8 +37,7 @@ def score_command(
     except InputError as error:
         raise InputError(f"{error} (scored against {solutions})") from None
     result = score(answers, truths)
-    record = submission.parent / FILE_NAME  # of our own runs: says whether the weights may have seen the outputs
-    leaks = record.exists() and LEAK_WARNING in read_run(record)["notes"]
+    leaks = _saw_test_outputs(submission.parent / FILE_NAME)
     if json:
         rows = [{"id": row.id, "right": row.right, "total": row.total, "hits": row.hits} for row in result.per_task]
         more = {**({"per_task": rows} if per_task else {}), **({"warning": LEAK_WARNING} if leaks else {})}
@@ -47,6 +49,15 @@ def score_command(
     if per_task:
         print(format_per_task(result))
     return 0
+
+
+def _saw_test_outputs(record: Path) -> bool:
+    """Whether the record beside a submission says so; a record that is not ours says nothing."""
+    try:
+        return record.exists() and LEAK_WARNING in read_run(record)["notes"]
+    except InputError as error:
+        log.warning("%s; whether its weights saw the test outputs is not known", error)
+        return False
 
 
 def check_command(

@@ -11,6 +11,7 @@ is then ignored, like lines of other tasks or of a task with the same id and oth
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,15 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from solver.answers.votes import MOST_ROUNDS, Block, Candidate
+from solver.answers.votes import MOST_ROUNDS, MOST_VOTES, Block, Candidate
 from solver.common.checks import Grid, InputError, parse_grid
+from solver.common.files import file_name
 from solver.tasks.task import DIGEST_LENGTH, Task
 
 PATTERN = "votes-*.jsonl"
 LONGEST_LINE = 2**28  # bytes; ours are far shorter
+
+log = logging.getLogger("arc_trm")
 
 
 class Journal:
@@ -65,20 +69,32 @@ class JournalReader:
         self._folder = folder
         self._tasks = {task.id: (_digest(task), len(task.test)) for task in tasks}
         self._read: dict[Path, int] = {}  # bytes that have been read, in whole lines
+        self._warned: set[Path] = set()
         self.leaks = False  # whether any line read so far says so
 
     def new_blocks(self) -> Iterator[Block]:
-        """The blocks that were added since the last call. Invalid lines are ignored."""
-        for path in sorted(self._folder.glob(PATTERN)):
-            with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                for line in file:
-                    if not line.endswith(b"\n"):  # still being written, or cut off by a kill
-                        break
-                    self._read[path] = self._read.get(path, 0) + len(line)
-                    block = self._block(line)
-                    if block is not None:
-                        yield block
+        """The blocks that were added since the last call. Invalid lines are ignored.
+
+        A file that cannot be read costs a warning, and is tried again at the next call.
+        """
+        for path in _files(self._folder):
+            try:
+                yield from self._blocks_of(path)
+            except OSError as error:
+                if path not in self._warned:
+                    log.warning("%s: expected to read votes, got: %s; trying again", file_name(path), error.strerror)
+                self._warned.add(path)
+
+    def _blocks_of(self, path: Path) -> Iterator[Block]:
+        with path.open("rb") as file:
+            file.seek(self._read.get(path, 0))
+            for line in file:
+                if not line.endswith(b"\n"):  # still being written, or cut off by a kill
+                    break
+                self._read[path] = self._read.get(path, 0) + len(line)
+                block = self._block(line)
+                if block is not None:
+                    yield block
 
     def _block(self, line: bytes) -> Block | None:
         try:
@@ -92,7 +108,7 @@ class JournalReader:
             candidates = []
             for rows, votes, halting in document["candidates"]:
                 grid = parse_grid([[int(cell) for cell in row] for row in rows.split("/")], "journal")
-                if type(votes) is not int or votes <= 0 or not 0 <= halting <= 1:
+                if type(votes) is not int or not 0 < votes <= MOST_VOTES or not 0 <= halting <= 1:
                     return None
                 candidates.append(Candidate(grid, votes, float(halting)))
         except (InputError, ValueError, TypeError, KeyError, AttributeError):
@@ -102,9 +118,17 @@ class JournalReader:
 
 
 def clear_journal(folder: Path) -> None:
-    """Delete all votes in a folder."""
-    for path in folder.glob(PATTERN):
-        path.unlink(missing_ok=True)
+    """Delete all votes in a folder. Raises InputError if they cannot be deleted."""
+    for path in _files(folder):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{file_name(path)}: expected to delete old votes, got: {error.strerror}") from None
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of votes in a folder; to open a pipe of such a name would block."""
+    return sorted(path for path in folder.glob(PATTERN) if os.path.isfile(path))  # noqa: PTH113 (is_file may raise)
 
 
 def _text(grid: Grid) -> str:
@@ -122,7 +146,7 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
     """Lock a folder against other runs. Raises InputError if another run has locked it or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / name).open("w")
+        lock = os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK), "w")  # a pipe would block
     except OSError as error:
         raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
     with lock as file:

@@ -31,7 +31,7 @@ from solver.answers.fit_curve import Reading
 from solver.answers.outcome import Outcome
 from solver.answers.score import NAMES, score_result
 from solver.answers.submission_json import KEYS
-from solver.answers.votes import to_item
+from solver.answers.votes import MOST_VOTES, to_item
 from solver.common.checks import Grid, InputError, fault, parse_grid, shown
 from solver.common.files import file_name, read_json, write_atomically
 from solver.tasks.load import with_outputs
@@ -73,7 +73,7 @@ def write_record(folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: 
             found, steps = candidates[task.id][index], outcome.steps.get((task.id, index), ())
             test: Run = {"input": pair.input.tolist(), "truth": _cells(pair.output)}
             test["attempts"] = [grid.tolist() for grid in answers[task.id][index]]
-            test["votes"] = sum(candidate.votes for candidate in found)
+            test["votes"] = min(sum(candidate.votes for candidate in found), MOST_VOTES)
             test["candidates"] = [to_item(candidate) for candidate in found[:KEPT_CANDIDATES]]
             test["steps"] = [
                 {"grid": _cells(step.grid), "halting": round(step.halting, 4), "changed": step.changed}
@@ -83,7 +83,7 @@ def write_record(folder: Path, tasks: Sequence[Task], outcome: Outcome, preset: 
         records.append({"id": task.id, "train": to_challenge(task)["train"], "test": tests})
     record = {
         "format": FORMAT,
-        "source": source,
+        "source": file_name(source),
         "preset": preset,
         "seed": seed,
         "seconds": outcome.seconds,

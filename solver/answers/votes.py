@@ -14,6 +14,7 @@ from solver.tasks.task import Task
 
 ROUND_GAIN = 2.0  # weight of a vote, relative to one of the previous round
 MOST_ROUNDS = 256  # later rounds count as the last of these, so that weights stay finite
+MOST_VOTES = 2**48  # per candidate: what is more is not counted, so that sums stay within the 64 bits of a JSON number
 # The votes for a test input agree when the latest round has at least AGREED_VOTES and one candidate has AGREED_SHARE.
 AGREED_VOTES = 8
 AGREED_SHARE = 0.9
@@ -34,9 +35,9 @@ class Candidate:
     weight: float = 0.0  # the sum of the weights of its votes; candidates are ranked by it
 
     def add(self, votes: int, halting: float, weight: float) -> None:
-        """Add votes, with their mean halting probability and total weight."""
-        self.votes += votes
-        self.halting += (halting - self.halting) * votes / self.votes
+        """Add votes, with their mean halting probability and total weight. The sum is at most MOST_VOTES."""
+        self.halting += (halting - self.halting) * votes / (self.votes + votes)
+        self.votes = min(self.votes + votes, MOST_VOTES)
         self.weight += weight
 
 
@@ -116,7 +117,7 @@ class Votes:
         result: dict[str, list[list[Candidate]]] = {}
         for (task_id, _), count in self._counts.items():  # in the order of tests_of
             latest = ROUND_GAIN ** max(0, count.round)  # one vote of the latest round weighs 1
-            candidates = (replace(c, weight=c.weight / latest) for c in count.candidates.values())
+            candidates = (replace(c, weight=min(c.weight / latest, MOST_VOTES)) for c in count.candidates.values())
             result.setdefault(task_id, []).append(ranked(candidates))
         return result
 

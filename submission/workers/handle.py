@@ -1,6 +1,7 @@
 """The supervisor's side of a worker: start the process, read its messages, restart it when it dies or goes silent."""
 
 import contextlib
+import json
 import logging
 import os
 import subprocess
@@ -14,11 +15,13 @@ from typing import Any
 
 import orjson
 
+from solver.common.checks import one_line
 from submission.workers.job import Job
 
 COMMAND = (sys.executable, "-m", "submission.workers.worker")
 MOST_STARTS = 6  # per worker; after that it is given up
-PATIENCE = 5.0  # seconds to wait for a killed process to exit
+PATIENCE = 5.0  # seconds to wait for a killed process to exit, and before starting again what could not be started
+LOADING = 120.0  # seconds; the first import of torch from a cold disk takes more than a minute
 LAST_WORDS = 300  # bytes at the end of a dead worker's log that the message quotes
 
 log = logging.getLogger("arc_trm")
@@ -38,7 +41,7 @@ class WorkerHandle:
     number: int
     job: Job
     log_file: Path
-    silence: float  # seconds without a message after which it counts as hung
+    silence: float  # seconds without a message after which it counts as hung, once it has reported progress
     command: Sequence[str] = COMMAND
     threads: int | None = None  # CPU threads; None: the libraries' default
     progress: dict[str, Any] = field(default_factory=dict)  # the latest beat
@@ -50,6 +53,8 @@ class WorkerHandle:
     _process: subprocess.Popen[bytes] | None = None
     _listener: threading.Thread | None = None  # reads its messages
     _heard: float = 0.0
+    _spoke: bool = False  # whether this process has reported progress yet
+    _fault: str = ""  # why the process could not be started
 
     @property
     def name(self) -> str:
@@ -62,35 +67,49 @@ class WorkerHandle:
         return self.done is None and self.refused is None and not self.given_up
 
     def start(self) -> None:
-        """Start the process, send it its job, and read its messages from now on."""
+        """Start the process, send it its job, and read its messages from now on. If that fails, `look` tries again."""
         self.starts += 1
-        self._heard = time.monotonic()
-        with self.log_file.open("ab") as errors:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
-            self._process = subprocess.Popen(self.command, env=_environment(self.threads), **pipes)  # type: ignore[call-overload]
-        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
-        self._listener.start()
-        assert self._process.stdin is not None, "asked for above"
+        self._heard, self._spoke = time.monotonic(), False
         try:
-            self._process.stdin.write(orjson.dumps(asdict(self.job), option=orjson.OPT_APPEND_NEWLINE))
+            self._process = self._open()
+            self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+            self._listener.start()
+        except (OSError, RuntimeError) as error:  # no memory, no more processes, files or threads
+            self.stop()
+            self._process, self._fault = None, one_line(str(error))
+            return
+        assert self._process.stdin is not None, "asked for above"
+        with contextlib.suppress(OSError):  # already dead: `look` will notice
+            self._process.stdin.write(json.dumps(asdict(self.job)).encode() + b"\n")  # paths may be no Unicode
             self._process.stdin.flush()
-        except OSError:  # already dead: `look` will notice
-            pass
+
+    def _open(self) -> subprocess.Popen[bytes]:
+        with contextlib.ExitStack() as stack:
+            errors: Any = subprocess.DEVNULL  # without a log it works as well
+            with contextlib.suppress(OSError):
+                errors = stack.enter_context(self.log_file.open("ab"))
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+            return subprocess.Popen(self.command, env=_environment(self.threads), **pipes)
 
     def look(self, deadline: float) -> None:
         """Restart the process if it is dead or silent; give it up after `deadline` or MOST_STARTS starts."""
-        if not self.working or self._process is None:
+        if not self.working or not self.starts:
             return
-        code, silent = self._process.poll(), time.monotonic() - self._heard
-        reason = f"said nothing for {silent:.0f} s and was killed"
-        if code is None and silent < self.silence:
-            return
-        if code is not None:
+        silent = time.monotonic() - self._heard
+        if self._process is None:
+            if silent < PATIENCE:
+                return
+            reason = f"could not be started ({self._fault})"
+        elif (code := self._process.poll()) is not None:
             reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             if self._listener:
                 self._listener.join(PATIENCE)  # its last messages may not have been read yet
             if not self.working:
                 return
+        else:
+            if silent < self._patience:
+                return
+            reason = f"said nothing for {silent:.0f} s and was killed"
         self.stop()
         before, words = self.name, ""
         with contextlib.suppress(OSError):
@@ -104,6 +123,11 @@ class WorkerHandle:
             self.job = replace(self.job, device="cpu")
         log.error("%s %s; starting it again as %s, its votes are kept%s", before, reason, self.name, words)
         self.start()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds of silence that are allowed: more before the first progress, and twice as many after every start."""
+        return (self.silence if self._spoke else max(self.silence, LOADING)) * 2 ** (self.starts - 1)
 
     def start_over(self, **changed: Any) -> None:
         """Restart with these fields of the job changed, after the worker refused it."""
@@ -133,6 +157,7 @@ class WorkerHandle:
                     continue
                 if isinstance(said, dict):
                     self.progress = said.get("beat", self.progress)
+                    self._spoke |= "beat" in said
                     self.notes = said.get("notes", self.notes)
                     self.refused = said.get("refused", self.refused)
                     self.done = said.get("done", self.done)

@@ -4,6 +4,7 @@ The supervisor imports no torch and computes nothing itself, so that failures ha
 is valid at all times; at the deadline it holds the answers with the most votes.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -31,7 +32,7 @@ from submission.workers.job import Job, share_tasks
 
 LOOK = 0.1  # seconds between checks of the workers
 WRITE_EVERY = 2.0  # seconds between writes of the submission, while votes come in
-LEAST_SILENCE = 120.0  # seconds; the first import of torch from a cold disk takes more than a minute
+LEAST_SILENCE = 20.0  # seconds; compiling takes several
 
 log = logging.getLogger("arc_trm")
 
@@ -78,7 +79,8 @@ class Supervisor:
         with own_folder(self.plan.journal, f"lock-{self.plan.rank}"):
             self._mark(self.plan.rank).unlink(missing_ok=True)  # of an earlier run
             if self.plan.rank == 0:
-                (self.plan.out.parent / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+                with contextlib.suppress(OSError):  # a folder of that name, say: then there will be no record
+                    (self.plan.out.parent / FILE_NAME).unlink()  # of an earlier run
                 if self.plan.anew:
                     clear_journal(self.plan.journal)
                     clear_fitted(self.plan.journal)
@@ -147,12 +149,9 @@ class Supervisor:
         worker.start_over(**{what: instead})
 
     def _read(self) -> None:
-        try:
-            for block in self._reader.new_blocks():
-                self._votes.add(block)
-                self._unwritten = True
-        except OSError as error:  # a network disk may fail for a moment; the next call reads on
-            log.error("journal: expected to read votes, got: %s; trying again", error.strerror)
+        for block in self._reader.new_blocks():
+            self._votes.add(block)
+            self._unwritten = True
 
     def _write(self) -> None:
         """Write the current best answers. A full disk must not end the run."""
@@ -199,10 +198,13 @@ class Supervisor:
             return outcome
         plan, folder = self.plan, self.plan.out.parent
         plan.challenges.write(plan.out, outcome.answers(self._tasks))
-        if plan.candidates is not None:
-            candidates_json.write(folder / candidates_json.FILE_NAME, self._votes.ranked(), plan.candidates)
         preset = next((worker.done["preset"] for worker in self.workers if worker.done), plan.options["preset"])
-        write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
+        try:
+            if plan.candidates is not None:
+                candidates_json.write(folder / candidates_json.FILE_NAME, self._votes.ranked(), plan.candidates)
+            write_record(folder, self._tasks, outcome, preset, plan.source, plan.options["seed"])
+        except InputError as error:  # the submission is what counts
+            log.error("%s; the submission is complete", error)
         if not self.clock.stopped.is_set():
             clear_fitted(plan.journal)
         return outcome

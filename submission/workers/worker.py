@@ -6,6 +6,7 @@ closed: a worker never outlives its supervisor. It reports on its standard outpu
 Votes go to the journal.
 """
 
+import json
 import logging
 import os
 import sys
@@ -35,7 +36,7 @@ BEAT = 0.5  # seconds between two progress messages, at least
 def main() -> int:
     """Do the job that standard input describes; 0 done, 1 refused."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    job = Job(**orjson.loads(sys.stdin.buffer.readline()))
+    job = Job(**json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     say(sys.stdout.buffer, loaded="torch")  # any message shows that the process is alive
     tried = "device"

@@ -303,6 +303,13 @@ def test_the_best_candidates_are_written_beside_the_submission(files: Path) -> N
     assert not (files / "z.json").exists(), "refused before anything is written"
 
 
+def test_scores_beyond_the_format_are_refused_before_anything_is_written(files: Path) -> None:
+    sources, out = [files / "a.json"], files / "merged.json"
+    with pytest.raises(InputError, match=r"weight: expected a number, 0 to 2\^48, got "):
+        command(tuple(sources), out, weights=(1e300,), candidates=3)
+    assert not out.exists()
+
+
 def test_no_input_is_overwritten(files: Path) -> None:
     before = {path.name: path.read_bytes() for path in files.iterdir()}
     (files / "link.json").symlink_to("b.json")

@@ -13,8 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solver.answers.journal import Journal, JournalReader, clear_journal
-from solver.answers.votes import Block, Candidate
+from solver.answers import candidates_json
+from solver.answers.journal import Journal, JournalReader, clear_journal, own_folder
+from solver.answers.outcome import Outcome
+from solver.answers.run_json import read_run, write_record
+from solver.answers.votes import MOST_VOTES, Block, Candidate, Votes
+from solver.common.checks import InputError
 from solver.tasks.task import Pair, Task, without_test_outputs
 from tests.solver.samples import TALL, TASKS, grid
 
@@ -107,6 +111,44 @@ def test_several_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
         seen += [block.round for block in reader.new_blocks()]
     assert seen == [0, 1, 2, 3]
     assert sorted(block[1] for block in read(tmp_path)) == [0, 1, 2, 3]
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "votes-0.jsonl").mkdir()
+    os.mkfifo(tmp_path / "votes-1.jsonl")
+    (tmp_path / "votes-2.jsonl").write_bytes(b"secret\n")
+    Journal(tmp_path, TASKS).append([BLOCK])
+    reader = JournalReader(tmp_path, TASKS)
+    with pytest.MonkeyPatch.context() as patched:  # not by chmod, which root may ignore
+        real = Path.open
+
+        def refusing(path: Path, *mode: str) -> Any:
+            if path.name == "votes-2.jsonl":
+                raise PermissionError(13, "Permission denied")
+            return real(path, *mode)
+
+        patched.setattr(Path, "open", refusing)
+        assert [plain(block) for block in reader.new_blocks()] == [plain(BLOCK)]
+        assert list(reader.new_blocks()) == []
+    assert caplog.text.count("votes-2.jsonl: expected to read votes, got: Permission denied") == 1
+    clear_journal(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["votes-0.jsonl", "votes-1.jsonl"]
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(InputError, match="expected a folder to write to"), own_folder(tmp_path, "lock"):
+        pass
+
+
+def test_votes_beyond_what_json_holds_are_not_counted(tmp_path: Path) -> None:
+    """They would end the run when its record is written."""
+    votes = Votes(TASKS)
+    Journal(tmp_path, TASKS).append([BLOCK._replace(candidates=[Candidate(grid("1"), MOST_VOTES - 1, 0.5)])] * 3)
+    Journal(tmp_path, TASKS).append([BLOCK._replace(candidates=[Candidate(grid("1"), MOST_VOTES + 1, 0.5)])])
+    for block in JournalReader(tmp_path, TASKS).new_blocks():
+        votes.add(block)
+    record = write_record(tmp_path, TASKS, Outcome(votes), "tiny", "here", 0)
+    assert record["tasks"][1]["test"][0]["votes"] == MOST_VOTES
+    assert read_run(tmp_path) == record
+    candidates_json.write(tmp_path / candidates_json.FILE_NAME, votes.ranked(), 1)
 
 
 def test_votes_of_other_tasks_are_left_alone(tmp_path: Path) -> None:

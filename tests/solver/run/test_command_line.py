@@ -54,6 +54,18 @@ def test_solve_score_and_report(files: Path, capsys: pytest.CaptureFixture[str])
     assert (files / "r2.html").exists()
 
 
+@pytest.mark.parametrize("record", ["folder", "{", '{"mine": 1}'])
+def test_a_foreign_record_beside_a_submission_keeps_no_score_back(
+    record: str, files: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {task.id: [(pair.output, pair.output) for pair in task.test] for task in TASKS}
+    submission_json.write(files / "submission.json", answers)
+    (files / "run.json").mkdir() if record == "folder" else (files / "run.json").write_text(record)
+    assert main(["score", str(files / "submission.json"), str(files / "solutions.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_outputs"]["correct"] == 3
+    assert "whether its weights saw the test outputs is not known" in caplog.text
+
+
 def test_a_report_takes_the_solutions_that_the_run_did_not_know(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
