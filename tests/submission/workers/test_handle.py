@@ -1,4 +1,4 @@
-"""A worker that cannot be started, or that stops without a word, costs itself and not the run. No worker loads torch."""
+"""A worker that cannot be started, or stops without a word, costs itself and not the run. No worker loads torch."""
 
 import errno
 import os
