@@ -15,7 +15,7 @@ from kernels.symmetry import PERMUTED, apply_symmetry
 from kernels.tally import restore
 from solver.answers.attempts import two_attempts
 from solver.common.clock import Clock
-from solver.model.weights import Fitted, load_arc_knowledge
+from solver.model.weights import Fitted, load_knowledge
 from solver.predict import Predictor
 from solver.settings.options import FOLDER
 from solver.settings.presets import mini
@@ -74,7 +74,7 @@ def page() -> str:
     tokens = encode(pack([grid]), origin, symmetry[None].astype(np.int64), permutation[None], origin, origin, canvas)[0]
 
     # The network: the shipped weights know this task, so it needs no fitting here.
-    knowledge = load_arc_knowledge(FOLDER, torch.device("cpu"))
+    knowledge = load_knowledge(FOLDER, torch.device("cpu"), arc=True)
     row = knowledge.rows[task.id, task.digest]
     fitted = Fitted(knowledge.model, knowledge.table, [variants], [np.full(VARIANTS, row)])
     predictor = Predictor([task], fitted, config.predict, config.canvases)

@@ -266,7 +266,8 @@ def refine(
 def read(output: Output) -> Readout:
     """The best answers (A, S) by logits (A, S, V), and halting probabilities (A,)."""
     colours = output.logits[..., FIRST_COLOUR:].argmax(dim=-1).to(torch.uint8)
-    return Readout(output.logits.argmax(dim=-1).to(torch.int8), colours, output.halting[:, 0].float().sigmoid())
+    halting = output.halting[:, 0].float().sigmoid().nan_to_num(0.0)  # not a number: the weights are far too large
+    return Readout(output.logits.argmax(dim=-1).to(torch.int8), colours, halting)
 
 
 @dataclass

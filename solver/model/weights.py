@@ -2,17 +2,19 @@
 they were trained on). The files hold data only; nothing is unpickled.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, cast, get_args, get_type_hints
+from zlib import crc32
 
 import numpy as np
 import orjson
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +29,7 @@ from solver.tokens.variants import Variants, parse_variant_name, task_of, varian
 
 WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzles.json", "manifest.json"
 TABLE = "puzzle_embedding"
+DIGEST = "digest"  # of the tensors, in the metadata of a safetensors file
 TRUNK = "trunk."
 
 PUZZLES_BYTES = 2**28  # size limit of puzzles.json: several million rows
@@ -126,66 +129,110 @@ def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
     write_tensors(folder / WEIGHTS, tensors)
 
 
-def load_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
-    """Read a weights folder. Raises InputError that names the faulty file or tensor."""
+class Checked(NamedTuple):
+    """The content of a weights folder that `check_weights` found nothing wrong with."""
+
+    model: TRM  # on the meta device: it has no values
+    tensors: dict[str, Tensor]  # of the model, memory-mapped
+    table: Tensor  # memory-mapped
+    rows: dict[tuple[str, str], int]
+    manifest: dict[str, Any]
+
+
+def check_weights(folder: str | Path, arc: bool = True) -> Checked:
+    """Read and check a weights folder without building a model: settings, names, shapes, types and values.
+
+    `arc`: the model must be one for ARC grids.
+
+    Raises InputError that names the faulty file or tensor. The work is limited by the size of the files.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"weights {folder}: expected a folder with {WEIGHTS}, {CONFIG} and {PUZZLES}, got none")
     if not (folder / CONFIG).exists() and (folder / "checkpoints").is_dir():
         raise InputError(f"weights {folder}: expected a weights folder, got a run: give one of its checkpoints/step-…")
-    model = TRM(_config(folder / CONFIG))
-    tensors = read_tensors(folder / WEIGHTS)
-    table = tensors.pop(TABLE, None)
-    expected = {TRUNK + name: tensor for name, tensor in model.state_dict().items()}
-    for name in sorted(expected.keys() | tensors.keys()):
-        wanted, got = (_shape(found.get(name)) for found in (expected, tensors))
-        if wanted != got:
-            raise InputError(f"{folder / WEIGHTS}: tensor {shown(name)}: expected {wanted}, got {got}")
+    config, tensors = _config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    if config.layers + config.answer_depth > 2 * len(tensors):  # to lay out that many layers would take minutes
+        raise fault(f"{folder / CONFIG}: layers", f"as many as {WEIGHTS} has", config.layers)
+    try:
+        with torch.device("meta"):
+            model = TRM(config)
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:  # sizes beyond what torch can count
+        raise InputError(f"{folder / CONFIG}: expected the settings of a model, got {shown(str(error))}") from None
+    expected = {TRUNK + name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     rows = _rows(folder / PUZZLES)
-    width = model.config.row_width
-    if table is None or table.shape[1:] != (width,) or len(table) != len(rows):
-        raise InputError(f"{folder / WEIGHTS}: tensor {TABLE!r}: expected ({len(rows)}, {width}), got {_shape(table)}")
+    expected[TABLE] = len(rows), config.row_width
+    for name in sorted(expected.keys() | tensors.keys(), key=lambda name: (name == TABLE, name)):
+        _check_tensor(f"{folder / WEIGHTS}: tensor {shown(name)}", tensors.get(name), expected.get(name))
+    table = tensors.pop(TABLE)
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     if not isinstance(manifest, dict) or not isinstance(manifest.get("leaks_allowed", False), bool):
         raise InputError(f"{folder / MANIFEST}: expected what the weights were trained on, got {shown(manifest)}")
-    model.load_state_dict({name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()})
-    return Knowledge(model.to(device).eval(), table.to(device), rows, manifest)
-
-
-def load_arc_knowledge(folder: str | Path, device: torch.device) -> Knowledge:
-    """Like `load_knowledge`, but also raises InputError for a model that is not for ARC grids."""
-    knowledge = load_knowledge(folder, device)
-    config = knowledge.model.config
-    if config.vocabulary != VOCABULARY:
+    if arc and config.vocabulary != VOCABULARY:
         raise InputError(f"weights {folder}: expected a model of ARC's {VOCABULARY} tokens, got {config.vocabulary}")
-    if config.canvas != (MAX_SIDE, MAX_SIDE):
+    if arc and config.canvas != (MAX_SIDE, MAX_SIDE):
         raise InputError(f"weights {folder}: expected a model of the canvas {MAX_SIDE}x{MAX_SIDE}, got {config.canvas}")
-    return knowledge
+    trunk = {name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()}
+    return Checked(model, trunk, table, rows, manifest)
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "none" if tensor is None else str(tuple(tensor.shape))
+def _check_tensor(where: str, tensor: Tensor | None, shape: tuple[int, ...] | None) -> None:
+    """Raise InputError unless a tensor has this shape, type float32 and finite values. None: there is none."""
+    got = None if tensor is None else tuple(tensor.shape)
+    if tensor is None or got != shape:
+        words = ("none" if sizes is None else str(sizes) for sizes in (shape, got))
+        raise InputError(f"{where}: expected {next(words)}, got {next(words)}")
+    if tensor.dtype != torch.float32:
+        raise InputError(f"{where}: expected float32, got {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.numel() and not all(bound.isfinite() for bound in tensor.aminmax()):
+        raise InputError(f"{where}: expected finite values, got some that are not")
+
+
+def load_knowledge(folder: str | Path, device: torch.device, arc: bool = False) -> Knowledge:
+    """Read a weights folder. Raises InputError as `check_weights` does."""
+    model, tensors, table, rows, manifest = check_weights(folder, arc)
+    model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+    return Knowledge(model.to(device).eval(), table.to(device), rows, manifest)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, memory-mapped: pages are read when they are touched.
 
-    Writing to them changes only this process's copy. Raises InputError for a missing or broken file.
+    Writing to them changes only this process's copy. Raises InputError for a missing or broken file, and for tensors
+    that are not those that `write_tensors` wrote.
     """
     try:
-        return load_file(path)
+        if path.exists() and not path.is_file():
+            raise OSError("a folder, device or pipe")  # to open a pipe would block
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get(DIGEST)
+        tensors = load_file(path)
     except OSError as error:
         raise InputError(f"{path}: expected the weights, got {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: expected a whole safetensors file, got {shown(str(error))}") from None
+    if written is not None and written != digest_of(tensors):
+        raise InputError(f"{path}: expected the tensors that were written, got others: the file is damaged")
+    return tensors
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of tensors on any device: their names, types, shapes and values. It notices damage, not malice."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().cpu()
+        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        checksum = crc32(values)  # much faster than a hash
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {checksum}\n".encode())
+    return state.hexdigest()[:16]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write contiguous tensors to a safetensors file, atomically and without a copy in memory."""
+    """Write contiguous tensors and their digest to a safetensors file, atomically and without a copy in memory."""
 
     def write(temporary: Path) -> None:
         try:
-            save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
+            save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary, {DIGEST: digest_of(tensors)})
         except SafetensorError as error:
             raise OSError(str(error)) from error
 

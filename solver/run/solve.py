@@ -19,7 +19,7 @@ from solver.answers.votes import MOST_ROUNDS, Block, Votes, tests_of
 from solver.common.clock import Clock
 from solver.fit import Fitting, choose_variants
 from solver.model.device import pick_device, pick_precision
-from solver.model.weights import Knowledge, fresh_knowledge, load_arc_knowledge
+from solver.model.weights import Knowledge, fresh_knowledge, load_knowledge
 from solver.predict import Predictor
 from solver.run.answer_steps import record_steps
 from solver.run.events import Counted, Event, Progress, RoundDone
@@ -55,7 +55,7 @@ def open_run(
         config = configured(options)
         start = fresh_knowledge(config.model, options.seed, where)
     else:
-        start = load_arc_knowledge(weights, where)
+        start = load_knowledge(weights, where, arc=True)
         config = configured(options, start.model.config, start.canvas_mode)
     return Run(tasks, start, config, clock, options.seed, pick_precision(where, options.precision))
 

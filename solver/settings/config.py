@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from kernels.canvas import VOCABULARY, Canvas, Decoder
 from kernels.symmetry import MAX_SIDE
-from solver.common.checks import InputError, at_least, within
+from solver.common.checks import InputError, at_least, fault, within
 
 CanvasMode = Literal["full", "tight", "exact"]  # exact: as large as the sizes of the demonstrations say
 LossKind = Literal["stablemax", "softmax"]
@@ -19,6 +19,8 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 ColourPolicy = Literal["all", "inputs", "none"]  # inputs: all but those that only outputs show
 FitMode = Literal["embeddings", "full", "staged", "none"]
+
+MOST_COUNT = 2**16  # of anything that a model has several of: weights from elsewhere must not ask for endless work
 
 Size = tuple[int, int]  # (height, width) of a grid
 Item = TypeVar("Item")
@@ -53,14 +55,19 @@ class TRMConfig:
     row_width: int = 512  # W, zero-padded to row_tokens * width
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            numbers = [part for part in (value if name == "canvas" else (value,)) if not isinstance(part, str)]
+            if any(number > MOST_COUNT for number in numbers):
+                raise fault(f"model: {name}", f"at most {MOST_COUNT}", value)
         if self.heads < 1 or self.width % self.heads or (self.width // self.heads) % 2:
             raise InputError(f"model: width {self.width} must be an even multiple of its {self.heads} heads")
         room = self.row_tokens * self.width
         if self.row_width > room:
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
         updates = self.latent_updates + (self.latents == 1)  # a single latent may have the answer's update alone
-        if min(self.vocabulary, self.layers, self.cycles, updates, *self.canvas) < 1:
-            counts = {n: getattr(self, n) for n in ("vocabulary", "layers", "cycles", "latent_updates", "canvas")}
+        if min(self.vocabulary, self.layers, self.cycles, updates, self.inner_multiple, *self.canvas) < 1:
+            names = ("vocabulary", "layers", "cycles", "latent_updates", "inner_multiple", "canvas")
+            counts = {name: getattr(self, name) for name in names}
             raise InputError(f"model: every count must be at least 1, got {counts}")
         if not (self.expansion > 0 and self.rope_theta > 0):
             got = f"{self.expansion:g} and {self.rope_theta:g}"
@@ -76,6 +83,8 @@ class TRMConfig:
         if self.networks not in (1, 2) or self.latents not in (1, 2) or self.networks > self.latents:
             got = f"{self.networks} networks and {self.latents} latents"
             raise InputError(f"model: expected 1 or 2 latents and no more networks than latents, got {got}")
+        if self.layer_passes > MOST_COUNT:
+            raise fault("model", f"at most {MOST_COUNT} layer passes per supervision step", self.layer_passes)
 
     @property
     def puzzle_tokens(self) -> int:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-import torch
 import tyro
 
 import solver
 from solver.common.checks import InputError, one_line
 from solver.common.files import read_json, write_atomically
-from solver.model.weights import CONFIG, MANIFEST, PUZZLES, WEIGHTS, load_knowledge
+from solver.model.weights import CONFIG, MANIFEST, PUZZLES, WEIGHTS, check_weights
 from solver.settings.options import WeightsFolder
 from submission.notebook import LOCK
 from submission.package import wheels
@@ -157,7 +156,7 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
         shutil.copytree(ROOT / name, folder / "code" / name, ignore=_no_sources)
     shutil.copyfile(ROOT / "LICENSE", folder / "code" / "LICENSE")
     if settings.weights is not None:
-        load_knowledge(settings.weights, torch.device("cpu"))  # raises on broken weights now rather than on Kaggle
+        check_weights(settings.weights)  # raises on broken weights now rather than on Kaggle
         (folder / "weights").mkdir()
         for name in (WEIGHTS, CONFIG, PUZZLES, MANIFEST):  # a checkpoint has gigabytes beside them, only for resuming
             if (settings.weights / name).exists():

@@ -22,7 +22,7 @@ from solver.common.checks import InputError, at_least
 from solver.common.clock import Clock
 from solver.fit import Fitting, choose_variants
 from solver.model.device import pick_device, pick_precision
-from solver.model.weights import Knowledge, load_arc_knowledge
+from solver.model.weights import Knowledge, load_knowledge
 from solver.settings.config import CanvasConfig, CanvasMode, DeviceName, Precision, PredictConfig
 from solver.settings.options import SolveOptions, WeightsFolder
 from solver.settings.presets import configured
@@ -144,7 +144,7 @@ def open_subject(options: AnalysisOptions) -> Subject:
 def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
     """The weights of a folder, or of a published checkpoint, imported in memory."""
     if not options.weights.is_file():
-        return load_arc_knowledge(options.weights, device)
+        return load_knowledge(options.weights, device, arc=True)
     if options.identifiers is None:
         wanted = "a weights folder, or a published checkpoint with --identifiers"
         raise InputError(f"{options.weights}: expected {wanted}, got a file alone")

@@ -1,5 +1,8 @@
 """Checkpoints: what is saved comes back; what is not a checkpoint is refused in one line."""
 
+import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -47,7 +50,13 @@ def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
     save_file({name: t for name, t in tensors.items() if t is not None}, folder / WEIGHTS)
 
 
-FAULTS = {
+def flip(folder: Path) -> None:
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-3] ^= 1  # the lowest bits of a number
+    (folder / WEIGHTS).write_bytes(data)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "expected the weights, got No such file"),
     "truncated": (truncate, "expected a whole safetensors file"),
     "pickle": (lambda f: (f / WEIGHTS).write_bytes(b"\x80\x04K\x01."), "expected a whole safetensors file"),
@@ -81,6 +90,42 @@ FAULTS = {
     "no settings": (lambda f: (f / CONFIG).write_text("[]"), "expected an object with the model's settings"),
     "wrong type": (lambda f: change_json(f / CONFIG, width="16"), "width: expected a int, got"),
     "impossible shape": (lambda f: change_json(f / CONFIG, heads=5), "even multiple of its 5 heads"),
+    "not a number": (lambda f: change_tensors(f, trunk__y0=torch.full((16,), math.nan)), "y0'?: expected finite values"),
+    "infinite": (lambda f: change_tensors(f, puzzle_embedding=torch.full((2, 16), math.inf)), "expected finite values"),
+    **{
+        f"a table of {kind}": (
+            lambda f, kind=kind: change_tensors(f, puzzle_embedding=torch.ones(2, 16, dtype=kind)),
+            f"'puzzle_embedding': expected float32, got {str(kind)[6:]}",
+        )
+        for kind in (torch.float64, torch.int64, torch.uint8, torch.bool)
+    },
+    "a pipe": (lambda f: (f / WEIGHTS).unlink() or os.mkfifo(f / WEIGHTS), "got a folder, device or pipe"),
+    "a flipped bit": (flip, "expected the tensors that were written, got others: the file is damaged"),
+    **{
+        f"endless work: {name} {size:.3g}": (
+            lambda f, name=name, size=size, more=more: change_json(f / CONFIG, **{name: size, **more}),
+            r"model: .*at most 65536|expected the settings|tensor .*: expected \(|layers: expected as many as",
+        )
+        for name, size, more in (
+            ("width", 65536, {"row_width": 65536}),
+            ("width", 16384, {"row_width": 16384}),
+            ("width", 10**18, {}),
+            ("convolution", 10**9, {}),
+            ("convolution", 60000, {}),
+            ("vocabulary", 2**40, {}),
+            ("layers", 10**9, {}),
+            ("layers", 60000, {}),
+            ("expansion", 1e300, {}),
+            ("inner_multiple", 10**18, {}),
+            ("cycles", 10**9, {}),
+            ("latent_updates", 60000, {}),
+            ("row_tokens", 10**9, {}),
+        )
+    },
+    "learned places": (
+        lambda f: change_json(f / CONFIG, canvas=[100000, 100000], positions="learned"),
+        "canvas: expected at most 65536",
+    ),
     "not JSON": (lambda f: (f / CONFIG).write_text("{"), "expected JSON"),
 }
 
@@ -136,7 +181,7 @@ def test_weights_in_use_can_be_replaced_and_changed(folder: Path) -> None:
 def test_a_disk_that_is_full_leaves_the_weights_as_they_were(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(tensors: object, path: Path) -> None:
+    def fail(tensors: object, path: Path, *_: object) -> None:
         path.write_bytes(b"half")
         raise error
 

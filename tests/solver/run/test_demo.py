@@ -8,7 +8,7 @@ import torch
 
 from solver.__main__ import main
 from solver.answers.run_json import read_run
-from solver.model.weights import load_arc_knowledge
+from solver.model.weights import load_knowledge
 from solver.run import demo
 from solver.settings.options import FOLDER
 from solver.settings.presets import PRESETS
@@ -38,7 +38,7 @@ def test_the_demo_leaves_a_submission_a_record_and_a_report(
 
 
 def test_the_weights_that_ship_know_the_demos_demonstrations_and_no_test_output() -> None:
-    knowledge = load_arc_knowledge(FOLDER, torch.device("cpu"))
+    knowledge = load_knowledge(FOLDER, torch.device("cpu"), arc=True)
     assert not knowledge.saw_test_outputs
     unknown = [task.id for task in demo.demo_tasks() if (task.id, task.digest) not in knowledge.rows]
     leaked = {pair["task"] for pair in knowledge.manifest["leaked_pairs"]}

@@ -180,6 +180,13 @@ def test_a_task_whose_loss_is_no_number_still_has_votes(monkeypatch: pytest.Monk
     assert votes[TALL.id][0]
 
 
+def test_weights_too_large_to_compute_with_end_no_run() -> None:
+    run = make_run(mode="none")
+    for parameter in run.start.model.parameters():
+        parameter.data.fill_(3e38)
+    run_through(run)
+
+
 def test_answers_that_the_clock_cut_short_count_only_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stops after the first batch of every round: the only one that a test input has, in the first."""
     real = Predictor.run
