@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from solver.common.checks import InputError, shown
-from solver.common.clock import INTERRUPTED
+from solver.common.checks import shown
+from solver.common.command_line import run_command
 
 COMMANDS = {
     "demo": "solver.run.demo:command",
@@ -42,26 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 invalid input, 2 usage, 130 interrupted."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    return run_command(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     name, rest = words[0], words[1:]
-    try:
-        if name in COMMANDS:
-            return tyro.cli(load_command(name), prog=f"arc-trm {name}", args=rest)
-        if not name.startswith("-"):
-            print(f"error: expected a command ({', '.join(COMMANDS)}), got {shown(name)}", file=sys.stderr)
-            return 2
-        return tyro.extras.subcommand_cli_from_dict(
-            {name: load_command(name) for name in COMMANDS},
-            prog="arc-trm",
-            description="An offline solver for the ARC Prize around the Tiny Recursive Model.",
-            args=words,
-            sort_subcommands=False,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the last complete files stay on the disk", file=sys.stderr)
-        return INTERRUPTED
+    if name in COMMANDS:
+        return tyro.cli(load_command(name), prog=f"arc-trm {name}", args=rest)
+    if not name.startswith("-"):
+        print(f"error: expected a command ({', '.join(COMMANDS)}), got {shown(name)}", file=sys.stderr)
+        return 2
+    return tyro.extras.subcommand_cli_from_dict(
+        {name: load_command(name) for name in COMMANDS},
+        prog="arc-trm",
+        description="An offline solver for the ARC Prize around the Tiny Recursive Model.",
+        args=words,
+        sort_subcommands=False,
+    )
 
 
 if __name__ == "__main__":

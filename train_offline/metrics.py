@@ -1,5 +1,6 @@
 """Metrics of a run: means over a window of steps, as JSON lines, as TensorBoard events and as a plot."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from solver.learning.learner import Metrics
 from solver.learning.ranks import Ranks
 
 FILE = "metrics.jsonl"
+log = logging.getLogger("arc_trm")
 
 
 @dataclass
@@ -77,8 +79,9 @@ class MetricsLog:
         self._path, self._board = (out / FILE if rank == 0 else None), None
         if self._path is None:
             return
-        kept = [line for line in read_metrics(out) if line["step"] <= step]
-        write_atomically(self._path, b"".join(orjson.dumps(line) + b"\n" for line in kept))
+        kept = [orjson.dumps(line) + b"\n" for line in read_metrics(out) if line["step"] <= step]
+        write_atomically(self._path, b"".join(kept))
+        self._written, self._waiting = sum(map(len, kept)), b""
         if tensorboard:
             try:
                 from tensorboardX import SummaryWriter  # here, since the package is optional
@@ -88,13 +91,19 @@ class MetricsLog:
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
 
     def write(self, step: int, values: dict[str, Any], group: str = "train") -> None:
-        """Append a line, and a point to every TensorBoard curve."""
+        """Append a line, and a point to every TensorBoard curve. What a full disk refuses is written with the next."""
         if self._path is None:
             return
-        with self._path.open("ab") as file:
-            file.write(orjson.dumps({"step": step, "group": group, **values}) + b"\n")
-        for name, value in values.items() if self._board else ():
-            self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[union-attr]
+        self._waiting += orjson.dumps({"step": step, "group": group, **values}) + b"\n"
+        try:
+            with self._path.open("ab") as file:
+                file.truncate(self._written)  # remove half a line of an earlier failure
+                file.write(self._waiting)
+            self._written, self._waiting = self._written + len(self._waiting), b""
+            for name, value in values.items() if self._board else ():
+                self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[union-attr]
+        except OSError as error:
+            log.warning("%s: expected to write metrics, got: %s; trying again", self._path, error.strerror)
 
     def close(self) -> None:
         """Close the files."""
@@ -117,7 +126,7 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
             values = orjson.loads(line)
         except orjson.JSONDecodeError:
             values = None
-        if not isinstance(values, dict) or not isinstance(values.get("step"), int) or "group" not in values:
+        if not isinstance(values, dict) or type(values.get("step")) is not int or "group" not in values:
             got = shown(line.decode(errors="replace"))
             raise InputError(f"{path}: line {number + 1}: expected metrics of a step, got {got}")
         lines.append(values)

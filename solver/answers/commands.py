@@ -1,10 +1,10 @@
 """`arc-trm score` and `arc-trm check`."""
 
 import logging
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import tyro
 
 from solver.answers import submission_json
@@ -41,7 +41,7 @@ def score_command(
     if json:
         rows = [{"id": row.id, "right": row.right, "total": row.total, "hits": row.hits} for row in result.per_task]
         more = {**({"per_task": rows} if per_task else {}), **({"warning": LEAK_WARNING} if leaks else {})}
-        print(orjson.dumps({**result.to_json(), **more}).decode())
+        print(dumps({**result.to_json(), **more}, separators=(",", ":")))  # in ASCII: any screen can show it
         return 0
     if leaks:
         print(LEAK_WARNING)

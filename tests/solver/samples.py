@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,13 @@ class Watching:
 
     def beat(self, progress: Progress) -> None:
         self.beats.append(progress)
+
+
+class Full(StringIO):
+    """A screen whose disk is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
 
 
 def as_json(task: Task, outputs: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from solver.__main__ import main
 from solver.common.checks import InputError
 from solver.model.weights import load_knowledge
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
-from tests.train_offline.tiny_runs import CPU, options, trainer
+from tests.solver.samples import Full
+from tests.train_offline.tiny_runs import CPU, corpus, options, train, trainer
 from train_offline.checkpoints import begin, checkpoints, is_restart
+from train_offline.metrics import read_metrics
 from train_offline.settings.config import EvaluationConfig, PuzzleConfig
 
 pytestmark = pytest.mark.slow
@@ -101,6 +104,31 @@ def test_metrics_of_no_run_are_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "run" / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"metrics.jsonl: line 1: expected metrics of a step, got"):
         trainer(tmp_path, resume=True)
+
+
+def test_a_disk_that_is_full_between_checkpoints_delays_the_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, failed = Path.open, []
+
+    def full(path: Path, *mode: Any, **more: Any) -> Any:
+        if path.name == "metrics.jsonl" and len(failed) < 2:
+            failed.append(real(path, *mode).write(b'{"half": '))  # and then there is no more room
+            raise OSError(28, "No space left on device")
+        return real(path, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    trainer(tmp_path).run()
+    assert caplog.text.count("metrics.jsonl: expected to write metrics, got: No space left on device") == 2
+    assert [line["step"] for line in read_metrics(tmp_path / "run") if line["group"] == "train"] == [2, 4, 6, 8]
+    assert checkpoints(tmp_path / "run")
+
+
+def test_a_screen_that_cannot_be_written_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Full())
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert train(*corpus(tmp_path), "--out", str(tmp_path / "run"), "--steps", "3") == 1  # for the result on stdout
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000003"]
 
 
 def test_an_out_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: every command, both values of every flag, one line for every mistake."""
 
+import io
 import json
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import torch
 from solver.__main__ import main
 from solver.answers import submission_json
 from solver.answers.outcome import LEAK_WARNING
+from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
 from solver.model.weights import fresh_knowledge, save_knowledge
 from solver.run.solve import Run
 from solver.settings import presets
-from tests.solver.samples import MIRROR, TASKS, config, save_challenges, save_solutions
+from tests.solver.samples import MIRROR, TASKS, Full, config, save_challenges, save_solutions
 
 PRESET = {"tiny": config, "mini": config, "published": config}
 
@@ -64,6 +66,49 @@ def test_a_foreign_record_beside_a_submission_keeps_no_score_back(
     assert main(["score", str(files / "submission.json"), str(files / "solutions.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_outputs"]["correct"] == 3
     assert "whether its weights saw the test outputs is not known" in caplog.text
+
+
+def test_screens_that_cannot_be_written_end_no_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Full())
+    monkeypatch.setattr("sys.stdout", Full())
+    assert solve(files) == 1  # for the result on stdout
+    assert sum(test["votes"] for task in read_run(files)["tasks"] for test in task["test"])
+
+
+def test_an_id_that_the_screen_cannot_show_is_escaped(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", screen)
+    submission_json.write(files / "submission.json", {"\U0001f600": [(np.ones((1, 1), np.uint8),) * 2]})
+    (files / "solutions.json").write_text('{"\U0001f600": [[[1]]]}')
+    for more in ("--per-task", "--json"):
+        assert main(["score", str(files / "submission.json"), str(files / "solutions.json"), more]) == 0
+    assert b"\\U0001f600" in screen.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "{}", "solutions.json"],
+        ["check", "submission.json", "{}"],
+        ["solve", "challenges.json", "--weights", "{}"],
+        ["solve", "challenges.json", "--fit-steps", "1", "--out", "{}"],
+        ["package", "--out", "{}"],
+        ["import-published", "x", "--identifiers", "{}", "--out", "out"],
+        ["export-published", "{}", "--out", "out"],
+        ["curve", "{}"],
+        ["report", "{}"],
+        ["train", "tiny", "--out", "{}"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_name_that_is_too_long_gets_one_line(
+    command: list[str], files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    assert main([word.format("x" * 300) for word in command]) == 1
+    error = capsys.readouterr().err
+    assert "xxx" in error
+    assert error.count("\n") == 1
 
 
 def test_a_report_takes_the_solutions_that_the_run_did_not_know(
