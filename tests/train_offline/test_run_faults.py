@@ -113,7 +113,8 @@ def test_a_disk_that_is_full_between_checkpoints_delays_the_metrics(
 
     def full(path: Path, *mode: Any, **more: Any) -> Any:
         if path.name == "metrics.jsonl" and len(failed) < 2:
-            failed.append(real(path, *mode).write(b'{"half": '))  # and then there is no more room
+            with real(path, *mode) as file:
+                failed.append(file.write(b'{"half": '))  # and then there is no more room
             raise OSError(28, "No space left on device")
         return real(path, *mode, **more)
 
