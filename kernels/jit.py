@@ -35,7 +35,7 @@ def jit(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., 
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = numba.njit(function, parallel=parallel)
+        compiled: Any = numba.njit(function, parallel=parallel)
         with suppress(RuntimeError):
             compiled._cache = _Cache(function)
         return compiled

@@ -3,6 +3,7 @@
 A command's module is imported when it is asked for: `arc-trm score` must not wait for torch to load.
 """
 
+import gc
 import importlib
 import logging
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from solver import STARTED
 from solver.common.checks import shown
+from solver.common.clock import count_from
 from solver.common.command_line import run_command
 
 COMMANDS = {
@@ -41,11 +44,16 @@ def load_command(name: str) -> Callable[..., int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 invalid input, 2 usage, 130 interrupted."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    return run_command(lambda: _run(words))
+    if arguments is not None:
+        return run_command(lambda: _run(list(arguments)))
+    count_from(STARTED)
+    code = run_command(lambda: _run(sys.argv[1:]))
+    gc.freeze()  # or Python would look for cycles when it ends, which takes seconds after the deadline
+    return code
 
 
 def _run(words: list[str]) -> int:
+    words = words or ["--help"]
     name, rest = words[0], words[1:]
     if name in COMMANDS:
         return tyro.cli(load_command(name), prog=f"arc-trm {name}", args=rest)

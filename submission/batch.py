@@ -15,11 +15,12 @@ from typing import Annotated
 
 import tyro
 
+from solver import STARTED
 from solver.answers import submission_json
 from solver.answers.outcome import Outcome
 from solver.answers.score import score_result
 from solver.common.checks import InputError, at_least, shown
-from solver.common.clock import INTERRUPTED, Clock, format_duration
+from solver.common.clock import INTERRUPTED, Clock, command_clock, count_from, format_duration
 from solver.settings.options import Duration, SolveOptions, WeightsFolder
 from solver.tasks.load import load_truths, with_outputs
 from submission.challenges import Challenges, load_challenges
@@ -59,7 +60,7 @@ def command(
         anew: Delete the votes of earlier runs in the folder instead of continuing from them.
         options: Settings.
     """
-    clock, rank, ranks = Clock(budget), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    clock, rank, ranks = command_clock(budget), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     at_least("candidates", candidates, 1)
     if solutions and len(solutions) != len(files):
         raise InputError(f"--solutions: expected one for each of the {len(files)} files, got {len(solutions)}")
@@ -81,7 +82,7 @@ def command(
             plans.append(plan)
             if rank == 0:  # valid submissions for all files come first
                 challenges.write_fallbacks(plan.out)
-    done, found = len(plans) == len(files), find_devices(devices)
+    done, found = len(plans) == len(files), find_devices(devices, clock.left())
     if ranks > 1:
         found = [found[int(os.environ.get("LOCAL_RANK", "0")) % len(found)]]
     work = [1 + sum(len(task.test) for task in plan.challenges.tasks) for plan in plans]
@@ -151,4 +152,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    count_from(STARTED)
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import subprocess
@@ -57,17 +58,19 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
     return Environment(input, input / TEST, working or root / "working", weights, bool(os.environ.get(RERUN)))
 
 
-def find_devices(asked: Sequence[str] = ("auto",)) -> list[str]:
-    """The devices asked for, or every CUDA card, or else the CPU. Raises InputError for other names."""
+def find_devices(asked: Sequence[str] = ("auto",), left: float = math.inf) -> list[str]:
+    """The devices asked for, or every CUDA card, or else the CPU. Raises InputError for other names.
+
+    To find the cards takes a quarter of the `left` seconds of the run at most.
+    """
     if list(asked) != ["auto"]:
         for name in asked or [""]:
             if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
                 raise fault("--devices", "auto, cpu or cards such as cuda:0", name)
         return list(asked)
+    limit = min(PROBE_SECONDS, max(0.0, left / 4))
     try:
-        probe = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=True
-        )
+        probe = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=limit, check=True)
         cards = int(probe.stdout)
     except (subprocess.SubprocessError, OSError, ValueError) as error:
         log.error("devices: could not ask torch for cards (%s); taking the CPU", type(error).__name__)

@@ -14,12 +14,13 @@ from typing import Annotated
 
 import tyro
 
+from solver import STARTED
 from solver.answers import submission_json
 from solver.answers.outcome import Outcome
 from solver.answers.run_json import FILE_NAME, read_run
 from solver.answers.score import format_table, score_result
 from solver.common.checks import InputError
-from solver.common.clock import Clock, format_duration
+from solver.common.clock import Clock, command_clock, count_from, format_duration
 from solver.report.page import write_report
 from solver.settings.options import Duration, SolveOptions, WeightsFolder
 from solver.tasks.load import load_tasks
@@ -60,7 +61,7 @@ def command(
         anew: Delete the votes of earlier runs in the folder instead of continuing from them.
         options: Settings.
     """
-    clock = Clock(budget)
+    clock = command_clock(budget)
     environment = find_environment(input, weights, working)
     out = environment.working / submission_json.FILE_NAME
     with log_beside(out):
@@ -68,7 +69,7 @@ def command(
         if challenges is None:
             return 0
         try:
-            found = find_devices(devices)
+            found = find_devices(devices, clock.left())
             run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
             tests = sum(len(task.test) for task in challenges.tasks)
             log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
@@ -151,4 +152,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    count_from(STARTED)
     sys.exit(main())

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from solver.answers.votes import MOST_ROUNDS, MOST_VOTES, Block, Candidate
+from solver.answers.outcome import LEAK_WARNING, Outcome
+from solver.answers.votes import MOST_ROUNDS, MOST_VOTES, Block, Candidate, Votes
 from solver.common.checks import Grid, InputError, parse_grid
 from solver.common.files import file_name
 from solver.tasks.task import DIGEST_LENGTH, Task
@@ -115,6 +116,16 @@ class JournalReader:
             return None
         self.leaks |= document.get("leaks") is True
         return Block((task_id, index), number, candidates)
+
+
+def read_outcome(folder: Path, tasks: Sequence[Task]) -> tuple[Outcome, JournalReader]:
+    """An outcome with all votes in a folder so far, of any process, and the reader that has read them."""
+    reader, outcome = JournalReader(folder, tasks), Outcome(Votes(tasks))
+    for block in reader.new_blocks():
+        outcome.votes.add(block)
+    if reader.leaks:
+        outcome.notes.append(LEAK_WARNING)
+    return outcome, reader
 
 
 def clear_journal(folder: Path) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+GRACE, STOP_GRACE = 0.3, 5.0  # seconds that work may go on after the clock has expired, or after a signal
+REPEAT = 1.0  # seconds between looks after the first: an interrupt may get lost in code that ignores exceptions
+LONGEST = 1e6  # seconds that a timer is set to; when it ends, `look` looks again
 INTERRUPTED = 130  # exit code after Ctrl-C, as in a shell
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
@@ -34,6 +37,20 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+_command_began: float | None = None
+
+
+def count_from(began: float) -> None:
+    """Let `command_clock` count from a value of time.monotonic(): when this process started, imports included."""
+    global _command_began
+    _command_began = began
+
+
+def command_clock(limit: float) -> "Clock":
+    """The clock of a command line; called by another program, it counts from now."""
+    return Clock(limit) if _command_began is None else Clock(limit, _command_began)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,36 @@ class Clock:
     def share(self, share: float) -> "Clock":
         """A clock for a share of the time left."""
         return self.part(share * self.left())
+
+
+class OutOfTime(BaseException):
+    """Raised by `interruptible`. No Exception, which code in between might take for one of its own."""
+
+
+@contextmanager
+def interruptible(clock: Clock) -> Iterator[None]:
+    """Stop the clock at SIGINT or SIGTERM, and raise OutOfTime in what does not look at the clock. Main thread only.
+
+    That is GRACE seconds after the clock has expired, or STOP_GRACE after a signal.
+    """
+
+    def look(number: int, frame: object) -> None:
+        if clock.expired():
+            raise OutOfTime
+
+    def stop(number: int) -> None:
+        clock.stop()
+        signal.setitimer(signal.ITIMER_REAL, STOP_GRACE, REPEAT)
+
+    before, left = signal.signal(signal.SIGALRM, look), clock.left()
+    try:
+        if left < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, min(max(left, 0.0) + GRACE, LONGEST), REPEAT)
+        with stop_signals(stop):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def run_command(command: Callable[[], int]) -> int:
     stdout, the exit code is 1. Characters that the screen's encoding lacks are written as backslash escapes.
     """
     out, screen = _Forgiving(sys.stdout), _Forgiving(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(screen):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(screen):
         try:
             code = command()
         except InputError as error:

@@ -3,22 +3,25 @@
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from solver.answers import candidates_json
-from solver.answers.journal import own_folder
-from solver.answers.outcome import LEAK_WARNING, STOPPED
+from solver.answers.journal import own_folder, read_outcome
+from solver.answers.outcome import LEAK_WARNING, STOPPED, Outcome
 from solver.answers.run_json import FILE_NAME, read_run
+from solver.answers.votes import Votes
 from solver.common.checks import InputError, at_least
-from solver.common.clock import INTERRUPTED, Clock, format_duration
-from solver.run.console import solve_to_files
-from solver.run.restart import Keeper
-from solver.run.solve import open_run
+from solver.common.clock import INTERRUPTED, command_clock, format_duration
+from solver.run.console import Console
 from solver.settings.config import DeviceName
 from solver.settings.options import Duration, SolveOptions, WeightsFolder
 from solver.tasks.load import load_tasks
+
+if TYPE_CHECKING:
+    from solver.run.restart import Keeper
+    from solver.run.solve import Run
 
 DEFAULTS = SolveOptions()
 
@@ -48,8 +51,8 @@ def command(
         weights: Folder of a trained model, or the word shipped for the small bundled one; without weights a fresh
             model is trained on the demonstrations.
         solutions: A Kaggle solutions file, to print a score at the end.
-        budget: Time limit for loading, fitting, predicting and writing together. It does not count importing torch
-            (about two seconds). Without a budget, fitting ends after --fit-steps.
+        budget: Time limit for everything, from the start of the process on. Without a budget, fitting ends after
+            --fit-steps.
         resume: Continue the run in the folder of --out that was killed or stopped, from the votes in its journal/.
             Without this option those votes are deleted.
         candidates: Also write candidates.json with this many best candidates per test output and their votes, for
@@ -58,20 +61,28 @@ def command(
         lenient: Skip bad tasks with a warning instead of stopping.
         options: Settings.
     """
-    clock = Clock(budget)
+    clock = command_clock(budget)
     at_least("candidates", candidates, 1)
     _refuse_to_overwrite(out, candidates is not None, challenges, solutions)
-    tasks = load_tasks(challenges, solutions, lenient)
-    run = open_run(tasks, options, clock, weights, device)
-    fit = run.config.fit
-    if budget == math.inf and fit.mode != "none" and fit.steps is None:
-        raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
-    weights_name = "fitted" if len(fit.groups(tasks)) == 1 else None
-    keeper = Keeper(out.parent / "journal", tasks, weights_name, run.start.saw_test_outputs)
-    with own_folder(out.parent / "journal", "lock-0"):
+    tasks, journal = load_tasks(challenges, solutions, lenient), out.parent / "journal"
+
+    def start() -> "tuple[Run, Keeper]":
+        from solver.run.restart import Keeper  # here: torch takes seconds to import
+        from solver.run.solve import open_run
+
+        run = open_run(tasks, options, clock, weights, device)
+        fit = run.config.fit
+        if budget == math.inf and fit.mode != "none" and fit.steps is None:
+            raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
+        weights_name = "fitted" if len(fit.groups(tasks)) == 1 else None
+        keeper = Keeper(journal, tasks, weights_name, run.start.saw_test_outputs)
         if not resume:
             keeper.start_anew()
-        outcome, record = solve_to_files(run, out, challenges, keeper, candidates)
+        return run, keeper
+
+    with own_folder(journal, "lock-0"):
+        outcome = read_outcome(journal, tasks)[0] if resume else Outcome(Votes(tasks))
+        record = Console(tasks, clock, outcome, out, challenges, options.seed, candidates).run(start)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:
         hint = "" if budget == math.inf else "; try a larger --budget"
@@ -79,7 +90,7 @@ def command(
     for note in outcome.notes:
         print(note, file=sys.stderr)
     took = f"{outcome.fit_steps} fitting steps, {format_duration(clock.elapsed())}"
-    print(f"{out}: {len(tasks)} tasks, preset {run.config.name}, {took}")
+    print(f"{out}: {len(tasks)} tasks, preset {record['preset']}, {took}")
     _print_record_score(record)
     return INTERRUPTED if STOPPED in outcome.notes else 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from solver.answers.attempts import baseline
 from solver.answers.run_json import read_run
 from solver.answers.score import format_table, score_result
-from solver.common.clock import Clock, format_duration
+from solver.common.clock import command_clock, format_duration
 from solver.report.page import write_report
 from solver.run.console import solve_to_files
 from solver.run.restart import Keeper
@@ -38,7 +38,7 @@ def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, fr
         budget: Time limit for fitting and predicting; a slow machine fits fewer steps.
         from_scratch: Fit a fresh model of the preset tiny instead, for the whole budget, to compare.
     """
-    clock, tasks = Clock(budget), demo_tasks()
+    clock, tasks = command_clock(budget), demo_tasks()
     tests = sum(len(task.test) for task in tasks)
     print(f"{len(tasks)} tasks of {SOURCE} up to {LARGEST_SIDE}x{LARGEST_SIDE}, {tests} test outputs, all held out")
     if from_scratch:

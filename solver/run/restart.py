@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from solver.answers.journal import Journal, JournalReader, clear_journal
-from solver.answers.votes import Votes
+from solver.answers.journal import Journal, clear_journal, read_outcome
+from solver.answers.outcome import Outcome
 from solver.common.checks import InputError
 from solver.model.weights import Knowledge, load_knowledge, save_knowledge
 from solver.run.events import Counted, Event, RoundDone
@@ -26,24 +26,15 @@ class Keeper:
         self._folder, self._tasks = folder, tasks
         self._weights = folder / name if name else None
         self._journal = Journal(folder, tasks, leaks)
-        self._reader = JournalReader(folder, tasks)
 
     def start_anew(self) -> None:
         """Delete what an earlier run left in the folder."""
         clear_journal(self._folder)
         self.forget_weights()
 
-    def votes(self) -> Votes:
-        """All votes so far, of any process."""
-        votes, self._reader = Votes(self._tasks), JournalReader(self._folder, self._tasks)
-        for block in self._reader.new_blocks():
-            votes.add(block)
-        return votes
-
-    @property
-    def leaks(self) -> bool:
-        """Whether any of `votes` came from weights that may have seen the test outputs."""
-        return self._reader.leaks
+    def outcome(self) -> Outcome:
+        """An outcome with all votes so far, of any process."""
+        return read_outcome(self._folder, self._tasks)[0]
 
     def knowledge(self, start: Knowledge) -> Knowledge | None:
         """The weights last fitted to these tasks from a start of the same shape; None where there are none."""

@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from solver.answers import submission_json
-from solver.answers.attempts import answers_of
 from solver.answers.outcome import LEAK_WARNING, Outcome
-from solver.answers.votes import MOST_ROUNDS, Block, Votes, tests_of
+from solver.answers.votes import MOST_ROUNDS, Block, tests_of
 from solver.common.clock import Clock
 from solver.fit import Fitting, choose_variants
 from solver.model.device import pick_device, pick_precision
@@ -60,12 +58,6 @@ def open_run(
     return Run(tasks, start, config, clock, options.seed, pick_precision(where, options.precision))
 
 
-def write_submission(out: Path, tasks: Sequence[Task], votes: Votes) -> None:
-    """Choose two attempts per test input by the votes and write submission.json. Raises InputError."""
-    answers = answers_of(tasks, votes.ranked())
-    submission_json.write(out, answers)
-
-
 def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = False) -> Iterator[Event]:
     """Fit and vote in rounds until the work is done or the clock runs out; `outcome` receives the votes.
 
@@ -74,7 +66,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
     tasks = [without_test_outputs(task) for task in run.tasks]
-    if run.start.saw_test_outputs:
+    if run.start.saw_test_outputs and LEAK_WARNING not in outcome.notes:
         outcome.notes.append(LEAK_WARNING)
     unfitted = reused = rows = 0
     groups = sorted(run.config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 import torch
 
-from solver.answers.outcome import LEAK_WARNING, Outcome
+from solver.answers.outcome import LEAK_WARNING
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.model.device import pick_device
@@ -64,7 +64,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     one_fit = len(run.config.fit.groups(tasks)) == 1
     keeper = Keeper(Path(job.journal), tasks, job.name if one_fit else None, leaks)
     fitted = keeper.knowledge(run.start)
-    outcome, said = Outcome(keeper.votes()), 0.0
+    outcome, said = keeper.outcome(), 0.0
     for event in solve(replace(run, start=fitted or run.start), outcome, resumed=fitted is not None):
         keeper.keep(event)
         if isinstance(event, Progress) and time.monotonic() - said >= BEAT:

@@ -110,3 +110,11 @@ def test_shards_hold_every_task_once_and_differ_by_one_task_at_most(tasks: list,
     work = [sum(p.input.size + p.output.size for t in shard for p in t.train) for shard in shards]
     largest = max((sum(p.input.size + 2 * p.output.size for p in t.train) for t in tasks), default=0)
     assert not work or max(work) - min(work) <= largest
+
+
+def test_looking_for_cards_takes_no_more_than_a_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("submission.environment.PROBE", "import time; time.sleep(1000)")
+    assert find_devices(left=0.4) == ["cpu"]
+    assert "could not ask torch for cards (TimeoutExpired); taking the CPU" in caplog.text

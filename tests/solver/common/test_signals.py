@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from solver.common.clock import stop_signals
+from solver.common import clock as clocks
+from solver.common.clock import Clock, OutOfTime, command_clock, count_from, interruptible, stop_signals
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,3 +58,29 @@ def test_a_new_run_begins_without_the_signals_of_the_one_before() -> None:
         with stop_signals(seen.append):
             send(signal.SIGINT)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_what_does_not_look_at_the_clock_is_interrupted(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "STOP_GRACE", 0.01)
+    clock = Clock(3600.0 if stopped else 0.01)
+    before = [signal.getsignal(number) for number in (*BOTH, signal.SIGALRM)]
+    with pytest.raises(OutOfTime), interruptible(clock):  # noqa: PT012
+        if stopped:
+            send(signal.SIGTERM)
+        while True:
+            try:
+                int("?")
+            except Exception:
+                continue
+    assert clock.expired()
+    assert [signal.getsignal(number) for number in (*BOTH, signal.SIGALRM)] == before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_the_clock_of_a_command_counts_from_the_start_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 500.0)
+    assert command_clock(60.0).left() == 60.0  # called by another program
+    monkeypatch.setattr(clocks, "_command_began", None)
+    count_from(490.0)
+    assert command_clock(60.0).left() == 50.0

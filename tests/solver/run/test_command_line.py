@@ -162,11 +162,11 @@ def test_every_option_leaves_a_valid_submission(files: Path, arguments: list[str
 def test_options_reach_the_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def stop(run: Run, *_: object) -> None:
+    def stop(run: Run, *_: object, **more: object) -> None:
         seen.append(run.config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("solver.run.command.solve_to_files", stop)
+    monkeypatch.setattr("solver.run.solve.solve", stop)
     arguments = ["--canvas", "full", "--augmentations", "3", "--no-early-stop", "--supervision-steps", "5"]
     assert solve(files, *arguments) == 130
     (changed,) = seen

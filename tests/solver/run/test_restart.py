@@ -260,7 +260,7 @@ def test_two_processes_share_a_journal_and_keep_weights_of_their_own(tmp_path: P
     for name, task in (("one", MIRROR), ("two", TALL)):
         keeper = Keeper(tmp_path / "journal", [task], name)
         solve_to_files(make_run(tasks=[task]), tmp_path / name, "hand-made", keeper, show=False)
-    votes = Keeper(tmp_path / "journal", TASKS, "fitted").votes()
+    votes = Keeper(tmp_path / "journal", TASKS, "fitted").outcome().votes
     assert votes.total == 24
     ranked = votes.ranked()
     assert all(ranked[task.id][index] for task in TASKS for index in range(len(task.test)))

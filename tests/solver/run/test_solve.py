@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from solver.answers import submission_json
 from solver.answers.attempts import baseline
-from solver.answers.outcome import Outcome
+from solver.answers.outcome import STOPPED, Outcome
 from solver.answers.run_json import read_run, write_record
 from solver.answers.score import score_result
 from solver.answers.submission_json import expected_counts
@@ -23,7 +24,7 @@ from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.fit import Fitting
 from solver.predict import Predictions, Predictor
-from solver.run.console import solve_to_files
+from solver.run.console import Console, solve_to_files
 from solver.run.events import Progress
 from solver.run.schedule import ROUND_VOTES
 from solver.tasks.task import Pair, Task, without_test_outputs
@@ -39,6 +40,29 @@ def run(out: Path, seconds: float = float("inf"), clock: Clock | None = None, **
 
 def watched(watcher: Watching, clock: Clock, votes: int = 8, **fit: Any) -> Outcome:
     return run_through(make_run(clock, augmentations=votes, **fit), watcher)
+
+
+def test_a_run_that_never_begins_ends_when_told_to_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solver.common.clock.STOP_GRACE", 0.01)
+    out = tmp_path / "submission.json"
+    answers = {task.id: [(pair.output, pair.input) for pair in task.test] for task in TASKS}
+    submission_json.write(out, answers)
+    seen = []
+
+    def never() -> Any:
+        seen.append(submission_json.read(out, expected_counts(TASKS)))
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            pass
+
+    outcome = Outcome(Votes(TASKS))
+    record = Console(TASKS, Clock(3600), outcome, out, "hand-made", 0, show=False).run(never)
+    assert seen[0]["tall"][0][0].tolist() == TASKS[1].test[0].output.tolist()  # an earlier valid file stays meanwhile
+    assert read_run(tmp_path) == record
+    assert STOPPED in record["notes"]
+    submission_json.check(out, expected_counts(TASKS))
 
 
 @pytest.mark.parametrize("each", [False, True])
