@@ -1,7 +1,7 @@
 """A task: demonstration pairs, test inputs and, if known, test outputs; and lists of pairs."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from kernels.canvas import PackedGrids, pack, unpack
-from kernels.symmetry import PERMUTED
+from kernels.symmetry import COLOURS, PERMUTED
 from solver.common.checks import Grid, InputError, check_id, fault, parse_grid, shown
 
 DIGEST_LENGTH = 16  # hexadecimal characters; 64 bits are enough for thousands of tasks
@@ -77,6 +77,15 @@ class StoredPairs(Sequence[Pair]):
         """(N, 4): height and width of the input, then of the output."""
         return np.stack([self.grids.height, self.grids.width], axis=1).reshape(-1, 4)
 
+    def colour_counts(self) -> np.ndarray:
+        """(N, 2, 10): how many cells of each colour the input and the output have."""
+        cells, start, height, width = self.grids
+        area = height.astype(np.int64) * width
+        first = np.cumsum(area) - area
+        place = np.arange(area.sum()) + np.repeat(start - first, area)
+        code = COLOURS * np.repeat(np.arange(len(area)), area) + cells[place]
+        return np.bincount(code, minlength=COLOURS * len(area)).reshape(-1, 2, COLOURS)
+
     def of_each_size(self) -> tuple["StoredPairs", np.ndarray]:
         """One pair for each combination of sizes, and (N,) which of them has the sizes of a pair."""
         code = self.sizes.astype(np.int64) @ (1 << 15, 1 << 10, 1 << 5, 1)  # sides are at most 30
@@ -103,7 +112,7 @@ class Task:
         return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
 
 
-def permuted_colours(pairs: Iterable[Pair], policy: str) -> tuple[int, ...]:
+def permuted_colours(pairs: Sequence[Pair], policy: str) -> tuple[int, ...]:
     """The colours that the variants of a task with these demonstrations permute; `policy` is a ColourPolicy.
 
     With "inputs", a colour that outputs show and no input does keeps its place: the rule names it, and a network that
@@ -112,11 +121,8 @@ def permuted_colours(pairs: Iterable[Pair], policy: str) -> tuple[int, ...]:
     """
     if policy != "inputs":
         return PERMUTED if policy == "all" else ()
-    seen, named = set[int](), set[int]()
-    for pair in pairs:
-        seen |= set(pair.input.ravel().tolist())
-        named |= set() if pair.output is None else set(pair.output.ravel().tolist())
-    return tuple(colour for colour in PERMUTED if colour in seen or colour not in named)
+    seen, named = StoredPairs.of(pairs).colour_counts().sum(axis=0).tolist()
+    return tuple(colour for colour in PERMUTED if seen[colour] or not named[colour])
 
 
 def without_test_outputs(task: Task) -> Task:

@@ -230,9 +230,10 @@ class _Collection:
             if not self.report.allowed:
                 self.report.emptied.append((source.name, task_id))
                 return
-        leaks = np.array([self._leaks(source, task_id, f"[{index}]", pair) for index, pair in enumerate(pairs)])
-        if leaks.any():
-            pairs = pairs.select(~leaks)
+        # Near-copies are looked for in tasks alone: with a hundred thousand lists it would take minutes.
+        leaks = [index for index in self._guard.like(pairs) if self._leaks(source, task_id, f"[{index}]", pairs[index])]
+        if leaks:
+            pairs = pairs.select(np.delete(np.arange(len(pairs)), leaks))
         if not pairs:
             self.report.emptied.append((source.name, task_id))
             return

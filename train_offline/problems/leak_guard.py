@@ -8,7 +8,7 @@ show the held-out pair itself. Example, with 1x2 grids: [1 2] -> [2 1] equals [3
 A demonstration of a held-out task that equals one of the task's own test pairs is no leak: every solver is given it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from kernels.symmetry import COLOURS, SYMMETRIES, apply_symmetry
 from solver.common.checks import Grid, one_line
-from solver.tasks.task import Pair, Task
+from solver.tasks.task import Pair, StoredPairs, Task
 
 MOST_LISTED = 5  # dropped pairs, and suspects, that the report prints; the manifest has all
+AT_ONCE = 4096  # pairs, which bounds memory
 COUNT_BASE = 1024  # more than the 30 * 30 cells of a grid, so that one number can hold two counts of cells
 
 Outline = tuple[tuple[int, ...], bytes]
@@ -34,18 +35,23 @@ def canonical(pair: Pair) -> bytes:
     return min(numbered(apply_symmetry(source, s), apply_symmetry(target, s)) for s in range(SYMMETRIES))
 
 
-def outline(pair: Pair) -> Outline:
-    """A hash that is equal for pairs of the same content and rarely for others; ten times cheaper than `canonical`.
+def outlines(pairs: Sequence[Pair]) -> Iterator[Outline]:
+    """A hash of each pair that is equal for pairs of the same content and rarely for others; cheaper than `canonical`.
 
     The shapes, transposed or not, and the counts of each colour in input and output, sorted as colours are permuted.
-    Raises ValueError for a pair whose output is unknown.
+    All outputs must be known.
     """
-    source, target = _grids(pair)
-    counts = COUNT_BASE * np.bincount(source.ravel(), minlength=COLOURS)
-    counts += np.bincount(target.ravel(), minlength=COLOURS)
-    counts.sort()
-    upright, lying = source.shape + target.shape, source.shape[::-1] + target.shape[::-1]
-    return min(upright, lying), counts.tobytes()
+    for first in range(0, len(pairs), AT_ONCE):
+        part = StoredPairs.of(pairs[first : first + AT_ONCE])
+        counts = part.colour_counts()
+        codes = np.sort(COUNT_BASE * counts[:, 0] + counts[:, 1], axis=1)
+        for (a, b, c, d), code in zip(part.sizes.tolist(), codes, strict=True):
+            yield min((a, b, c, d), (b, a, d, c)), code.tobytes()
+
+
+def outline(pair: Pair) -> Outline:
+    """That of one pair. Raises ValueError if its output is unknown."""
+    return next(outlines([Pair(*_grids(pair))]))
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,10 @@ class Guard:
         self._given = {
             (canonical(pair), task_id) for task_id, pair in demonstrations if outline(pair) in self._outlines
         }
+
+    def like(self, pairs: Sequence[Pair]) -> list[int]:
+        """The pairs with the outline of a held-out test pair, which `find` should look at: few of many."""
+        return [index for index, found in enumerate(outlines(pairs)) if found in self._outlines]
 
     def find(self, pair: Pair, demonstration_of: str | None = None) -> HeldOut | None:
         """The first held-out test pair with the content of `pair`, if any.
