@@ -25,10 +25,14 @@ class Challenges:
     broken: Answers = field(default_factory=dict)
     faults: Sequence[str] = ()  # what is wrong with them, one line each
 
+    def answered_by(self, path: Path) -> bool:
+        """Whether `path` is a valid submission for exactly these tasks."""
+        broken = {task_id: len(entries) for task_id, entries in self.broken.items()}
+        return is_valid(path, expected_counts(self.tasks) | broken)
+
     def write_fallbacks(self, path: Path) -> None:
         """Write the fallbacks, unless there is a valid submission of an earlier run. Raises InputError."""
-        counts = expected_counts(self.tasks) | {task_id: len(entries) for task_id, entries in self.broken.items()}
-        if not is_valid(path, counts):
+        if not self.answered_by(path):
             self.write(path, baseline(self.tasks))
 
     def write(self, path: Path, answers: Mapping[str, Sequence[Attempts]]) -> None:

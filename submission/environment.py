@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from solver.common.checks import InputError, fault
+from solver.common.clock import Clock, format_duration
 
 ROOT = "KAGGLE_ROOT"  # environment variable: replaces /kaggle on other machines
 RERUN = "KAGGLE_IS_COMPETITION_RERUN"  # environment variable, set in the scored run only
@@ -20,7 +21,9 @@ EVALUATION = ("arc-agi_evaluation_challenges.json", "arc-agi_evaluation_solution
 SAMPLE = "sample_submission.json"
 WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # the files of a weights folder
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
-PROBE_SECONDS = 120  # the first import of torch from a cold disk takes a minute
+PROBE_SECONDS = 120  # at most; the first import of torch from a cold disk takes a minute
+SEARCH_SECONDS = 60  # at most, for weights among the attached datasets
+SHARE = 0.3  # of a short budget that either may take
 
 log = logging.getLogger("arc_trm")
 
@@ -32,11 +35,11 @@ class Environment:
     input: Path  # the competition's files
     test: Path  # of these, the challenges file to solve
     working: Path  # the only folder that Kaggle keeps
-    weights: Path | None
+    attached: Path  # the folder of everything that is mounted
     scored: bool  # the scored run; otherwise a rehearsal
 
 
-def find_environment(input: Path | None, weights: Path | None, working: Path | None) -> Environment:
+def find_environment(input: Path | None, working: Path | None) -> Environment:
     """Use the given folders and find the others under /kaggle. Raises InputError if there is no test file."""
     root = Path(os.environ.get(ROOT, "/kaggle"))
     if input is None:
@@ -50,12 +53,23 @@ def find_environment(input: Path | None, weights: Path | None, working: Path | N
         input = found[0]
     elif not (input / TEST).is_file():
         raise InputError(f"--input {input}: expected a folder with {TEST}, got none")
-    if weights is None:
-        folders = [place for place in _folders(root / "input") if all((place / name).is_file() for name in WEIGHTS)]
-        weights = folders[0] if folders else None
-        if len(folders) > 1:
-            log.warning("weights: %d folders hold some; %s is taken, as --weights was not given", len(folders), weights)
-    return Environment(input, input / TEST, working or root / "working", weights, bool(os.environ.get(RERUN)))
+    return Environment(input, input / TEST, working or root / "working", root / "input", bool(os.environ.get(RERUN)))
+
+
+def find_weights(attached: Path, clock: Clock) -> list[Path]:
+    """The weights folders among the attached datasets, nearest first, as far as a part of the clock allows."""
+    clock = clock.part(min(SEARCH_SECONDS, SHARE * clock.left()))
+    found = []
+    for place in _folders(attached):
+        if clock.expired():
+            limit = format_duration(clock.limit)
+            log.error("weights: expected to search %s in %s, got no further than %s", attached, limit, place)
+            break
+        if all(os.path.isfile(place / name) for name in WEIGHTS):  # noqa: PTH113 (is_file may raise)
+            found.append(place)
+    if len(found) > 1:
+        log.warning("weights: %d folders hold some, and --weights was not given; %s comes first", len(found), found[0])
+    return found
 
 
 def find_devices(asked: Sequence[str] = ("auto",), left: float = math.inf) -> list[str]:
@@ -78,17 +92,16 @@ def find_devices(asked: Sequence[str] = ("auto",), left: float = math.inf) -> li
     return [f"cuda:{number}" for number in range(cards)] or ["cpu"]
 
 
-def _folders(top: Path) -> list[Path]:
+def _folders(top: Path) -> Iterator[Path]:
     """A folder and those below it, nearest first, links included; each real folder once, so that no link can loop."""
-    found, seen, level = [], set[Path](), [top]
+    seen, level = set[Path](), [top]
     while level:
         below: list[Path] = []
         for place in level:
             if (real := place.resolve()) in seen:
                 continue
             seen.add(real)
-            found.append(place)
+            yield place
             with contextlib.suppress(OSError):  # a folder that cannot be read has no weights for us
                 below += [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
         level = sorted(below)
-    return found

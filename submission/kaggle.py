@@ -8,6 +8,7 @@ submission.json first. Failures are logged in solve.log.
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ import tyro
 
 from solver import STARTED
 from solver.answers import submission_json
+from solver.answers.journal import Busy, own_folder
 from solver.answers.outcome import Outcome
 from solver.answers.run_json import FILE_NAME, read_run
 from solver.answers.score import format_table, score_result
@@ -26,9 +28,9 @@ from solver.settings.options import Duration, SolveOptions, WeightsFolder
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
-from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment
+from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment, find_weights
 from submission.logs import log_beside, run_command
-from submission.workers.supervisor import Plan, Supervisor
+from submission.workers.supervisor import Plan, Supervisor, lock_of
 
 log = logging.getLogger("arc_trm")
 
@@ -62,18 +64,21 @@ def command(
         options: Settings.
     """
     clock = command_clock(budget)
-    environment = find_environment(input, weights, working)
+    environment = find_environment(input, working)
     out = environment.working / submission_json.FILE_NAME
     with log_beside(out):
         challenges = _first_submission(environment, out)
         if challenges is None:
             return 0
         try:
+            if not environment.scored:
+                clock = clock.part(rehearsal_budget - clock.elapsed())
+            folders = [weights] if weights else find_weights(environment.attached, clock)
             found = find_devices(devices, clock.left())
             run = "the scored run" if environment.scored else f"a rehearsal ({RERUN} is not set)"
             tests = sum(len(task.test) for task in challenges.tasks)
             log.info("%s: %d tasks, %d test outputs, in %s", run, len(challenges.tasks), tests, environment.test)
-            used = environment.weights or "none, a fresh model is fitted"
+            used = ", or else ".join(map(str, folders)) or "none, a fresh model is fitted"
             log.info("devices: %s; weights: %s", ", ".join(found), used)
             plan = Plan(
                 challenges=challenges,
@@ -81,7 +86,7 @@ def command(
                 out=out,
                 options=asdict(options),
                 devices=found,
-                weights=environment.weights,
+                weights=folders,
                 forgiving=True,
                 candidates=candidates,
                 anew=anew,
@@ -89,7 +94,7 @@ def command(
             if environment.scored:
                 Supervisor(plan, clock).run()
             else:
-                _rehearse(environment, plan, rehearsal_budget, budget)
+                _rehearse(environment, plan, clock, budget)
         except Exception as error:  # any: a submission exists, and a notebook that fails scores nothing
             expected = isinstance(error, InputError)
             log.error("%s; %s stays as it is", error if expected else repr(error), out, exc_info=not expected)
@@ -97,31 +102,39 @@ def command(
 
 
 def _first_submission(environment: Environment, out: Path) -> Challenges | None:
-    """Write a valid submission before anything else. None if the challenges are unreadable."""
-    sample = environment.input / SAMPLE
-    try:
-        counts = submission_json.sample_counts(sample)
-    except InputError:
-        counts = None
-    try:
-        challenges = load_challenges(environment.test, counts)
-        challenges.write_fallbacks(out)
-    except InputError as error:
-        log.error("%s; submitting what there is, or the sample submission's attempts", error)
-        if counts is None or not is_valid(out, counts):
-            Challenges([], sample_answers(sample)).write(out, {})
-        return None
-    return challenges
+    """Write a valid submission before anything else. None if the challenges are unreadable, or the folder is in use."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(own_folder(*lock_of(out)))
+        except Busy as error:
+            log.error("%s; %s stays as it is", error, out)
+            return None
+        except InputError as error:  # a submission may be possible all the same
+            log.error("%s", error)
+        sample = environment.input / SAMPLE
+        try:
+            counts = submission_json.sample_counts(sample)
+        except InputError:
+            counts = None
+        try:
+            challenges = load_challenges(environment.test, counts)
+            challenges.write_fallbacks(out)
+        except InputError as error:
+            log.error("%s; submitting what there is, or the sample submission's attempts", error)
+            if counts is None or not is_valid(out, counts):
+                Challenges([], sample_answers(sample)).write(out, {})
+            return None
+        return challenges
 
 
-def _rehearse(environment: Environment, plan: Plan, budget: float, full_budget: float) -> None:
-    """Solve the evaluation set within `budget`, print its score, and log the projection for the scored run."""
+def _rehearse(environment: Environment, plan: Plan, clock: Clock, full_budget: float) -> None:
+    """Solve the evaluation set within the clock, print its score, and log the projection for the scored run."""
     folder = environment.working / "rehearsal"
     source, solutions = (environment.input / name for name in EVALUATION)
     tasks = load_tasks(source, solutions)
     out = folder / submission_json.FILE_NAME
     rehearsal = replace(plan, challenges=Challenges(tasks), source=str(source), out=out)
-    outcome = Supervisor(rehearsal, Clock(budget)).run()
+    outcome = Supervisor(rehearsal, clock).run()
     score = score_result(tasks, outcome.answers(tasks))
     assert score is not None, "the evaluation set's test outputs are known"
     print(format_table(score))

@@ -3,18 +3,41 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tyro
 
 from solver.common.checks import InputError
+from solver.common.clock import INTERRUPTED
 
 FILE_NAME = "solve.log"
 
 
+class _FileHandler(logging.FileHandler):
+    """Writes what it can: a full disk costs lines of the log, not the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+class _Faults(logging.Handler):
+    """Collects the texts of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 def run_command(command: Callable[..., int], module: str) -> int:
-    """The command line of `python -m module`, logging to the screen. Exit code 0 done, 1 invalid input, 2 usage."""
+    """The command line of `python -m module`, logging to the screen; 1 invalid input, 2 usage, 130 interrupted."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("arc_trm").setLevel(logging.INFO)
     try:
@@ -22,21 +45,25 @@ def run_command(command: Callable[..., int], module: str) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the last complete files stay on the disk", file=sys.stderr)
+        return INTERRUPTED
 
 
 @contextmanager
-def log_beside(submission: Path) -> Iterator[None]:
-    """Also log to a file beside a submission, if it can be written."""
-    root = logging.getLogger()
-    try:
+def log_beside(submission: Path) -> Iterator[list[str]]:
+    """Also log to a file beside a submission, if it can be written. Yields the list of the errors logged so far."""
+    root, faults = logging.getLogger(), _Faults()
+    handlers: list[logging.Handler] = [faults]
+    with suppress(OSError):
         submission.parent.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(submission.parent / FILE_NAME, encoding="utf-8")
-    except OSError:
-        handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
-    root.addHandler(handler)
+        handlers.append(_FileHandler(submission.parent / FILE_NAME, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+        root.addHandler(handler)
     try:
-        yield
+        yield faults.texts
     finally:
-        root.removeHandler(handler)
-        handler.close()
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

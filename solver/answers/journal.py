@@ -152,9 +152,13 @@ def _digest(task: Task) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
+class Busy(InputError):
+    """Another run is using the folder."""
+
+
 @contextmanager
 def own_folder(folder: Path, name: str) -> Iterator[None]:
-    """Lock a folder against other runs. Raises InputError if another run has locked it or it cannot be written."""
+    """Lock a folder against other runs. Raises Busy if it is locked, InputError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK), "w")  # a pipe would block
@@ -164,5 +168,5 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{folder.parent}: expected a free folder, got one that another run is using") from None
+            raise Busy(f"{folder.parent}: expected a free folder, got one that another run is using") from None
         yield

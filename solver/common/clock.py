@@ -121,15 +121,19 @@ def interruptible(clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
-def stop_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call `stop` at the first SIGINT or SIGTERM, raise KeyboardInterrupt at the second. Main thread only."""
-    seen: list[int] = []
+def stop_signals(stop: Callable[[int], None], grace: float = 0.0) -> Iterator[None]:
+    """Call `stop` at the first SIGINT or SIGTERM, raise KeyboardInterrupt at the second. Main thread only.
+
+    What comes within `grace` seconds of the first counts as the same: schedulers signal a process and its group.
+    """
+    first: list[float] = []
 
     def note(number: int, frame: object) -> None:
-        if seen:
+        if not first:
+            first.append(time.monotonic())
+            stop(number)
+        elif time.monotonic() - first[0] >= grace:
             raise KeyboardInterrupt
-        seen.append(number)
-        stop(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

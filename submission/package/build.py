@@ -18,7 +18,7 @@ import orjson
 import tyro
 
 import solver
-from solver.common.checks import InputError, one_line
+from solver.common.checks import InputError, fault, one_line
 from solver.common.files import read_json, write_atomically
 from solver.model.weights import CONFIG, MANIFEST, PUZZLES, WEIGHTS, check_weights
 from solver.settings.options import WeightsFolder
@@ -134,8 +134,11 @@ def read_package(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: expected a folder that {MADE_BY} made, got one without {PACKAGE}")
     document = read_json(folder / PACKAGE)
     made = (document.get("made_by"), document.get("format")) if isinstance(document, dict) else None
-    if not isinstance(document, dict) or made != (MADE_BY, FORMAT) or not isinstance(document.get("files"), dict):
+    if not isinstance(document, dict) or made != (MADE_BY, FORMAT):
         raise InputError(f"{folder / PACKAGE}: expected what {MADE_BY} wrote, got something else")
+    for name, kind in {"image": str, "python": str, "competition": str, "datasets": dict, "files": dict}.items():
+        if not isinstance(document.get(name), kind):
+            raise fault(f"{folder / PACKAGE}: {name}", f"what {MADE_BY} wrote", document.get(name))
     return document
 
 

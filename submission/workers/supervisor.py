@@ -31,6 +31,7 @@ from submission.workers.handle import COMMAND, WorkerHandle
 from submission.workers.job import Job, share_tasks
 
 LOOK = 0.1  # seconds between checks of the workers
+ONE_SIGNAL = 2.0  # seconds in which further signals count as the first
 WRITE_EVERY = 2.0  # seconds between writes of the submission, while votes come in
 LEAST_SILENCE = 20.0  # seconds; compiling takes several
 
@@ -46,8 +47,8 @@ class Plan:
     out: Path  # the submission; the journal and the logs go into the same folder
     options: dict[str, Any]  # SolveOptions
     devices: Sequence[str]  # one worker per device
-    weights: Path | None = None
-    forgiving: bool = False  # replace unusable weights by a fresh model and an unusable card by the CPU
+    weights: Sequence[Path] = ()  # best first; the next ones are for a forgiving run
+    forgiving: bool = False  # replace unusable weights by the next or a fresh model, and an unusable card by the CPU
     candidates: int | None = None  # per test output in candidates.json; None: do not write it
     silence: float | None = None  # seconds without a message before a worker counts as hung; None: from the budget
     command: Sequence[str] = COMMAND  # starts a worker
@@ -58,7 +59,7 @@ class Plan:
     @property
     def journal(self) -> Path:
         """The folder of votes."""
-        return self.out.parent / "journal"
+        return lock_of(self.out)[0]
 
 
 class Supervisor:
@@ -76,7 +77,7 @@ class Supervisor:
 
     def run(self) -> Outcome:
         """Solve until the workers are done, the time is up or a signal comes; then write the files."""
-        with own_folder(self.plan.journal, f"lock-{self.plan.rank}"):
+        with own_folder(*lock_of(self.plan.out, self.plan.rank)):
             self._mark(self.plan.rank).unlink(missing_ok=True)  # of an earlier run
             if self.plan.rank == 0:
                 with contextlib.suppress(OSError):  # a folder of that name, say: then there will be no record
@@ -90,7 +91,7 @@ class Supervisor:
             if self._votes.total:
                 log.info("going on from %d votes of an earlier run", self._votes.total)
             self._write()
-            with stop_signals(self._stop):
+            with stop_signals(self._stop, ONE_SIGNAL):
                 self._start()
                 try:
                     self._watch()
@@ -115,7 +116,7 @@ class Supervisor:
                 device=device,
                 deadline=self._deadline,
                 options=plan.options,
-                weights=str(plan.weights) if plan.weights else None,
+                weights=str(plan.weights[0]) if plan.weights else None,
             )
             log_file = plan.journal / f"worker-{name}.log"
             worker = WorkerHandle(number, job, log_file, silence, command=plan.command, threads=threads)
@@ -141,8 +142,11 @@ class Supervisor:
                 self._report()
 
     def _refused(self, worker: WorkerHandle, what: str, reason: str) -> None:
-        """Replace unusable weights by a fresh model, or an unusable device by the CPU, if the plan allows it."""
-        instead = {"weights": None, "device": "cpu"}[what]
+        """Replace unusable weights by the next or a fresh model, or a device by the CPU, if the plan allows it."""
+        instead: str | None = "cpu"
+        if what == "weights":
+            following = [*map(str, self.plan.weights), None]
+            instead = following[following.index(worker.job.weights) + 1] if worker.job.weights else None
         if not self.plan.forgiving or getattr(worker.job, what) == instead:
             raise InputError(reason)
         log.error("%s; %s continues with %s instead", reason, worker.name, instead or "a fresh model")
@@ -213,6 +217,11 @@ class Supervisor:
         """The file that marks a rank as done; torchrun's variables in its name tell runs apart."""
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return self.plan.journal / "-".join(["done", str(rank), *(os.environ.get(name, "") for name in names)])
+
+
+def lock_of(out: Path, rank: int = 0) -> tuple[Path, str]:
+    """The folder and the name of the lock that a run which writes `out` holds."""
+    return out.parent / "journal", f"lock-{rank}"
 
 
 def clear_fitted(journal: Path) -> None:

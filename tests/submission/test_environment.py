@@ -1,6 +1,7 @@
 """What is found on a machine, which tasks a file holds, who takes which."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solver.common.checks import InputError
+from solver.common.clock import Clock
 from submission import environment
 from submission.challenges import BLANK, load_challenges, sample_answers
-from submission.environment import find_devices, find_environment
+from submission.environment import find_devices, find_environment, find_weights
 from submission.workers.job import share_tasks
 from tests.solver.samples import MIRROR, TALL, TASKS, as_json
 from tests.submission.runs import kaggle_files
@@ -26,24 +28,29 @@ def test_the_competition_layout_comes_first_and_weights_are_found(
     weights = tmp_path / "input" / "datasets" / "me" / "trm" / "mini"
     weights.mkdir(parents=True)
     (weights / "model.safetensors").touch()
-    assert find_environment(None, None, None).weights is None  # half a folder is none
+    found = find_environment(None, None)
+    assert find_weights(found.attached, Clock()) == []  # half a folder is none
     (weights / "config.json").touch()
-    assert find_environment(None, None, None).weights is None  # so far it may be anybody's model
+    assert find_weights(found.attached, Clock()) == []  # so far it may be anybody's model
     (weights / "puzzles.json").touch()
-    found = find_environment(None, None, None)
-    assert (found.input, found.weights, found.working) == (new, weights, tmp_path / "working")
+    assert find_weights(found.attached, Clock()) == [weights]
+    assert (found.input, found.working) == (new, tmp_path / "working")
     assert not found.scored
     assert "2 folders hold" in caplog.text
-    given = find_environment(tmp_path / "input" / "arc-prize", tmp_path, tmp_path / "w")
-    assert (given.input.name, given.weights, given.working) == ("arc-prize", tmp_path, tmp_path / "w")
+    given = find_environment(tmp_path / "input" / "arc-prize", tmp_path / "w")
+    assert (given.input.name, given.working) == ("arc-prize", tmp_path / "w")
     with pytest.raises(InputError, match=r"--input .*: expected a folder with arc-agi_test_challenges.json"):
-        find_environment(tmp_path, None, None)
+        find_environment(tmp_path, None)
 
 
-def test_links_among_the_inputs_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_weights_ends_in_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert find_weights(tmp_path, Clock(0.0)) == []
+    assert "got no further than" in caplog.text
+
+
+def test_links_among_the_inputs_are_followed_once(tmp_path: Path) -> None:
     """Twenty links to their own folder would make 20 ** depth places."""
-    monkeypatch.setenv("KAGGLE_ROOT", str(tmp_path))
-    kaggle_files(tmp_path / "input" / "arc-prize")
+    (tmp_path / "input").mkdir()
     elsewhere, loops = tmp_path / "elsewhere", tmp_path / "input" / "loops"
     elsewhere.mkdir()
     for name in ("model.safetensors", "config.json", "puzzles.json"):
@@ -52,7 +59,7 @@ def test_links_among_the_inputs_are_followed_once(tmp_path: Path, monkeypatch: p
     for number in range(20):
         (loops / f"l{number}").symlink_to(loops)
     (tmp_path / "input" / "linked").symlink_to(elsewhere)
-    assert find_environment(None, None, None).weights == tmp_path / "input" / "linked"
+    assert find_weights(tmp_path / "input", Clock()) == [tmp_path / "input" / "linked"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,19 @@ def test_cards_are_counted_by_another_process(
     assert find_devices() == devices
     assert ("taking the CPU" in caplog.text) == ("SystemExit" in probe)
     assert find_devices(["cuda:1"]) == ["cuda:1"]
+
+
+def test_a_probe_that_hangs_costs_a_part_of_a_short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def hang(*_: object, timeout: float, **__: object) -> None:
+        waits.append(timeout)
+        raise subprocess.TimeoutExpired("probe", timeout)
+
+    monkeypatch.setattr(environment.subprocess, "run", hang)
+    assert find_devices(["auto"], Clock(20.0)) == find_devices(["auto"], Clock()) == ["cpu"]
+    assert 1 <= waits[0] <= 6
+    assert waits[1] == environment.PROBE_SECONDS
 
 
 def test_broken_tasks_are_kept_apart(tmp_path: Path) -> None:

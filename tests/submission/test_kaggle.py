@@ -1,6 +1,7 @@
 """`python -m submission.kaggle` in a simulated tree: both layouts, scored run and rehearsal, kills at any moment."""
 
 import json
+import logging
 import os
 import random
 import signal
@@ -13,10 +14,13 @@ import pytest
 
 from solver.__main__ import main as arc_trm
 from solver.answers import submission_json
+from solver.answers.journal import own_folder
 from solver.answers.run_json import read_run
 from solver.answers.submission_json import expected_counts
+from solver.common.clock import Clock
 from submission import kaggle
-from submission.workers.supervisor import reserve
+from submission.logs import log_beside, run_command
+from submission.workers.supervisor import lock_of, reserve
 from tests.solver.samples import TASKS
 from tests.submission.runs import kaggle_files
 from tests.submission.workers.test_supervisor_faults import journal_votes
@@ -124,11 +128,57 @@ def test_no_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert error.count("\n") == 1
 
 
+def test_a_folder_that_another_run_is_using_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    out = tmp_path / "working" / "submission.json"
+    with own_folder(*lock_of(out)):
+        out.write_text("of the other run")
+        assert run(tmp_path, monkeypatch) == 0
+    assert out.read_text() == "of the other run"
+    assert "another run is using; " in caplog.text
+
+
+def test_weights_are_looked_for_after_the_first_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a tree of datasets that takes for ever."""
+    kaggle_files(tmp_path / "input" / "arc-prize")
+
+    def hang(attached: Path, clock: Clock) -> list[Path]:
+        assert attached == tmp_path / "input"
+        assert 0 < clock.left() <= 7200
+        checked(tmp_path)
+        raise TimeoutError("for ever")
+
+    monkeypatch.setattr(kaggle, "find_weights", hang)
+    assert run(tmp_path, monkeypatch, "--budget", "2h") == 0
+    assert "for ever" in (tmp_path / "working" / "solve.log").read_text()
+
+
+def test_a_full_disk_costs_the_log_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "solve.log").symlink_to("/dev/full")
+    with log_beside(tmp_path / "submission.json") as faults:
+        logging.getLogger("arc_trm").error("of the run")
+    assert faults == ["of the run"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupted_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["kaggle"])
+    assert run_command(interrupted, "submission.kaggle") == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_whatever_fails_the_submission_stays_and_the_exit_code_is_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kaggle_files(tmp_path / "input" / "arc-prize")
-    monkeypatch.setattr(kaggle, "find_devices", lambda asked: 1 // 0)
+    monkeypatch.setattr(kaggle, "find_devices", lambda *_: 1 // 0)
     assert run(tmp_path, monkeypatch) == 0
     checked(tmp_path)
     assert "ZeroDivisionError" in (tmp_path / "working" / "solve.log").read_text()

@@ -84,3 +84,15 @@ def test_the_clock_of_a_command_counts_from_the_start_of_the_process(monkeypatch
     monkeypatch.setattr(clocks, "_command_began", None)
     count_from(490.0)
     assert command_clock(60.0).left() == 50.0
+
+
+def test_a_second_signal_within_the_grace_counts_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    now = [5.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with pytest.raises(KeyboardInterrupt), stop_signals(seen.append, 2.0):  # noqa: PT012
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+        now[0] += 2
+        send(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]

@@ -14,7 +14,16 @@ from packaging.requirements import Requirement
 from solver.__main__ import main
 from solver.common.checks import InputError
 from solver.model.weights import fresh_knowledge, save_knowledge
-from submission.package.build import Settings, make_package, read_package, refuse_to_replace, wheels
+from submission.package.build import (
+    FORMAT,
+    MADE_BY,
+    PACKAGE,
+    Settings,
+    make_package,
+    read_package,
+    refuse_to_replace,
+    wheels,
+)
 from tests.solver.samples import config
 from tests.solver.tiny_tasks import refusal
 
@@ -101,6 +110,14 @@ def test_a_package_is_replaced_only_as_it_was_left(tmp_path: Path, name: str, wh
     assert f"got a {what} {name}" in refusal(lambda: package(out))
     assert (out / name).read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+@pytest.mark.parametrize("name", ["image", "python", "competition", "datasets", "files"])
+def test_a_description_without_a_part_is_refused(tmp_path: Path, name: str) -> None:
+    about = {"image": "bare", "python": "3.12", "competition": "arc", "datasets": {}, "files": {}}
+    del about[name]
+    (tmp_path / PACKAGE).write_text(json.dumps({"made_by": MADE_BY, "format": FORMAT, **about}))
+    assert f"{name}: expected what arc-trm package wrote, got None" in refusal(lambda: read_package(tmp_path))
 
 
 def test_packaged_again_and_into_an_empty_folder(tmp_path: Path) -> None:

@@ -186,11 +186,12 @@ def test_weights_that_are_no_good_are_done_without(out: Path, fault: str, caplog
         small_weights(folder, **config.get(fault, {}))
     if fault == "truncated":
         os.truncate(folder / "model.safetensors", 1000)
-    _, outcome = supervised(out, weights=folder, forgiving=True)
+    others = [small_weights(out.parent / "next", positions="rope2d")] if fault == "truncated" else []
+    supervisor, outcome = supervised(out, weights=[folder, *others], forgiving=True)
     assert outcome.votes.total == VOTES
-    (line,) = [
-        record.getMessage() for record in caplog.records if "continues with a fresh model" in record.getMessage()
-    ]
+    assert supervisor.workers[0].job.weights == (str(others[0]) if others else None)
+    instead = others[0] if others else "a fresh model"
+    (line,) = [record.getMessage() for record in caplog.records if f"continues with {instead}" in record.getMessage()]
     assert str(folder) in line
 
 
@@ -199,7 +200,7 @@ def test_a_score_of_weights_that_saw_the_outputs_says_so_even_if_its_worker_dies
 ) -> None:
     monkeypatch.setattr("submission.workers.handle.MOST_STARTS", 1)
     weights = small_weights(out.parent / "weights", {"leaks_allowed": True})
-    _, outcome = supervised(out, "dies always", weights=weights, settings=options(canvas="full"))
+    _, outcome = supervised(out, "dies always", weights=[weights], settings=options(canvas="full"))
     assert outcome.notes == [LEAK_WARNING]
 
 
@@ -211,13 +212,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_weights_that_are_no_good_end_a_run_that_does_not_forgive(out: Path) -> None:
     with pytest.raises(InputError, match="weights"):
-        supervised(out, weights=out.parent / "nowhere")
+        supervised(out, weights=[out.parent / "nowhere"])
     submission_json.check(out, expected_counts(TASKS))
 
 
 def test_a_card_that_is_not_there_is_replaced_by_the_cpu(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     weights = small_weights(out.parent / "weights", positions="rope2d")
-    supervisor, outcome = supervised(out, devices=("cuda:99",), forgiving=True, weights=weights)
+    supervisor, outcome = supervised(out, devices=("cuda:99",), forgiving=True, weights=[weights])
     assert (supervisor.workers[0].job.device, supervisor.workers[0].job.weights) == ("cpu", str(weights))
     assert outcome.votes.total == VOTES
     assert "(cuda:99) continues with cpu instead" in caplog.text
@@ -229,7 +230,8 @@ def test_a_signal_ends_the_run_with_what_has_been_voted(out: Path, caplog: pytes
     def send_after_the_first_vote() -> None:
         while not over.wait(0.05):
             if journal_votes(out.parent / "journal").total:
-                os.kill(os.getpid(), signal.SIGTERM)
+                for _ in range(2):  # as a scheduler does that signals a process and its group
+                    os.kill(os.getpid(), signal.SIGTERM)
                 return
 
     sender = threading.Thread(target=send_after_the_first_vote)
