@@ -47,10 +47,13 @@ notebooks: $(READY)
 		|| exit 1; \
 	done
 
-# Packs all wheels, then runs the notebook on small tasks in a fresh environment without network.
+# Packs all wheels, then runs the notebook on small tasks in a fresh environment without network: with the Python of
+# Kaggle's image where that is installed.
+CHECK_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo $(BIN)/python)
 package-check: $(READY)
-	$(BIN)/arc-trm package --out build/package --image bare
-	$(BIN)/python -m submission.package.check build/package --challenges tests/submission/tiny_challenges.json \
+	$(BIN)/arc-trm package --out build/package --image bare --python-version \
+		$$($(CHECK_PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+	$(BIN)/python -m submission.package.check build/package --python $(CHECK_PYTHON) --challenges tests/submission/tiny_challenges.json \
 		--solutions tests/submission/tiny_solutions.json --budget 2m --rehearsal-budget 2m \
 		--options="--fit-steps 4 --augmentations 4 --supervision-steps 4"
 

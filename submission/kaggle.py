@@ -7,7 +7,7 @@ submission.json first. Failures are logged in solve.log.
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from solver.tasks.task import Task
 from submission.challenges import Challenges, is_valid, load_challenges, sample_answers
 from submission.environment import EVALUATION, RERUN, SAMPLE, Environment, find_devices, find_environment, find_weights
 from submission.logs import log_beside, run_command
+from submission.preflight import machine
 from submission.workers.supervisor import Plan, Supervisor, lock_of
 
 log = logging.getLogger("arc_trm")
@@ -40,10 +41,11 @@ def command(
     weights: WeightsFolder | None = None,
     working: Path | None = None,
     budget: Duration = 11.5 * 3600,
-    rehearsal_budget: Duration = 600.0,
+    rehearsal_budget: Duration = 540.0,
     devices: Sequence[str] = ("auto",),
     candidates: int | None = None,
     anew: bool = False,
+    preflight: bool = False,
     options: Annotated[SolveOptions, tyro.conf.arg(name="")] = SolveOptions(),  # noqa: B008 (it is frozen)
 ) -> int:
     """Solve Kaggle's test file on every device within the budget, or rehearse outside the scored run.
@@ -57,14 +59,19 @@ def command(
         weights: Folder of a trained model, or shipped; if none is attached, a fresh `tiny` model is fitted.
         working: Folder for submission.json, run.json and solve.log.
         budget: Wall clock of the scored run from now on. Kaggle's 12 h count from the start of the notebook.
-        rehearsal_budget: Wall clock of the rehearsal.
+        rehearsal_budget: Wall clock of the rehearsal; it ends under 10 minutes by default.
         devices: auto: every CUDA card, or else the CPU; or a list such as cuda:0 cuda:1.
         candidates: Also write candidates.json, with this many candidates per test output.
         anew: Delete the votes of earlier runs in the folder instead of continuing from them.
+        preflight: Only print what the machine has and what the run would do.
         options: Settings.
     """
     clock = command_clock(budget)
     environment = find_environment(input, working)
+    if preflight:
+        for line in _preflight(environment, weights, devices, clock, rehearsal_budget):
+            print(line)
+        return 0
     out = environment.working / submission_json.FILE_NAME
     with log_beside(out):
         challenges = _first_submission(environment, out)
@@ -99,6 +106,27 @@ def command(
             expected = isinstance(error, InputError)
             log.error("%s; %s stays as it is", error if expected else repr(error), out, exc_info=not expected)
     return 0
+
+
+def _preflight(
+    environment: Environment, weights: Path | None, devices: Sequence[str], clock: Clock, rehearsal_budget: float
+) -> Iterator[str]:
+    """What the machine has and what the run would do, as lines. Writes nothing."""
+    yield from machine(environment.working)
+    folders = [weights] if weights else find_weights(environment.attached, clock)
+    yield f"weights, best first: {', '.join(map(str, folders)) or 'none'}; at the end a fresh model"
+    found = ", ".join(find_devices(devices, clock))
+    source = environment.test if environment.scored else environment.input / EVALUATION[0]
+    challenges = load_challenges(source)
+    tests = sum(len(task.test) for task in challenges.tasks)
+    tasks = f"{len(challenges.tasks)} tasks with {tests} test outputs of {source} on {found}"
+    if challenges.broken:
+        tasks += f", and answers {len(challenges.broken)} broken ones without a model"
+    if environment.scored:
+        yield f"the scored run: solves {tasks}, and ends after {format_duration(clock.limit)}"
+    else:
+        yield f"a rehearsal ({RERUN} is not set): solves {tasks}, ends after {format_duration(rehearsal_budget)}"
+        yield f"the scored run will take {format_duration(clock.limit)}; the rehearsal projects what it has time for"
 
 
 def _first_submission(environment: Environment, out: Path) -> Challenges | None:

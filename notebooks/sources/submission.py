@@ -28,6 +28,9 @@ from submission import notebook  # noqa: E402 (found by the line above)
 notebook.install_wheels(ROOT)
 
 # %%
+notebook.preflight(ROOT, OPTIONS)
+
+# %%
 notebook.run(ROOT, OPTIONS)
 
 # %%

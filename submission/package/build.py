@@ -46,19 +46,20 @@ class Settings:
     """Your name on Kaggle, part of every id."""
     title: str = "arc-trm"
     """The titles of the datasets and of the notebook begin with it."""
-    competition: str = "arc-prize-2025"
+    competition: str = "arc-prize-2026-arc-agi-2"
     """The competition's slug, which changes every season."""
     machine_shape: str = "NvidiaL4"
     """Kaggle's name of the machine: NvidiaL4, NvidiaTeslaT4, NvidiaTeslaP100, or cpu."""
-    image: Literal["kaggle", "bare"] = "kaggle"
-    """The installed packages: kaggle has torch, numba, numpy, tqdm and their dependencies; bare has none, for
-    `python -m submission.package.check`."""
+    image: Literal["kaggle-2026", "kaggle", "bare"] = "kaggle-2026"
+    """The installed packages: the Kaggle images have torch, numba, numpy, tqdm and their dependencies, which are used
+    as they are. kaggle-2026 gets wheels for Python 3.12 on Linux, the others for this machine. bare has no packages,
+    for `python -m submission.package.check`."""
     lacks: tuple[str, ...] | None = None
     """Pack exactly these packages, whatever --image says."""
     python_version: str | None = None
-    """Python of the image, such as 3.11; by default this one."""
+    """Python of the image, such as 3.11; by default as --image says."""
     platform: tuple[str, ...] = ()
-    """Platforms of wheels, such as manylinux_2_28_x86_64; by default this machine's."""
+    """Platforms of wheels, such as manylinux_2_28_x86_64; by default as --image says."""
     wheels: bool = True
     """Whether to pack wheels."""
 
@@ -99,7 +100,7 @@ def make_package(out: Path, settings: Settings) -> list[str]:
 def _check(settings: Settings) -> None:
     for option, value, pattern, wanted in (
         ("--user", settings.user, r"[A-Za-z0-9][A-Za-z0-9-]*", "letters, digits and dashes"),
-        ("--competition", settings.competition, r"[a-z0-9][a-z0-9-]*", "its slug, as arc-prize-2025"),
+        ("--competition", settings.competition, r"[a-z0-9][a-z0-9-]*", "its slug, as arc-prize-2026-arc-agi-2"),
         ("--title", settings.title, r"[A-Za-z0-9]+([ -][A-Za-z0-9]+)*", "words joined by single spaces or dashes"),
         ("--machine-shape", settings.machine_shape, r"[A-Za-z0-9]+", f"a word as NvidiaL4, or {NO_GPU}"),
         ("--python-version", settings.python_version or "3.11", r"3\.\d+", "a version as 3.11"),
@@ -165,11 +166,12 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
             if (settings.weights / name).exists():
                 shutil.copyfile(settings.weights / name, folder / "weights" / name)
         datasets["weights"] = "Weights for arc-trm. Licence: MIT-0."
-    pinned = wheels.lock(settings.image, settings.lacks, settings.python_version) if settings.wheels else {}
+    python = settings.python_version or wheels.IMAGES[settings.image].python
+    pinned = wheels.lock(settings.image, settings.lacks, python) if settings.wheels else {}
     if pinned:
         lines = [f"{name}=={version}\n" for name, version in pinned.items()]
         write_atomically(folder / "wheels" / LOCK, "".join(lines).encode())
-        wheels.download(folder / "wheels", settings.python_version, settings.platform)
+        wheels.download(folder / "wheels", python, settings.platform or wheels.IMAGES[settings.image].platforms)
         datasets["wheels"] = "Wheels that arc-trm needs, as their authors publish them. Licences: see each wheel."
     for part, words in datasets.items():
         about: dict[str, Any] = {
@@ -184,7 +186,7 @@ def _fill(folder: Path, settings: Settings) -> list[str]:
         "format": FORMAT,
         "made_by": MADE_BY,
         "image": settings.image,
-        "python": settings.python_version or ".".join(machine.python_version_tuple()[:2]),
+        "python": python or ".".join(machine.python_version_tuple()[:2]),
         "competition": settings.competition,
         "datasets": {part: settings.id(part) for part in datasets},
         "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +30,8 @@ from submission.package.build import NOTEBOOK, digest, read_package
 from submission.package.simulated_kaggle import Layout, SimulatedKaggle, isolation
 
 # The kernel runs in the fresh interpreter but needs ipykernel, which Kaggle's image has and the package has not. So the
-# packages of the checking environment come last on the path of this one process. Processes that the notebook starts
-# (pip, the run) do not inherit them: they fail if a wheel is missing.
+# packages of the checking environment, or for another Python a fresh ipykernel, come last on the path of this one
+# process. Processes that the notebook starts (pip, the run) do not inherit them: they fail if a wheel is missing.
 KERNEL = "import sys; sys.path += {tools!r}; from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 GRACE = 600.0  # seconds per cell on top of the budgets, for installing and importing
 SHOWN_LINES = 20  # of the output of a cell
@@ -45,21 +45,30 @@ def _say(what: str) -> None:
 
 
 def check_package(
-    package: Path, challenges: Path, solutions: Path, budget: float, rehearsal_budget: float, more: str = ""
+    package: Path,
+    challenges: Path,
+    solutions: Path,
+    budget: float,
+    rehearsal_budget: float,
+    more: str = "",
+    interpreter: str = sys.executable,
 ) -> list[str]:
     """Run the package's notebook as described above; returns its faults. Raises InputError if that cannot be done."""
-    about = read_package(package)
-    refuse_unfit(package, about)
+    about, version = read_package(package), version_of(interpreter)
+    refuse_unfit(package, about, version)
     expected = expected_counts(load_tasks(str(challenges)))
     _say(f"{package}: {len(about['files'])} files, as they were packed; {len(expected)} tasks to solve")
     faults = []
     with tempfile.TemporaryDirectory(prefix="kaggle-") as folder:
         kaggle = SimulatedKaggle(Path(folder) / "kaggle", package, about, challenges, solutions)
         python = Path(folder) / "venv" / "bin" / "python"
-        done = subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], capture_output=True, text=True)
-        if done.returncode:
-            raise InputError(f"{python}: expected a virtual environment, got: {_last_line(done.stdout + done.stderr)}")
-        _say(f"made a fresh environment, {python}")
+        _ask([interpreter, "-m", "venv", str(python.parents[1])], "a virtual environment")
+        _say(f"made a fresh environment of Python {version}, {python}")
+        tools = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        if version != version_of(sys.executable):
+            tools = [str(Path(folder) / "tools")]
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", *tools]
+            _ask([*pip, "ipykernel"], "ipykernel for it")
         options = f"--budget {format_duration(budget)} --rehearsal-budget {format_duration(rehearsal_budget)} {more}"
         timeout = budget + rehearsal_budget + GRACE
         for scored in (True, False):
@@ -67,15 +76,31 @@ def check_package(
             name = f"{'scored run' if scored else 'rehearsal'}, {layout} layout"
             _say(f"{name}: a tree of {kaggle.arrange(layout)} files in {kaggle.root}")
             environment = _environment(Path(folder), kaggle.root, options, scored)
-            error = _run_notebook(package, kaggle, python, environment, timeout)
+            error = _run_notebook(package, kaggle, python, tools, environment, timeout)
             found = [error] if error else what_is_wrong(kaggle, expected, scored)
             faults += [f"{name}: {fault}" for fault in found]
             _say(f"{name}: {found[0] if found else GOOD}")
     return faults
 
 
-def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
-    """Raise InputError unless the package is unchanged and brings all wheels for this Python."""
+def version_of(interpreter: str) -> str:
+    """The version of a Python, such as 3.12. Raises InputError if it does not run."""
+    return _ask([interpreter, "-c", "import sys; print('{}.{}'.format(*sys.version_info))"], "a Python to run")
+
+
+def _ask(command: Sequence[str], wanted: str) -> str:
+    """The last line that a command prints. Raises InputError if it fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    except OSError as error:
+        raise InputError(f"{one_line(command[0])}: expected {wanted}, got: {error.strerror}") from None
+    if done.returncode:
+        raise InputError(f"{one_line(command[0])}: expected {wanted}, got: {_last_line(done.stdout)}")
+    return _last_line(done.stdout)
+
+
+def refuse_unfit(package: Path, about: Mapping[str, Any], version: str) -> None:
+    """Raise InputError unless the package is unchanged and brings all wheels for this version of Python."""
     for name, recorded in about["files"].items():
         if digest(package / name) != recorded:
             raise InputError(f"{package / name}: expected the file that was packed, got another or none: package again")
@@ -83,9 +108,10 @@ def refuse_unfit(package: Path, about: Mapping[str, Any]) -> None:
         got = f"one for the image {about['image']!r}" if about["image"] != "bare" else "one without wheels"
         wanted = "a package that brings everything"
         raise InputError(f"{package}: expected {wanted}, got {got}: make one to check with --image bare")
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if about["python"] != here:
-        raise InputError(f"{package}: expected wheels for Python {here}, which runs the check, got {about['python']}")
+    if about["python"] != version:
+        raise InputError(
+            f"{package}: expected wheels for Python {version}, which runs the check, got {about['python']}"
+        )
 
 
 def what_is_wrong(kaggle: SimulatedKaggle, expected: Mapping[str, int], scored: bool) -> list[str]:
@@ -124,7 +150,12 @@ def _environment(folder: Path, root: Path, options: str, scored: bool) -> dict[s
 
 
 def _run_notebook(
-    package: Path, kaggle: SimulatedKaggle, python: Path, environment: dict[str, str], timeout: float
+    package: Path,
+    kaggle: SimulatedKaggle,
+    python: Path,
+    tools: Sequence[str],
+    environment: dict[str, str],
+    timeout: float,
 ) -> str:
     """Execute the notebook in a kernel of the fresh environment. Returns the reason for a failure, or an empty text."""
     try:  # optional packages
@@ -143,7 +174,7 @@ def _run_notebook(
 
     client = NotebookClient(
         nbformat.read(package / "notebook" / Path(NOTEBOOK).name, as_version=4),
-        km=_kernel(kaggle.root.parent / "kernels", [*how.prefix, str(python)]),
+        km=_kernel(kaggle.root.parent / "kernels", [*how.prefix, str(python)], tools),
         timeout=int(timeout),
         on_cell_executed=report_cell,
     )
@@ -154,13 +185,12 @@ def _run_notebook(
     return ""
 
 
-def _kernel(folder: Path, python: list[str]) -> Any:
-    """A manager that starts the kernel with the interpreter `python`; its files are in `folder`."""
+def _kernel(folder: Path, python: list[str], tools: Sequence[str]) -> Any:
+    """A manager that starts the kernel with `python`, and ipykernel from `tools`; its files are in `folder`."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    tools = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    start = [*python, "-c", KERNEL.format(tools=tools), "-f", "{connection_file}"]
+    start = [*python, "-c", KERNEL.format(tools=sorted(set(tools))), "-f", "{connection_file}"]
     spec = {"argv": start, "display_name": "fresh", "language": "python"}
     write_atomically(folder / "fresh" / "kernel.json", orjson.dumps(spec))
     return AsyncKernelManager(
@@ -196,6 +226,7 @@ def command(
     budget: Duration = 60.0,
     rehearsal_budget: Duration = 60.0,
     options: str = "",
+    python: str = sys.executable,
 ) -> int:
     """Run a package's notebook in a fresh environment without network, in a simulated Kaggle. Exit code 1 if it fails.
 
@@ -206,8 +237,9 @@ def command(
         budget: Wall clock of the scored run.
         rehearsal_budget: Wall clock of the rehearsal.
         options: More options of `python -m submission.kaggle`, as one argument: --options="--fit-steps 4".
+        python: The Python of the fresh environment, of the version that the wheels are for.
     """
-    faults = check_package(package, challenges, solutions, budget, rehearsal_budget, options)
+    faults = check_package(package, challenges, solutions, budget, rehearsal_budget, options, python)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     print(f"{package}: package check {'failed' if faults else 'passed'}")

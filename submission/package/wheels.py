@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from solver.common.checks import InputError, one_line
 from submission.notebook import LOCK
@@ -12,14 +13,29 @@ from submission.notebook import LOCK
 NEEDED = ("numba", "numpy", "orjson", "safetensors", "torch", "tqdm", "tyro")
 """setup.cfg's install_requires, since an installed copy has no setup.cfg. A test compares them."""
 
-IMAGES: Mapping[str, Sequence[str]] = {"kaggle": ("numba", "numpy", "torch", "tqdm"), "bare": ()}
-"""The packages that an image has, with their dependencies."""
+LINUX = ("manylinux2014_x86_64", *(f"manylinux_2_{glibc}_x86_64" for glibc in (5, 12, 17, 24, 27, 28)))
+
+
+class Image(NamedTuple):
+    """What an image has. Its packages and their dependencies are used as they are: no wheel replaces them."""
+
+    packages: Sequence[str]
+    python: str | None = None  # None: the Python that makes the package
+    platforms: Sequence[str] = ()  # of wheels; empty: this machine's
+
+
+_KAGGLE = ("numba", "numpy", "torch", "tqdm")
+IMAGES: Mapping[str, Image] = {
+    "kaggle-2026": Image(_KAGGLE, "3.12", LINUX),
+    "kaggle": Image(_KAGGLE),
+    "bare": Image(()),
+}
 
 
 def lock(image: str, lacks: Sequence[str] | None = None, python_version: str | None = None) -> dict[str, str]:
     """Name -> installed version of every package that the image lacks, or of `lacks`. InputError if one is missing."""
     if lacks is None:
-        everything, present = closure(NEEDED, python_version), closure(IMAGES[image], python_version)
+        everything, present = closure(NEEDED, python_version), closure(IMAGES[image].packages, python_version)
         return {name: everything[name] for name in sorted(everything.keys() - present.keys())}
     return {name: _version(name, "--lacks") for name in sorted(set(lacks))}
 

@@ -62,6 +62,7 @@ def test_submission(tmp_path: Path) -> None:
     options = "--rehearsal-budget 1h --devices cpu --fit-steps 2 --augmentations 2 --supervision-steps 2"
     lines = run("submission", kaggle.working, KAGGLE_ROOT=str(kaggle.root), KAGGLE_OPTIONS=options)
     assert "no wheels attached: the image has to have everything" in lines
+    assert any("a rehearsal (KAGGLE_IS_COMPETITION_RERUN is not set): solves 3 tasks" in line for line in lines)
     assert (kaggle.working / "submission.json").is_file()
     assert any("share of test outputs" in line for line in lines), "the rehearsal's score"
     assert lines[-1].startswith("a page of "), "the rehearsal's report"

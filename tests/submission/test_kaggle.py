@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ from solver.answers.submission_json import expected_counts
 from solver.common.clock import Clock
 from submission import kaggle
 from submission.logs import log_beside, run_command
+from submission.preflight import machine
 from submission.workers.supervisor import lock_of, reserve
 from tests.solver.samples import TASKS
 from tests.submission.runs import kaggle_files
@@ -126,6 +129,36 @@ def test_no_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     error = capsys.readouterr().err
     assert "expected arc-agi_test_challenges.json" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_the_preflight_says_what_is_there_and_what_the_run_will_do(
+    scored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaggle_files(tmp_path / "input" / "arc-prize")
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no nvidia-smi is
+    weights = ["--weights", str(tmp_path / "mine"), "--devices", "cuda:0", "cuda:1"]
+    assert run(tmp_path, monkeypatch, "--preflight", *weights, scored=scored) == 0
+    printed = capsys.readouterr().out
+    assert "numba 0." in printed
+    assert "card none (nvidia-smi: FileNotFoundError)" in printed
+    assert re.search(r"disk: \d+\.\d GiB free in ", printed)
+    assert f"weights, best first: {tmp_path / 'mine'}; at the end a fresh model" in printed
+    split, run_line = ("test", "the scored run: solves") if scored else ("evaluation", "is not set): solves")
+    file = tmp_path / "input" / "arc-prize" / f"arc-agi_{split}_challenges.json"
+    assert f"{run_line} 2 tasks with 3 test outputs of {file} on cuda:0, cuda:1" in printed
+    assert ("ends after 11h30m" in printed) == scored
+    assert ("ends after 9m00s" in printed) == (not scored)
+    assert not (tmp_path / "working").exists()
+
+
+def test_cards_are_listed_as_the_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho '0, NVIDIA L4, 23034 MiB, 580.1'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "card 0, NVIDIA L4, 23034 MiB, 580.1" in machine(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**29))
+    assert machine(tmp_path)[-1] == f"disk: 0.5 GiB free in {tmp_path}: EXPECTED 1 or more"
 
 
 def test_a_folder_that_another_run_is_using_is_left_alone(

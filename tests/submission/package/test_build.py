@@ -212,6 +212,17 @@ def test_wheels_of_the_lock_are_downloaded(tmp_path: Path, monkeypatch: pytest.M
     kernel = document(out / "notebook" / "kernel-metadata.json")
     assert kernel["dataset_sources"][-1].endswith("-wheels")
     assert read_package(out)["python"] == "3.12"
+    package(tmp_path / "default", wheels=True)
+    assert {"3.12", "manylinux2014_x86_64", "manylinux_2_28_x86_64"} <= set(commands[1]), "the image of 2026"
+    pinned = (tmp_path / "default" / "wheels" / wheels.LOCK).read_text()
+    assert "orjson==" in pinned
+    assert not {"torch", "numpy", "numba"} & {line.split("==")[0] for line in pinned.splitlines()}
+    about = read_package(tmp_path / "default")
+    assert (about["image"], about["python"], about["competition"]) == (
+        "kaggle-2026",
+        "3.12",
+        "arc-prize-2026-arc-agi-2",
+    )
 
 
 def test_without_packaging_or_pip_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from solver.tasks.load import load_tasks
 from submission import notebook
 from submission.package import check
 from submission.package.build import PACKAGE, Settings, make_package, read_package
-from submission.package.check import cell_lines, refuse_unfit, what_is_wrong
+from submission.package.check import cell_lines, refuse_unfit, version_of, what_is_wrong
 from submission.package.simulated_kaggle import SimulatedKaggle, isolation
 from tests.solver.report.test_pictures import record
 from tests.solver.tiny_tasks import refusal
@@ -43,7 +44,7 @@ def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_both_layouts_have_what_kaggle_mounts(kaggle: SimulatedKaggle) -> None:
     newer = kaggle.arrange("newer")
-    competition = kaggle.input / "competitions" / "arc-prize-2025"
+    competition = kaggle.input / "competitions" / "arc-prize-2026-arc-agi-2"
     assert {path.name for path in competition.iterdir()} == {
         *(f"arc-agi_{split}_challenges.json" for split in ("test", "evaluation", "training")),
         *(f"arc-agi_{split}_solutions.json" for split in ("evaluation", "training")),
@@ -53,7 +54,7 @@ def test_both_layouts_have_what_kaggle_mounts(kaggle: SimulatedKaggle) -> None:
     assert not os.access(code, os.W_OK) or os.geteuid() == 0
     (kaggle.working / "left.txt").touch()
     assert kaggle.arrange("older") < newer, "fewer folders"
-    assert (kaggle.input / "arc-prize-2025" / "arc-agi_test_challenges.json").is_file()
+    assert (kaggle.input / "arc-prize-2026-arc-agi-2" / "arc-agi_test_challenges.json").is_file()
     assert (kaggle.input / "arc-trm-code" / "solver" / "predict.py").is_file()
     assert not list(kaggle.working.iterdir()), "each run starts with an empty folder"
 
@@ -120,12 +121,16 @@ def test_a_package_that_cannot_be_checked_is_refused(
     assert "package.json" in capsys.readouterr().err
     about = read_package(package)
     about |= {"image": "bare", "files": {**about["files"], "wheels/requirements.lock": "0"}}
-    assert "requirements.lock: expected the file that was packed" in refusal(lambda: refuse_unfit(package, about))
+    packed = "requirements.lock: expected the file that was packed"
+    assert packed in refusal(lambda: refuse_unfit(package, about, "3.12"))
     (package / "wheels").mkdir()
     (package / "wheels" / "requirements.lock").write_bytes(b"")
     about["files"]["wheels/requirements.lock"] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    refuse_unfit(package, about)
-    assert "Python" in refusal(lambda: refuse_unfit(package, {**about, "python": "3.1"}))
+    refuse_unfit(package, about, "3.12")
+    assert "Python 3.11" in refusal(lambda: refuse_unfit(package, about, "3.11"))
+    assert version_of(sys.executable) == ".".join(map(str, sys.version_info[:2]))
+    assert "/nowhere: expected a Python to run, got: No such file" in refusal(lambda: version_of("/nowhere"))
+    assert "/bin/false: expected a Python to run, got: no word" in refusal(lambda: version_of("/bin/false"))
 
 
 def test_a_package_json_of_others_is_refused(tmp_path: Path) -> None:
@@ -149,14 +154,23 @@ def test_the_notebooks_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A run that fails raises, but not in the scored run where a submission is there."""
     (tmp_path / "working").mkdir()
     (tmp_path / "input" / "x").mkdir(parents=True)
-    monkeypatch.setattr(notebook, "_stream", lambda *_: 3)
+    commands: list[list[str]] = []
+
+    def fail(command: list[str], *_: object) -> int:
+        commands.append(command)
+        return 3
+
+    monkeypatch.setattr(notebook, "_stream", fail)
     monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
     notebook.install_wheels(tmp_path)
     (tmp_path / "input" / "x" / "requirements.lock").write_text("nothing==1\n")
     with pytest.raises(RuntimeError, match="expected pip to install"):
         notebook.install_wheels(tmp_path)
+    assert {"--no-deps", "--no-index"} <= set(commands[0]), "pip must not replace what the image has"
     with pytest.raises(RuntimeError, match="exit code 0, got 3"):
         notebook.run(tmp_path)
+    notebook.preflight(tmp_path, ["--budget", "1h"])  # stops nothing
+    assert commands[-1][-3:] == ["--preflight", "--budget", "1h"]
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
     with pytest.raises(RuntimeError, match="exit code 0, got 3"):
         notebook.run(tmp_path)
