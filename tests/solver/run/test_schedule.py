@@ -237,3 +237,14 @@ def test_rates_are_means_and_guessed_by_cells_where_nothing_was_measured() -> No
     rates.add((8, 8), 1, 10.0)
     assert rates.vote((8, 8)) == 10.0
     assert rates.vote((4, 8)) == pytest.approx(14 / (4 * 16 + 64) * 32)
+
+
+def test_time_that_ends_early_leaves_no_task_without_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """240 tasks in 11h30m, as on Kaggle: the last ones are not left for the end."""
+    tasks = [square_task(f"{number:03}", 3 + number % 28) for number in range(240)]
+    world, budget = World(pace=2e-4, tokens=100_000, vote_seconds=1e-4), 41_400.0
+    simulate(world, tasks, budget, monkeypatch)
+    voted = [{test for number, test in world.votes if number == made} for made in range(FIRST_LAP)]
+    assert voted[0] == set(counted.tests_of(tasks)), "every task, in the first round"
+    assert budget - world.plans[1][0] < 0.15 * budget, "which is over soon"
+    assert {votes for (number, _), votes in world.votes.items() if number == 0} == {ROUND_VOTES}
