@@ -4,6 +4,7 @@ Every run is a process, `python -m submission.batch` on the given tasks. It is t
 of all its processes is sampled. The output is a table, then one JSON document as the last line.
 """
 
+import contextlib
 import math
 import random
 import shutil
@@ -99,17 +100,24 @@ def measure(budget: float, source: Path, counts: dict[str, int], out: Path, opti
     }
 
 
+def family(pid: int) -> list[int]:
+    """A process and its children, those that are still there."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # the process has just ended
+            parent = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if pid in (int(place.name), parent):
+                found.append(int(place.name))
+    return found
+
+
 def memory(pid: int) -> float:
     """Bytes held by a process and its children (PSS: shared pages are split among those that share them)."""
     total = 0.0
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            if int(place.name) == pid or parent == pid:
-                lines = (place / "smaps_rollup").read_text().splitlines()
-                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        except (OSError, IndexError, ValueError):  # the process has just ended
-            continue
+    for member in family(pid):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+            total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total
 
 
