@@ -118,7 +118,10 @@ def test_a_soak_does_what_it_says(soaked: soak.Soak, tmp_path: Path) -> None:
     assert soaked.process.wait() == -signal.SIGKILL
 
 
-def test_a_soak_sees_what_goes_wrong(soaked: soak.Soak, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soak_sees_what_goes_wrong(
+    soaked: soak.Soak, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(soak, "FLAT", 0.0)
     journal = soaked.out.parent / "journal"
     candidate = Candidate(np.zeros((1, 1), np.uint8), 5, 0.5)
     Journal(journal, soaked.tasks).append([Block((soaked.tasks[0].id, 0), 0, [candidate])])

@@ -42,19 +42,20 @@ class Journal:
         self._digests = {task.id: _digest(task) for task in tasks}
         self.path = folder / f"votes-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self._waiting = b""
-        self._written = 0
+        self._torn: int | None = None  # where half a line of an earlier failure may begin
 
     def append(self, blocks: Sequence[Block]) -> None:
         """Write blocks and flush them to the disk. Raises OSError."""
         self._waiting += b"".join(self._line(block) for block in blocks)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.truncate(self._written)  # remove half a line of an earlier failure
+            if self._torn is not None:
+                file.truncate(self._torn)
+            self._torn = file.seek(0, os.SEEK_END)  # readers are past whatever is there: leave it, even if it is broken
             file.write(self._waiting)
             file.flush()
             os.fsync(file.fileno())
-        self._written += len(self._waiting)
-        self._waiting = b""
+        self._torn, self._waiting = None, b""
 
     def _line(self, block: Block) -> bytes:
         task_id, index = block.test

@@ -151,6 +151,18 @@ def test_votes_beyond_what_json_holds_are_not_counted(tmp_path: Path) -> None:
     candidates_json.write(tmp_path / candidates_json.FILE_NAME, votes.ranked(), 1)
 
 
+def test_a_broken_line_in_a_file_that_is_being_written_costs_no_votes(tmp_path: Path) -> None:
+    """A reader is past it already when the writer goes on."""
+    journal, reader = Journal(tmp_path, TASKS), JournalReader(tmp_path, TASKS)
+    first, second = (Block(("mirror", 0), number, [Candidate(grid("1"), 1, 0.5)]) for number in (0, 1))
+    journal.append([first])
+    with journal.path.open("ab") as file:
+        file.write(b"broken\n")
+    assert len(list(reader.new_blocks())) == 1
+    journal.append([second])
+    assert [block.round for block in reader.new_blocks()] == [1]
+
+
 def test_votes_of_other_tasks_are_left_alone(tmp_path: Path) -> None:
     pair = Pair(grid("9"), grid("9"))
     others = [
