@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ import orjson
 import torch
 from torch import Tensor
 
-from solver.common.checks import InputError, shown
-from solver.common.files import read_json, write_atomically
+from solver.common.checks import InputError, fault, shown
+from solver.common.files import code_digest, read_json, write_atomically
 from solver.learning.learner import Learner, Slots
 from solver.learning.optimizers import MOMENTS
 from solver.model.trm import State
@@ -110,6 +112,7 @@ def save_training(
             "config": asdict(config),
             "optimizer_steps": [learner.step_count, *(group["step"] for group in learner.optimizer.param_groups)],
             "scaler": learner.scaler.state_dict(),
+            "code": code_digest(),
         }
         write_atomically(partial / COUNTS, orjson.dumps(counts, default=str, option=orjson.OPT_INDENT_2))
     ranks.wait()
@@ -122,33 +125,62 @@ def save_training(
     return final
 
 
+class Damaged(InputError):
+    """A checkpoint that is not whole. Another run's raises a plain InputError."""
+
+
+@contextmanager
+def _undamaged(folder: Path) -> Iterator[None]:
+    hint = "remove the folder to resume from the one before, or choose another --out"
+    try:
+        yield
+    except InputError as error:
+        raise Damaged(f"{error}: {hint}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise Damaged(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
+
+
+def resume_training(
+    out: Path, learner: Learner, stream: Stream, progress: TrainingProgress, config: TrainConfig
+) -> TrainingProgress:
+    """Load the newest checkpoint that is whole. Raises InputError if none is, and as `load_training` does."""
+    found = checkpoints(out)
+    for folder in reversed(found):
+        try:
+            return load_training(folder, learner, stream, progress, config)
+        except Damaged as error:
+            if folder == found[0]:
+                raise
+            log.warning("%s; resuming from the one before", error)
+    raise InputError(f"{out}: expected a checkpoint, got none")
+
+
 def load_training(
     folder: Path, learner: Learner, stream: Stream, progress: TrainingProgress, config: TrainConfig
 ) -> TrainingProgress:
     """Load a checkpoint, written by any number of ranks, into a learner and a stream. Returns its progress.
 
-    Settings that have changed since then are logged. Raises InputError if the folder is incomplete or belongs to
-    another run: another model, data or seed.
+    Settings and code that have changed since then are logged. Raises Damaged if the folder is incomplete, and
+    InputError if it belongs to another run: another model, data or seed.
     """
-    counts, names = read_json(folder / COUNTS), {field.name for field in fields(TrainingProgress)}
-    found = counts.get("progress") if isinstance(counts, dict) else None
-    if not isinstance(counts, dict) or not isinstance(found, dict) or found.keys() != names:
-        wanted = f"the progress of a run ({', '.join(sorted(names))})"
-        raise InputError(f"{folder / COUNTS}: expected {wanted}, got {shown(counts)}")
-    saved = TrainingProgress(**found)
+    with _undamaged(folder):
+        counts, saved = _read_counts(folder)
     for what in ("data", "seed"):
         mine, theirs = getattr(progress, what), getattr(saved, what)
         if mine != theirs:
             hint = f"resume with the same --data and settings ({MANIFEST} lists them), or choose another --out"
             raise InputError(f"{folder}: {what}: expected {theirs}, with which the run began, got {mine}: {hint}")
-    try:
+    with _undamaged(folder):
         _log_changes(counts["config"], orjson.loads(orjson.dumps(asdict(config), default=str)), folder)
+        if counts.get("code") != code_digest():
+            log.warning("%s was written by other code", folder)
         average = load_knowledge(folder, learner.table.device)
-        ours, other = asdict(learner.model.config), asdict(average.model.config)
-        if ours != other:
-            differing = [name for name in ours if ours[name] != other[name]]
-            words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
-            raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
+    ours, other = asdict(learner.model.config), asdict(average.model.config)
+    if ours != other:
+        differing = [name for name in ours if ours[name] != other[name]]
+        words = (", ".join(f"{name} {part[name]}" for name in differing) for part in (ours, other))
+        raise InputError(f"{folder}: expected this run's model, {next(words)}, got {next(words)}")
+    with _undamaged(folder):
         _restore_learner(learner, average, read_tensors(folder / TENSORS))
         learner.step_count, *group_steps = counts["optimizer_steps"]
         for group, steps in zip(learner.optimizer.param_groups, group_steps, strict=True):
@@ -157,11 +189,25 @@ def load_training(
             learner.scaler.load_state_dict(counts["scaler"])
         _restore_slots(folder, learner)
         stream.seek(counts["stream"])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-        hint = "remove the folder to resume from the one before, or choose another --out"
-        raise InputError(f"{folder}: expected a checkpoint of this run, got {shown(str(error))}: {hint}") from error
     saved.restarts += 1
     return saved
+
+
+def _read_counts(folder: Path) -> tuple[dict[str, Any], TrainingProgress]:
+    counts, names = read_json(folder / COUNTS), {field.name for field in fields(TrainingProgress)}
+    found = counts.get("progress") if isinstance(counts, dict) else None
+    if not isinstance(counts, dict) or not isinstance(found, dict) or found.keys() != names:
+        wanted = f"the progress of a run ({', '.join(sorted(names))})"
+        raise InputError(f"{folder / COUNTS}: expected {wanted}, got {shown(counts)}")
+    for name, value in found.items():
+        if name == "data" or (name, value) == ("first_loss", None):
+            continue
+        kinds = (int,) if name in ("seed", "step", "restarts") else (int, float)
+        if type(value) not in kinds or value < 0:
+            raise fault(f"{folder / COUNTS}: {name}", "a number, 0 or more", value)
+    if folder.name != f"step-{found['step']:08d}":
+        raise fault(f"{folder / COUNTS}: step", f"that of {folder.name}", found["step"])
+    return counts, TrainingProgress(**found)
 
 
 def _log_changes(before: dict[str, Any], now: dict[str, Any], where: Path, prefix: str = "") -> None:

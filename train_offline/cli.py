@@ -2,18 +2,20 @@
 
 import inspect
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import tyro
 
+from solver.answers.journal import own_folder
 from solver.common.clock import INTERRUPTED
 from solver.learning.ranks import join_ranks, leave_ranks
 from solver.model.device import pick_device, pick_precision
 from solver.settings.config import DeviceName, Precision
 from solver.tokens.packed_stream import PackedStream
-from train_offline.checkpoints import checkpoints, is_restart
+from train_offline.checkpoints import FOLDER, checkpoints, is_restart
 from train_offline.cost import estimate, lines
 from train_offline.problems.arc_problem import arc_problem
 from train_offline.problems.puzzle_problem import puzzle_problem
@@ -72,7 +74,10 @@ def command(
     if ablation != "none":
         config = ABLATIONS[ablation](config)
     ranks, where = join_ranks(pick_device(device))
-    try:
+    with ExitStack() as stack:
+        stack.callback(leave_ranks)
+        if ranks.rank == 0:  # torchrun's other processes belong to it
+            stack.enter_context(own_folder(options.out / FOLDER, "lock"))
         problem = (arc_problem if config.problem == "arc" else puzzle_problem)(config, options.seed, where)
         options = replace(options, resume=options.resume or is_restart(options.out))
         trainer = Trainer(config, problem, options, where, ranks, pick_precision(where, precision))
@@ -95,5 +100,3 @@ def command(
             words = "out of time" if ending == "time" else ending
             print(f"{words} at step {trainer.progress.step}: {checkpoints(options.out)[-1]}{hint}")
         return INTERRUPTED if ending == "interrupted" else 0
-    finally:
-        leave_ranks()

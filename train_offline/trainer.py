@@ -27,7 +27,7 @@ from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import Duration
-from train_offline.checkpoints import TrainingProgress, begin, checkpoints, load_training, save_training
+from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
@@ -95,7 +95,7 @@ class Trainer:
         if ranks.rank == 0:
             begin(options.out)
         if found:
-            self.progress = load_training(found[-1], self.learner, problem.stream, self.progress, config)
+            self.progress = resume_training(options.out, self.learner, problem.stream, self.progress, config)
         if options.compile != "off":
             self.learner.model.compile_layers(options.compile)
         # measuring the peak in 16 bits may take minutes on a CPU

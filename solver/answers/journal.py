@@ -5,8 +5,9 @@ A folder with one file `votes-*.jsonl` per process. Each line is
     {"task": id, "of": digest of the task with its test inputs, "test": 0, "round": 0,
      "candidates": [["012/345" (rows of a grid), votes, mean halting probability], ...]}
 
-with "leaks": true if the weights may have seen the test outputs. A kill can cut off only the last line of a file, which
-is then ignored, like lines of other tasks or of a task with the same id and other grids.
+with "leaks": true if the weights may have seen the test outputs, and "by", a digest of weights and code, where it is
+known. A kill can cut off only the last line of a file, which is then ignored, like lines of other tasks or of a task
+with the same id and other grids.
 """
 
 import fcntl
@@ -36,9 +37,9 @@ log = logging.getLogger("arc_trm")
 class Journal:
     """Appends to its own file. Blocks that cannot be written (full disk) are kept and written with the next ones."""
 
-    def __init__(self, folder: Path, tasks: Sequence[Task], leaks: bool = False) -> None:
-        """`leaks`: the weights may have seen the test outputs; every line will say so."""
-        self._leaks = {"leaks": True} if leaks else {}
+    def __init__(self, folder: Path, tasks: Sequence[Task], leaks: bool = False, by: str | None = None) -> None:
+        """Every line will say `leaks`, that the weights may have seen the test outputs, and `by` which ones it was."""
+        self._more = ({"leaks": True} if leaks else {}) | ({"by": by} if by else {})
         self._digests = {task.id: _digest(task) for task in tasks}
         self.path = folder / f"votes-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self._waiting = b""
@@ -61,7 +62,7 @@ class Journal:
         task_id, index = block.test
         candidates = [[_text(c.grid), c.votes, c.halting] for c in block.candidates]
         line = {"task": task_id, "of": self._digests[task_id], "test": index, "round": block.round}
-        return orjson.dumps({**line, **self._leaks, "candidates": candidates}, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps({**line, **self._more, "candidates": candidates}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class JournalReader:
@@ -73,6 +74,7 @@ class JournalReader:
         self._read: dict[Path, int] = {}  # bytes that have been read, in whole lines
         self._warned: set[Path] = set()
         self.leaks = False  # whether any line read so far says so
+        self.by: set[str] = set()  # what made the votes read so far, where it is known
 
     def new_blocks(self) -> Iterator[Block]:
         """The blocks that were added since the last call. Invalid lines are ignored.
@@ -116,6 +118,8 @@ class JournalReader:
         except (InputError, ValueError, TypeError, KeyError, AttributeError):
             return None
         self.leaks |= document.get("leaks") is True
+        if isinstance(by := document.get("by"), str):
+            self.by.add(by)
         return Block((task_id, index), number, candidates)
 
 

@@ -1,11 +1,13 @@
 """Read untrusted JSON, and write files atomically."""
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from solver.common.checks import InputError, one_line, shown
@@ -14,6 +16,9 @@ MAX_BYTES = 64 * 2**20  # of a JSON file; all of ARC-AGI-2 is less than a tenth 
 MAX_PARTS = 2**22
 """Most opening brackets and quotation marks in a JSON file. Small lists and strings take the most memory per byte: 64
 MiB of `[],` would become 1.5 GB. Grids reach this limit before MAX_BYTES only if rows have fewer than about 8 cells."""
+
+
+LEFT_OVER = 60.0  # seconds after which a temporary file that is not written to belongs to a write that was killed
 
 
 def file_name(path: str | Path) -> str:
@@ -91,6 +96,16 @@ def _reason(error: Exception) -> str:
     return one_line(str(getattr(error, "strerror", None) or error))
 
 
+@cache
+def code_digest() -> str:
+    """A digest of the sources that decide what a run computes, to notice a run that other code continues."""
+    state, root = hashlib.sha256(), Path(__file__).parents[2]
+    for folder in ("kernels", "solver", "train_offline"):
+        for path in sorted((root / folder).rglob("*.py")):
+            state.update(path.read_bytes())
+    return state.hexdigest()[:16]
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write `data` to `path`, creating its folder. A crash or InputError leaves the old file complete."""
     write_atomically_with(path, lambda temporary: temporary.write_bytes(data), f"{len(data)} bytes")
@@ -114,10 +129,11 @@ def _replace(target: Path, write: Callable[[Path], object]) -> None:
     temporary = target.with_name(f".{target.name[:32]}.{os.urandom(8).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
+        _remove_leftovers(temporary, status.st_mtime - LEFT_OVER)
         write(temporary)
-        if temporary.stat().st_mode != mode:  # safetensors creates a file that only its owner may read
-            temporary.chmod(mode)
+        if temporary.stat().st_mode != status.st_mode:  # safetensors creates a file that only its owner may read
+            temporary.chmod(status.st_mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -131,3 +147,13 @@ def _replace(target: Path, write: Callable[[Path], object]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _remove_leftovers(temporary: Path, before: float) -> None:
+    """Delete the temporary files of the same target that killed writes have left: those not written to since then."""
+    start = temporary.name[: -len("0123456789abcdef.tmp")]
+    for path in temporary.parent.iterdir():
+        if path.name.startswith(start) and path.suffix == ".tmp":
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()

@@ -61,6 +61,11 @@ class Knowledge:
         rows = np.array([self.rows[name, task.digest] for _, name in found], np.int64)
         return Variants(symmetry, permutation), rows
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors, as they are named in a file."""
+        trunk = {TRUNK + name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        return {**trunk, TABLE: self.table.contiguous()}
+
     @property
     def saw_test_outputs(self) -> bool:
         """Whether it was trained with the leak guard off, so that its scores are not on unseen outputs."""
@@ -120,13 +125,11 @@ def fresh_knowledge(config: TRMConfig, seed: int, device: torch.device, kind: ty
 def save_knowledge(folder: str | Path, knowledge: Knowledge) -> None:
     """Write the files, each atomically, the weights last, so that they are never without their description."""
     folder = Path(folder)
-    tensors = {TRUNK + name: tensor.contiguous() for name, tensor in knowledge.model.state_dict().items()}
-    tensors[TABLE] = knowledge.table.contiguous()
     names = sorted(knowledge.rows, key=lambda name: knowledge.rows[name])
     write_atomically(folder / CONFIG, orjson.dumps(asdict(knowledge.model.config), option=orjson.OPT_INDENT_2))
     write_atomically(folder / PUZZLES, orjson.dumps(_runs(names)))
     write_atomically(folder / MANIFEST, orjson.dumps(knowledge.manifest, option=orjson.OPT_INDENT_2))
-    write_tensors(folder / WEIGHTS, tensors)
+    write_tensors(folder / WEIGHTS, knowledge.tensors())
 
 
 class Checked(NamedTuple):

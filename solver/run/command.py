@@ -75,13 +75,17 @@ def command(
         if budget == math.inf and fit.mode != "none" and fit.steps is None:
             raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
         weights_name = "fitted" if len(fit.groups(tasks)) == 1 else None
-        keeper = Keeper(journal, tasks, weights_name, run.start.saw_test_outputs)
-        if not resume:
+        keeper = Keeper(journal, tasks, weights_name, run.start)
+        if resume:
+            keeper.compare(reader)
+        else:
             keeper.start_anew()
         return run, keeper
 
     with own_folder(journal, "lock-0"):
-        outcome = read_outcome(journal, tasks)[0] if resume else Outcome(Votes(tasks))
+        outcome, reader = read_outcome(journal, tasks)
+        if not resume:
+            outcome = Outcome(Votes(tasks))
         record = Console(tasks, clock, outcome, out, challenges, options.seed, candidates).run(start)
     unvoted = sum(not test["votes"] for task in record["tasks"] for test in task["test"])
     if unvoted:

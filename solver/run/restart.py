@@ -5,12 +5,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from solver.answers.journal import Journal, clear_journal, read_outcome
+from solver.answers.journal import Journal, JournalReader, clear_journal, read_outcome
 from solver.answers.outcome import Outcome
 from solver.common.checks import InputError
-from solver.model.weights import Knowledge, load_knowledge, save_knowledge
+from solver.common.files import code_digest
+from solver.model.weights import Knowledge, digest_of, load_knowledge, save_knowledge
 from solver.run.events import Counted, Event, RoundDone
 from solver.tasks.task import Task
+
+FITTED_FROM = "fitted_from"  # in the manifest of fitted weights: digests of the weights before, and of the code
 
 log = logging.getLogger("arc_trm")
 
@@ -18,14 +21,17 @@ log = logging.getLogger("arc_trm")
 class Keeper:
     """Keeps the votes and the fitted weights of one process; a disk that fails costs a warning, not the run."""
 
-    def __init__(self, folder: Path, tasks: Sequence[Task], name: str | None, leaks: bool = False) -> None:
+    def __init__(self, folder: Path, tasks: Sequence[Task], name: str | None, start: Knowledge | None = None) -> None:
         """`name` distinguishes the weights of a run's processes; None keeps no weights (there are several fits).
 
-        `leaks`: whether the voting weights may have seen the test outputs.
+        `start`: the weights that the run starts from, so that those of other weights or other code are noticed.
         """
         self._folder, self._tasks = folder, tasks
         self._weights = folder / name if name else None
-        self._journal = Journal(folder, tasks, leaks)
+        self._from = None if start is None else {"weights": digest_of(start.tensors()), "code": code_digest()}
+        by = "-".join(self._from.values()) if self._from else None
+        self._by = {by} if by else set()
+        self._journal = Journal(folder, tasks, start is not None and start.saw_test_outputs, by)
 
     def start_anew(self) -> None:
         """Delete what an earlier run left in the folder."""
@@ -34,7 +40,14 @@ class Keeper:
 
     def outcome(self) -> Outcome:
         """An outcome with all votes so far, of any process."""
-        return read_outcome(self._folder, self._tasks)[0]
+        outcome, reader = read_outcome(self._folder, self._tasks)
+        self.compare(reader)
+        return outcome
+
+    def compare(self, reader: JournalReader) -> None:
+        """Say so if some of the votes that were read were made by other weights or code."""
+        if reader.by - self._by and self._by:
+            log.warning("%s: some of the votes were made by other weights or other code; they count too", self._folder)
 
     def knowledge(self, start: Knowledge) -> Knowledge | None:
         """The weights last fitted to these tasks from a start of the same shape; None where there are none."""
@@ -49,6 +62,12 @@ class Keeper:
         if found.model.config != start.model.config or not all(task.digest in digests for task in self._tasks):
             log.warning("%s: expected weights fitted to these tasks, got others; fitting begins again", self._weights)
             return None
+        made = found.manifest.get(FITTED_FROM, {})
+        if self._from and made.get("weights", self._from["weights"]) != self._from["weights"]:
+            log.warning("%s: expected a fit of these weights, got one of others; fitting begins again", self._weights)
+            return None
+        if self._from and made.get("code") != self._from["code"]:
+            log.warning("%s: fitted by other code; fitting goes on from there", self._weights)
         return found
 
     def keep(self, event: Event) -> None:
@@ -60,7 +79,9 @@ class Keeper:
                 log.warning("journal: expected to write votes, got: %s; trying again with the next", error.strerror)
         elif isinstance(event, RoundDone) and self._weights is not None:
             try:
-                save_knowledge(self._weights, event.fitting.knowledge())
+                fitted = event.fitting.knowledge()
+                fitted.manifest = {**fitted.manifest, **({FITTED_FROM: self._from} if self._from else {})}
+                save_knowledge(self._weights, fitted)
             except InputError as error:
                 log.warning("%s; continuing without saved weights", error)
 

@@ -62,7 +62,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
         say(stream, notes=[LEAK_WARNING])
     say(stream, loaded="weights")
     one_fit = len(run.config.fit.groups(tasks)) == 1
-    keeper = Keeper(Path(job.journal), tasks, job.name if one_fit else None, leaks)
+    keeper = Keeper(Path(job.journal), tasks, job.name if one_fit else None, run.start)
     fitted = keeper.knowledge(run.start)
     outcome, said = keeper.outcome(), 0.0
     for event in solve(replace(run, start=fitted or run.start), outcome, resumed=fitted is not None):

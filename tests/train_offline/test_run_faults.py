@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from solver.__main__ import main
+from solver.answers.journal import own_folder
 from solver.common.checks import InputError
 from solver.model.weights import load_knowledge
 from solver.settings.config import CanvasConfig, LearnerConfig, TRMConfig
@@ -169,6 +170,63 @@ def test_a_checkpoint_that_is_not_whole_is_refused(copied: Path, harm: Callable[
     harm(checkpoints(copied / "run")[-1])
     with pytest.raises(InputError, match=r"step-00000001.*: expected"):
         trainer(copied, resume=True)
+
+
+def flip(folder: Path) -> None:
+    """Change one bit of a number, which makes another number of it."""
+    path = folder / "training.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 1
+    path.write_bytes(data)
+
+
+def progress(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        document = json.loads((folder / "training.json").read_text())
+        document["progress"].update(changes)
+        (folder / "training.json").write_text(json.dumps(document))
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def twice_saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run with two checkpoints lies, to be left as it is."""
+    folder = tmp_path_factory.mktemp("twice")
+    trainer(folder, steps=2, checkpoint_steps=1).run()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        flip,
+        progress(step="2"),
+        progress(step=-2),
+        progress(step=1),
+        lambda f: (f / "model.safetensors").write_bytes(b""),
+    ],
+)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_resumed(
+    twice_saved: Path, tmp_path: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = shutil.copytree(twice_saved, tmp_path / "copied")
+    harm(checkpoints(copied / "run")[-1])
+    assert trainer(copied, resume=True, steps=2).progress.step == 1
+    assert "step-00000002" in caplog.text
+    assert "resuming from the one before" in caplog.text
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with own_folder(tmp_path / "run" / "checkpoints", "lock"):
+        assert train(*corpus(tmp_path), "--out", str(tmp_path / "run"), "--steps", "1", "--resume") == 1
+    assert "run: expected a free folder, got one that another run is using" in capsys.readouterr().err
+
+
+def test_other_code_is_told(trained: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("train_offline.checkpoints.code_digest", lambda: "another")
+    trainer(trained, resume=True, steps=1)
+    assert "step-00000001 was written by other code" in caplog.text
 
 
 def test_settings_that_have_changed_are_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from solver.answers import submission_json
-from solver.common.files import MAX_BYTES, MAX_PARTS
+from solver.common.files import MAX_BYTES, MAX_PARTS, write_atomically
 from solver.tasks import load
 from solver.tasks.load import load_tasks, load_truths
 from tests.solver.tiny_tasks import PLAIN, plain, refusal, save, unknown
@@ -278,3 +279,12 @@ def test_bytes_that_are_no_json_of_ours_are_refused(name: str, tmp_path: Path) -
     quick_refusal(lambda: submission_json.read(path, {"a": 1}), path)
     challenges = save(tmp_path / "challenges.json", {"a": unknown()})
     quick_refusal(lambda: load_tasks(challenges, path), path)
+
+
+def test_what_a_killed_write_has_left_is_removed_by_a_later_one(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".c.json.{letter * 16}.tmp" for letter in "ab")
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    write_atomically(tmp_path / "c.json", b"{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "c.json"]

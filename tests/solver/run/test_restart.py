@@ -109,6 +109,30 @@ def test_a_resumed_run_has_all_votes_and_more(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "journal" / "fitted").exists()  # the run is over
 
 
+def test_what_other_weights_or_other_code_made_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    going, folder = make_run(), tmp_path / "journal"
+    first = Keeper(folder, TASKS, "fitted", going.start)
+    first.keep(Counted([Block((TALL.id, 0), 0, [Candidate(np.ones((1, 1), np.uint8), 1, 0.5)])]))
+    first.keep(RoundDone(make_fitting(TASKS, going.start, config())))
+    again = Keeper(folder, TASKS, "fitted", going.start)
+    assert again.outcome().votes.total == 1
+    assert again.knowledge(going.start) is not None
+    assert not caplog.records
+    other = fresh_knowledge(config().model, 1, CPU)
+    keeper = Keeper(folder, TASKS, "fitted", other)
+    assert keeper.outcome().votes.total == 1
+    assert keeper.knowledge(other) is None
+    monkeypatch.setattr("solver.run.restart.code_digest", lambda: "another")
+    assert Keeper(folder, TASKS, "fitted", going.start).knowledge(going.start) is not None
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "some of the votes were made by other weights or other code; they count too",
+        "expected a fit of these weights, got one of others; fitting begins again",
+        "fitted by other code; fitting goes on from there",
+    ]
+
+
 def test_the_first_submission_of_a_resumed_run_has_its_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path, monkeypatch)
     expected = (tmp_path / "submission.json").read_bytes()
