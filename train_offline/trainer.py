@@ -26,7 +26,7 @@ from solver.model.device import is_out_of_memory
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Knowledge, fresh_knowledge
-from solver.settings.options import Duration
+from solver.settings.options import MOST_SEED, Duration
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
@@ -58,6 +58,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         within("seed", self.seed, 0)
+        within("seed", self.seed, 0, MOST_SEED)
         for name in ("checkpoint_steps", "keep", "report_every"):
             within(name, getattr(self, name), 1)
 

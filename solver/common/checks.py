@@ -87,14 +87,15 @@ def _row_fault(row: object, width: int, where: str) -> InputError:
 def at_least(name: str, value: int | None, least: int) -> None:
     """Raise InputError if `value`, of the setting `name`, is below `least`. None passes."""
     if value is not None and value < least:
-        raise InputError(f"{name.replace('_', '-')}: expected {least} or more, got {value}")
+        raise InputError(f"{name.replace('_', '-')}: expected {least} or more, got {shown(value)}")
 
 
 def within(name: str, value: float | None, least: float, most: float = math.inf) -> None:
     """Raise InputError if `value`, of the setting `name`, is outside [least, most] or NaN. None passes."""
     if value is not None and not least <= value <= most:
         wanted = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
-        raise InputError(f"{name.replace('_', '-')}: expected {wanted}, got {value:g}")
+        got = shown(value) if abs(value) > 2**64 else f"{value:g}"  # more than a float may hold
+        raise InputError(f"{name.replace('_', '-')}: expected {wanted}, got {got}")
 
 
 def check_id(task_id: object, where: str) -> str:

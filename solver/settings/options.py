@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from kernels.canvas import Decoder
-from solver.common.checks import at_least
+from solver.common.checks import at_least, within
 from solver.common.clock import format_duration, parse_duration
 from solver.settings.config import CanvasMode, FitMode, Precision
 
+MOST_SEED = 2**62  # torch takes 64 bits, and seeds of parts of a run are a little larger
 SHIPPED = "shipped"  # the word for the bundled weights
 FOLDER = Path(__file__).parents[2] / "submission" / "weights" / "mini"
 
@@ -82,5 +83,6 @@ class SolveOptions:
     def __post_init__(self) -> None:
         for name in ("seed", "least_steps", "fit_steps"):
             at_least(name, getattr(self, name), 0)
+        within("seed", self.seed, 0, MOST_SEED)
         for name in ("fit_together", "augmentations", "supervision_steps"):
             at_least(name, getattr(self, name), 1)

@@ -15,6 +15,7 @@ from train_offline.problems.pair_cache import Corpus, PairCache, Tasks
 
 DEMONSTRATIONS, PAIRS = ":demonstrations", ":pairs"
 REARC = "rearc"
+MOST_WEIGHT = 1e6
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def parse_source(text: str) -> Source:
     """The Source of a `--data` option: NAME[:demonstrations|:pairs][@WEIGHT].
 
     A path that exists is taken as a path, whatever its name ends in. Raises InputError for an empty name and for a
-    weight that is not a positive finite number. The source is not read here.
+    weight that is not a positive number of at most MOST_WEIGHT. The source is not read here.
     """
     name, weight = text, 1.0
     head, at, tail = text.rpartition("@")
@@ -40,8 +41,8 @@ def parse_source(text: str) -> Source:
             name, weight = head, float(tail)
         except ValueError:
             weight = math.nan
-        if not (math.isfinite(weight) and weight > 0):
-            raise fault(f"training data {shown(text)}", "a positive weight after @", tail)
+        if not 0 < weight <= MOST_WEIGHT:
+            raise fault(f"training data {shown(text)}", f"a positive weight after @, {MOST_WEIGHT:g} at most", tail)
     demonstrations_only, pairs_only = (name.endswith(end) and not _exists(name) for end in (DEMONSTRATIONS, PAIRS))
     if demonstrations_only:
         name = name.removesuffix(DEMONSTRATIONS)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_screens_that_cannot_be_written_end_no_run(files: Path, monkeypatch: pyt
     monkeypatch.setattr("sys.stdout", Full())
     assert solve(files) == 1  # for the result on stdout
     assert sum(test["votes"] for task in read_run(files)["tasks"] for test in task["test"])
+
+
+def test_a_folder_whose_name_is_no_unicode_is_one_like_others(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = files / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (files / "challenges.json").rename(folder / "challenges.json")
+    assert solve(folder, "--candidates", "1") == 0
+    assert read_run(folder)["source"].endswith("caf\\udce9/challenges.json")
+    assert main(["check", str(folder / "submission.json"), str(folder / "challenges.json")]) == 0
 
 
 def test_an_id_that_the_screen_cannot_show_is_escaped(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +254,7 @@ def test_mistakes_have_their_exit_code(arguments: list[str], code: int, capsys: 
     [
         (["--candidates", "0"], "candidates: expected 1 or more, got 0"),
         (["--seed", "-1"], "seed: expected 0 or more, got -1"),
+        (["--seed", "1" + 23 * "0"], "seed: expected 0 to 4.61169e+18, got 1000"),
         (["--augmentations", "0"], "augmentations: expected 1 or more, got 0"),
         (["--supervision-steps", "0"], "supervision-steps: expected 1 or more, got 0"),
         (["--fit-steps", "-3"], "fit-steps: expected 0 or more, got -3"),

@@ -54,6 +54,13 @@ def test_a_record_that_cannot_be_written_costs_itself_alone(tmp_path: Path, capl
     assert "run.json: expected to write" in caplog.text
 
 
+def test_a_folder_whose_name_is_no_unicode_reaches_the_worker(tmp_path: Path) -> None:
+    looks = "import json, os, sys; assert os.path.exists(json.loads(sys.stdin.buffer.readline())['tasks'])"
+    command = (sys.executable, "-c", f"{looks}; {AT_ONCE[2]}")
+    _, outcome = supervised(tmp_path / os.fsdecode(b"caf\xe9") / "submission.json", command=command)
+    assert outcome.fit_steps == 1
+
+
 @pytest.mark.parametrize("spoke", [True, False])
 def test_a_worker_that_is_stopped_is_noticed_also_in_a_short_run(spoke: bool, tmp_path: Path) -> None:
     """A process that has not reported yet may still be loading, so it gets longer."""

