@@ -20,7 +20,7 @@ from train_offline.cost import estimate, lines
 from train_offline.problems.arc_problem import arc_problem
 from train_offline.problems.puzzle_problem import puzzle_problem
 from train_offline.settings.config import TrainConfig
-from train_offline.settings.paper_presets import ABLATIONS
+from train_offline.settings.paper_presets import ABLATIONS, at_equal_flops
 from train_offline.settings.presets import PRESETS
 from train_offline.trainer import RunOptions, Trainer
 
@@ -29,6 +29,7 @@ NO_CONCEPT = (
     "git clone https://github.com/victorvikram/ConceptARC, then add --concept ConceptARC/corpus"
 )
 
+Ablation = Literal["none", "one_latent", "two_networks", "one_step_gradient", "no_recursion", "four_layers"]
 _Preset: Any = Union[  # noqa: UP007 (built from the table)
     tuple(
         Annotated[TrainConfig, tyro.conf.subcommand(name, default=preset(), description=inspect.getdoc(preset))]
@@ -45,7 +46,8 @@ def command(
     concept: Path | None = None,
     allow_leaks: bool = False,
     strict_leaks: bool = False,
-    ablation: Literal["none", "one_latent", "two_networks", "one_step_gradient", "no_recursion"] = "none",
+    ablation: Ablation = "none",
+    equal_flops: bool = False,
     device: DeviceName = "auto",
     precision: Precision = "auto",
 ) -> int:
@@ -63,7 +65,8 @@ def command(
         concept: The folder `corpus` of ConceptARC, to train on it as well.
         allow_leaks: Switch off the leak guard. The checkpoint and all of its scores are marked.
         strict_leaks: Also drop pairs that are nearly copies of held-out test pairs.
-        ablation: A model of the TRM paper's ablations instead of the preset's, with steps scaled to equal FLOPs.
+        ablation: A model of the TRM paper's ablations instead of the preset's, in as many steps.
+        equal_flops: Scale the steps of the ablation so that it takes the FLOPs of the preset.
         device: Device to compute on.
         precision: Type of the forward pass; auto: bfloat16 on new GPUs, float16 on older ones, float32 on CPUs.
     """
@@ -72,7 +75,8 @@ def command(
     arc = replace(config.arc, data=corpora, allow_leaks=allow_leaks, strict_leaks=strict_leaks)
     config = replace(config, arc=arc)
     if ablation != "none":
-        config = ABLATIONS[ablation](config)
+        ablated = ABLATIONS[ablation](config)
+        config = at_equal_flops(ablated, config) if equal_flops else ablated
     ranks, where = join_ranks(pick_device(device))
     with ExitStack() as stack:
         stack.callback(leave_ranks)

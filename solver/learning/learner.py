@@ -235,5 +235,5 @@ class Learner:
         explores = torch.rand(total, generator=self.generator) < self.config.exploration
         minimum = torch.randint(2, max(last, 2) + 1, (total,), generator=self.generator).where(explores, 0)
         to_halt, to_continue = halting.unbind(dim=1)
-        wants = to_halt > (to_continue if self.model.config.halting == "q_learning" else 0)
+        wants = to_halt > (0 if self.model.config.halting == "binary" else to_continue)
         return (steps >= last) | (wants & (steps >= minimum[mine].to(steps.device)))

@@ -122,12 +122,12 @@ class TRM(nn.Module):
         """
         config, rotary, (y, z) = self.config, self.rotary(canvas, x.device), state
         if config.latents == 1:
-            # the ablation without a latent (section 4.2): y = f(y, x), n + 1 times per cycle
+            injections = config.cycles * self.injections(x)
             with torch.no_grad():
-                for _ in range(config.cycles * config.updates - config.graded_updates):
-                    y = self.update_answer(y, x, rotary)
-            for _ in range(config.graded_updates):
-                y = self.update_answer(y, x, rotary)
+                for injection in injections[: -config.graded_updates]:
+                    y = self.update_answer(y, injection, rotary)
+            for injection in injections[-config.graded_updates :]:
+                y = self.update_answer(y, injection, rotary)
         else:
             graded = 1 if config.gradient == "one_step" else config.latent_updates
             with torch.no_grad():
@@ -151,6 +151,14 @@ class TRM(nn.Module):
             for _ in range(times):
                 z = self.network(z, injection, rotary)
         return z
+
+    def injections(self, x: Tensor) -> list[Tensor]:
+        """What is added to the answer of a model without a latent in each update of a cycle; all (B, N, D).
+
+        The ablation of section 4.2: n times y = f(y + x), then y = f(y). With n = 0 a plain transformer: y = f(y + x).
+        """
+        count = self.config.latent_updates
+        return [*[x] * count, torch.zeros_like(x)] if count else [x]
 
     def update_answer(self, y: Tensor, z: Tensor, rotary: Rotary | None) -> Tensor:
         """y = f(y, z), or g(y, z) with a second network g; all (B, N, D)."""

@@ -40,10 +40,12 @@ class TRMConfig:
     latent_updates: int = 4  # n in the paper
     networks: int = 1  # 2: one updates the latent, another the answer, as in the HRM (section 4.3)
     answer_layers: int = 0  # of the answer's own network; 0: as many as the latent network has
-    latents: int = 2  # 1: no latent z; the answer itself takes n + 1 updates per cycle (section 4.2)
+    # 1: no latent z; per cycle the answer takes n updates with the question and one without, or with n = 0 one with it
+    latents: int = 2
     gradient: Literal["full", "one_step"] = "full"  # through the last cycle, or its last two updates (section 4.1)
-    # stop when right, or when halting is worth more (section 4.6); none: no head, confidence is that of the tokens
-    halting: Literal["binary", "q_learning", "none"] = "binary"
+    # stop when right, or when halting is worth more (section 4.6), also if the worth of continuing is never trained, as
+    # in the published plain transformer; none: no head, confidence is that of the tokens
+    halting: Literal["binary", "q_learning", "continue_untrained", "none"] = "binary"
     mixer: Literal["attention", "mlp", "mamba2_hybrid"] = "attention"
     convolution: int = 0  # kernel of the URM's depthwise convolution in the SwiGLU; 0: none
     positions: Literal["rope", "rope2d", "learned", "none"] = "rope"
@@ -119,7 +121,7 @@ class TRMConfig:
     @property
     def graded_updates(self) -> int:
         """Passes of a network in one supervision step that carry gradient."""
-        return min(self.latents, self.updates) if self.gradient == "one_step" else self.updates
+        return min(2, self.updates) if self.gradient == "one_step" else self.updates
 
     @property
     def any_canvas(self) -> bool:

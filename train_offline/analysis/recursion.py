@@ -126,8 +126,8 @@ def probes(model: TRM, x: Tensor, canvas: Canvas) -> Iterator[Tensor]:
     config, rotary, (y, z) = model.config, model.rotary(canvas, x.device), model.fresh_state(len(x), canvas)
     for _ in range(config.cycles):
         if config.latents == 1:
-            for _ in range(config.updates):
-                y = model.update_answer(y, x, rotary)
+            for injection in model.injections(x):
+                y = model.update_answer(y, injection, rotary)
                 yield y
         else:
             for _ in range(config.latent_updates):

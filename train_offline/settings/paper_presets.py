@@ -123,7 +123,10 @@ def hrm_maze() -> TrainConfig:
 
 
 def one_latent(config: TrainConfig) -> TrainConfig:
-    """Ablation: no latent z besides the answer, n + 1 updates of the single state (TRM section 4.2, Table 2)."""
+    """Ablation: no latent z besides the answer (TRM section 4.2, Table 2), as published in trm_singlez.
+
+    Per cycle the single state takes n updates with the question and one without.
+    """
     return _ablated(config, "one_latent", replace(config.model, latents=1, networks=1))
 
 
@@ -138,17 +141,33 @@ def one_step_gradient(config: TrainConfig) -> TrainConfig:
 
 
 def no_recursion(config: TrainConfig) -> TrainConfig:
-    """Ablation: one pass of the network, a plain transformer ("Direct pred" in Tables 4 and 5 of the TRM paper).
+    """Ablation: a plain transformer of 8 layers, one pass per supervision step, as published in transformers_baseline.
 
-    Raise `model.layers` to compare at equal parameters or FLOPs.
+    Its halting head is compared with a value of continuing that is never trained. The published settings have 12 heads
+    for a width of 512, which leaves 8 of its dimensions out of attention; here the preset's heads stay.
     """
-    model = replace(config.model, latents=1, networks=1, latent_updates=0, cycles=1, gradient="full", halting="binary")
-    predict = replace(config.evaluation.predict, supervision_steps=1)
-    return replace(
-        _ablated(config, "no_recursion", model),
-        learner=replace(config.learner, supervision_steps=1),
-        evaluation=replace(config.evaluation, predict=predict),
+    mixer, positions, halting = config.model.mixer, config.model.positions, config.model.halting
+    model = replace(
+        config.model,
+        layers=8,
+        latents=1,
+        networks=1,
+        answer_layers=0,
+        latent_updates=0,
+        cycles=1,
+        gradient="full",
+        mixer="attention" if mixer == "mlp" else mixer,
+        positions="rope" if positions == "none" else positions,
+        halting=halting if halting == "none" else "continue_untrained",
+        row_tokens=-(-config.model.row_width // config.model.width),
     )
+    return _ablated(config, "no_recursion", model)
+
+
+def four_layers(config: TrainConfig) -> TrainConfig:
+    """Ablation: networks of 4 layers and half as many latent updates (TRM section 4.4, Table 1: T 3, n 3)."""
+    model = replace(config.model, layers=4, latent_updates=max(1, config.model.latent_updates // 2))
+    return _ablated(config, "four_layers", model)
 
 
 def _evaluation(steps: int, supervision_steps: int = 16) -> EvaluationConfig:
@@ -190,12 +209,18 @@ def _hrm(base: TrainConfig, name: str, steps: int) -> TrainConfig:
 
 
 def _ablated(config: TrainConfig, ablation: str, model: TRMConfig) -> TrainConfig:
-    """Another model, with steps scaled to equal FLOPs."""
-    ratio = train_flops(config.model, model.canvas) / train_flops(model, model.canvas)
-    return replace(config, name=f"{config.name}_{ablation}", steps=max(1, round(ratio * config.steps)), model=model)
+    """Another model in as many steps; a batch keeps its number of samples."""
+    tokens = config.step_tokens * sample_tokens(model) // sample_tokens(config.model)
+    return replace(config, name=f"{config.name}_{ablation}", model=model, step_tokens=tokens)
+
+
+def at_equal_flops(ablated: TrainConfig, base: TrainConfig) -> TrainConfig:
+    """The ablated run with as many steps as have the FLOPs of the run that it changes, per sample and step."""
+    ratio = train_flops(base.model, base.model.canvas) / train_flops(ablated.model, ablated.model.canvas)
+    return replace(ablated, steps=max(1, round(ratio * base.steps)))
 
 
 ABLATIONS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
-    ablation.__name__: ablation for ablation in (one_latent, two_networks, one_step_gradient, no_recursion)
+    ablation.__name__: ablation for ablation in (one_latent, two_networks, one_step_gradient, no_recursion, four_layers)
 }
 PAPER_PRESETS = (arc1, arc2, sudoku_mlp, sudoku_attention, maze, nvarc, hrm_arc1, hrm_sudoku, hrm_maze)

@@ -20,7 +20,7 @@ from train_offline.flops import train_flops
 from train_offline.problems.corpora import load_corpora
 from train_offline.settings import paper_presets
 from train_offline.settings.config import TrainConfig
-from train_offline.settings.paper_presets import ABLATIONS
+from train_offline.settings.paper_presets import ABLATIONS, at_equal_flops, sample_tokens
 from train_offline.settings.presets import PRESETS
 
 
@@ -119,15 +119,21 @@ def test_every_ablation_of_every_kind_of_base_is_built(base: str, ablation: str)
 def test_what_the_ablations_change() -> None:
     base = paper_presets.arc1()
     assert paper_presets.one_latent(base).model == replace(base.model, latents=1)
+    assert {ABLATIONS[name](base).steps for name in ABLATIONS} == {base.steps}
     assert paper_presets.two_networks(base).model == replace(base.model, networks=2)
     one_step = paper_presets.one_step_gradient(base)
     assert one_step.model.graded_updates == 2
-    costs = [c.steps * train_flops(c.model, (30, 30)) for c in (base, one_step, paper_presets.no_recursion(base))]
-    assert costs == pytest.approx([costs[0]] * 3, rel=1e-4)
-    assert one_step.steps > base.steps
-    plain = paper_presets.no_recursion(paper_presets.hrm_arc1())
-    assert plain.model.cycles * plain.model.updates == plain.model.graded_updates == 1
-    assert plain.learner.supervision_steps == plain.evaluation.predict.supervision_steps == 1
+    scaled = [at_equal_flops(ABLATIONS[name](base), base) for name in ABLATIONS]
+    costs = [config.steps * train_flops(config.model, (30, 30)) for config in (base, *scaled)]
+    assert costs == pytest.approx([costs[0]] * (1 + len(ABLATIONS)), rel=1e-4)
+    for of in (base, paper_presets.hrm_arc1(), paper_presets.sudoku_mlp()):
+        plain = paper_presets.no_recursion(of)
+        assert plain.model.cycles * plain.model.updates == plain.model.graded_updates == 1
+        assert (plain.model.layers, plain.model.layer_passes, plain.model.row_tokens) == (8, 8, 1)
+        assert plain.learner.supervision_steps == plain.evaluation.predict.supervision_steps == 16
+        assert plain.step_tokens // sample_tokens(plain.model) == 768
+    four = paper_presets.four_layers(paper_presets.sudoku_attention()).model
+    assert (four.layers, four.cycles, four.latent_updates) == (4, 3, 3)  # Table 1
     with pytest.raises(InputError, match="no more networks than latents"):
         paper_presets.two_networks(paper_presets.one_latent(base))
 
