@@ -22,7 +22,7 @@ Canvas = tuple[int, int]  # (height, width) in cells
 
 
 class PackedGrids(NamedTuple):
-    """G grids of any sizes, concatenated in row order. Numpy arrays, or tensors for canvas_torch."""
+    """G grids of any sizes, concatenated in row order. Numpy arrays; for canvas_torch the cells are a tensor."""
 
     cells: Array  # uint8 (total,), colours 0 to 9
     start: Array  # int64 (G,), index of the first cell

@@ -1,23 +1,28 @@
 """canvas.py in torch, on any device, without loops over samples or cells. Same names, arguments and errors.
 
-Grids come from `to_device`. Results are on the device of the grids or tokens. Index arrays may be tensors or numpy
-arrays. Working memory is a few int64 numbers per token.
+Grids come from `to_device`. Results are on the device of the grids or tokens. What is known per sample is checked and
+computed on the host, in numpy, and uploaded at once: encoding and decoding never wait for the device. Working memory is
+a few int64 numbers per token.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kernels import canvas as reference
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR, PAD, PackedGrids, check_tokens, placement
 from kernels.symmetry import BITS, Array
+from kernels.upload import upload
 
 
 def to_device(grids: PackedGrids, device: torch.device | str) -> PackedGrids:
-    """The same grids as tensors on `device`."""
-    return PackedGrids(*(torch.as_tensor(array, device=device) for array in grids))
+    """The same grids with their cells on `device`; start, height and width stay on the host."""
+    return grids._replace(cells=torch.as_tensor(grids.cells).to(device))
 
 
-def integers(device: torch.device, *values: Array) -> tuple[Tensor, ...]:
-    return tuple(torch.as_tensor(value, device=device).long() for value in values)
+def integers(*values: Array) -> tuple[np.ndarray, ...]:
+    """int64 arrays on the host, of arrays or of tensors anywhere."""
+    return reference.integers(*(value.cpu() if isinstance(value, Tensor) else value for value in values))
 
 
 def encode(
@@ -31,16 +36,16 @@ def encode(
     padding: int = PAD,
 ) -> Tensor:
     device = grids.cells.device
-    index, symmetry, permutation, row, column = integers(device, index, symmetry, permutation, row, column)
-    place = placement(torch.tensor(BITS, device=device), grids, index, symmetry, permutation, row, column, canvas)
-    origin, down, right, height, width = (part[:, None, None] for part in place)
-    i = torch.arange(canvas[0], device=device)[:, None] - row[:, None, None]  # (B, H, 1) row within the grid
-    j = torch.arange(canvas[1], device=device) - column[:, None, None]  # (B, 1, W) column within the grid
+    index, symmetry, permutation, row, column = integers(index, symmetry, permutation, row, column)
+    place = placement(BITS, grids, index, symmetry, permutation, row, column, canvas)
+    token_of, *per_sample = upload(device, permutation + FIRST_COLOUR, *place, row, column)
+    origin, down, right, height, width, row, column = (part[:, None, None] for part in per_sample)
+    i = torch.arange(canvas[0], device=device)[:, None] - row  # (B, H, 1) row within the grid
+    j = torch.arange(canvas[1], device=device) - column  # (B, 1, W) column within the grid
     in_rows, in_columns = (i >= 0) & (i < height), (j >= 0) & (j < width)
     outside = ~(in_rows & in_columns)  # (B, H, W)
     colours = grids.cells[(origin + i * down + j * right).masked_fill_(outside, 0)]
-    token_of = (permutation + FIRST_COLOUR).to(torch.int8)
-    tokens = token_of.gather(1, colours.flatten(1).long()).view(outside.shape)
+    tokens = token_of.to(torch.int8).gather(1, colours.flatten(1).long()).view(outside.shape)
     beside = (in_rows & (j == width)) | (in_columns & (i == height))
     return tokens.masked_fill_(outside, padding).masked_fill_(beside, END_OF_GRID)
 

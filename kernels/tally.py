@@ -7,7 +7,7 @@ Letters: B samples, (H, W) the canvas, (h, w) a grid, K distinct candidates.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def count(group: np.ndarray, keys: np.ndarray, valid: np.ndarray, halting: np.nd
     return Counts(group[begin], keys[begin], sample[begin], votes[order], mean[order])
 
 
-def tally_with(
+def candidates_with(
     decoders: Mapping[Decoder, Callable[[Array], Array]],
     keys: Callable[[Array, Array, Array, Array], Array],
     count: Callable[[Array, Array, Array, Array], Counts],
@@ -98,13 +98,23 @@ def tally_with(
     group: Array,
     halting: Array,
     decoder: Decoder = "robust",
-) -> Counts:
-    """Decode, hash and count: tokens (B, H, W) give the sizes, colours (B, H, W) the cells. Empty grids are dropped."""
+) -> tuple[Counts, Array, Array]:
+    """Decode, hash and count: tokens (B, H, W) give the sizes, colours (B, H, W) the cells. Empty grids are dropped.
+
+    Returns the counts, and the sizes (K, 2) and colours (K, H, W) of the first prediction of each, as for `restore`.
+    """
     sizes = decoders[decoder](tokens)
-    return count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
+    counts = count(group, keys(colours, sizes, symmetry, permutation), sizes[:, 0] > 0, halting)
+    return counts, sizes[counts.first], colours[counts.first]
 
 
-tally = partial(tally_with, DECODERS, keys, count)
+candidates = partial(candidates_with, DECODERS, keys, count)
+
+
+def tally(*predictions: Array, **more: Any) -> Counts:
+    """The counts alone; the arguments of `candidates`."""
+    return candidates(*predictions, **more)[0]
+
 
 # Shared by the numpy, numba and torch versions: checks that work on arrays and tensors alike.
 

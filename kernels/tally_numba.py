@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -10,7 +11,7 @@ from kernels.canvas import Decoder, integers
 from kernels.canvas_numba import published_sizes, robust_sizes
 from kernels.jit import jit
 from kernels.symmetry import BITS, COLOURS, INVERSE, Array, turned_size, walk
-from kernels.tally import SHAPE, ZOBRIST, check_predictions, count, tally_with
+from kernels.tally import SHAPE, ZOBRIST, Counts, candidates_with, check_predictions, count
 
 
 def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutation: np.ndarray) -> np.ndarray:
@@ -26,7 +27,11 @@ def keys(colours: np.ndarray, sizes: np.ndarray, symmetry: np.ndarray, permutati
 
 
 DECODERS: dict[Decoder, Callable[[Array], Array]] = {"robust": robust_sizes, "published": published_sizes}
-tally = partial(tally_with, DECODERS, keys, count)
+candidates = partial(candidates_with, DECODERS, keys, count)
+
+
+def tally(*predictions: Array, **more: Any) -> Counts:
+    return candidates(*predictions, **more)[0]
 
 
 @jit()

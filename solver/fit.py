@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.canvas import Canvas
+from kernels.upload import upload
 from solver.answers.fit_curve import FitCurve, Reading
 from solver.common.clock import Clock
 from solver.learning.learner import Learner, Metrics
@@ -235,6 +236,6 @@ def starting_table(
     table = mean.repeat(len(names), 1)
     known = [(new, start.rows[name]) for new, name in enumerate(names) if name in start.rows]
     if known:
-        new, old = (torch.tensor(column, device=table.device) for column in zip(*known, strict=True))
+        new, old = upload(table.device, *np.array(known).T)
         table[new] = start.table[old]
     return table, rows, len(known)

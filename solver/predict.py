@@ -159,9 +159,7 @@ class Predictor:
         origin = np.zeros((len(samples.test), 2), np.int64)
         variants = Variants(samples.symmetry, samples.permutation)
         inputs = self._encoder(samples.test, variants, origin, canvas)
-        row, symmetry = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (samples.row, samples.symmetry)
-        )
+        row, symmetry = self._encoder.upload(samples.row, samples.symmetry)
         return inputs, Condition(self._fitted.table[row], symmetry)
 
     @torch.inference_mode()
@@ -188,7 +186,7 @@ class Predictor:
         """
         sizes = np.array([self._sizes[test] for test in samples.test])
         turned = Variants(samples.symmetry, samples.permutation).transposes
-        height, width = torch.from_numpy(np.where(turned[:, None], sizes[:, ::-1], sizes)).to(tokens.device).T
+        height, width = self._encoder.upload(*np.where(turned[:, None], sizes[:, ::-1], sizes).T)
         row, column = (torch.arange(side, device=tokens.device) for side in tokens.shape[1:])
         inside = (row[:, None] < height[:, None, None]) & (column < width[:, None, None])
         known = torch.where(inside, colours.to(torch.int8) + FIRST_COLOUR, END_OF_GRID)

@@ -6,9 +6,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.accelerator import NAME, pretend_device
+
 # How fast examples run, or are generated, depends on what else the machine is doing.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+pretend_device()  # autograd knows only devices that were there at its first backward pass
 
 SHIPPED_GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.fixture(scope="session", params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.fixture(scope="session", params=["cpu", NAME, *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """The CPU, and CUDA as well where a card is present."""
-    return torch.device(request.param)
+    """The CPU, a pretend accelerator, and CUDA where a card is present."""
+    return pretend_device() if request.param == NAME else torch.device(request.param)

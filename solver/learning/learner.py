@@ -13,15 +13,17 @@ One training step:
 Letters: B slots of this rank, S canvas tokens, W width of a puzzle embedding row.
 """
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kernels.canvas import Canvas
+from kernels.upload import upload
 from solver.learning.loss import Losses, continue_target, step_losses
 from solver.learning.optimizers import LossScale, TrunkOptimizer, sign_sgd_
 from solver.learning.ranks import Ranks
@@ -43,6 +45,7 @@ class Slots:
     halted: Tensor  # (B,) bool: needs a new example
     batch: Batch | None = None  # None before the first examples
     state: State | None = None
+    places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # the halted ones, as `free` found them
 
 
 class Metrics(NamedTuple):
@@ -102,9 +105,8 @@ class Learner:
             groups.append({"params": [self.table], "lr": config.row_lr, "weight_decay": config.row_weight_decay})
         self.optimizer = TrunkOptimizer(groups, config.lr, config.betas, config.weight_decay)
         self._full_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-        # AveragedModel would copy the weights *after* the first step; the published average starts before it
-        self.average.n_averaged.fill_(1)
+        # torch's AveragedModel would start after the first step, not before it, and wait for the device at every step
+        self._average = copy.deepcopy(trained)
         self._trained, self._parallel = trained, self.ranks.parallel(trained)
         self.scaler = LossScale(self.autocast == torch.float16)
         self._row_gradients: list[tuple[Tensor, Tensor]] = []
@@ -112,7 +114,7 @@ class Learner:
 
     def averaged(self) -> tuple[TRM, Tensor]:
         """The moving average, which is what gets evaluated: the trunk, and the table (averaged only under Adam)."""
-        average: Any = self.average.module
+        average = self._average
         return average.trunk, (self.table if average.rows is None else average.rows).detach()
 
     def freeze_trunk(self, frozen: bool) -> None:
@@ -133,7 +135,8 @@ class Learner:
         if slots is None or slots.total != slot_count:
             steps = torch.zeros(mine.stop - mine.start, dtype=torch.int64, device=self.table.device)
             slots = self.slots[canvas] = Slots(slot_count, steps, torch.ones_like(steps, dtype=torch.bool))
-        halted = self.ranks.gather(slots.halted.byte(), slot_count).cpu()
+        halted = self.ranks.gather(slots.halted, slot_count).cpu().numpy()
+        slots.places = halted[mine].nonzero()[0]
         return int(halted.sum()), slice(int(halted[: mine.start].sum()), int(halted[: mine.stop].sum()))
 
     def refill(self, canvas: Canvas, new: Batch) -> None:
@@ -144,7 +147,7 @@ class Learner:
             slots.batch, slots.state, slots.steps = new, fresh, torch.zeros_like(slots.steps)
             return
         assert new.packing is None, "packed examples halt together"
-        halted = slots.halted.nonzero()[:, 0]
+        (halted,) = upload(self.table.device, slots.places)
         for mine, added in zip((*slots.batch[:-1], *slots.state), (*new[:-1], *fresh), strict=True):
             mine[halted] = added.to(mine.dtype)
         slots.steps[halted] = 0
@@ -219,7 +222,9 @@ class Learner:
             if self._row_gradients:
                 ids, of_rows = (torch.cat(parts) for parts in zip(*self._row_gradients, strict=True))
                 sign_sgd_(self.table, ids, of_rows, self.config.row_lr * factor, self.config.row_weight_decay)
-            self.average.update_parameters(self._trained)
+            with torch.no_grad():
+                averaged, trained = (list[Tensor](module.parameters()) for module in (self._average, self._trained))
+                torch._foreach_lerp_(averaged, trained, 1 - self.config.ema_decay)
         self._row_gradients.clear()
         self.optimizer.zero_grad()
         self.step_count += 1
@@ -236,4 +241,4 @@ class Learner:
         minimum = torch.randint(2, max(last, 2) + 1, (total,), generator=self.generator).where(explores, 0)
         to_halt, to_continue = halting.unbind(dim=1)
         wants = to_halt > (0 if self.model.config.halting == "binary" else to_continue)
-        return (steps >= last) | (wants & (steps >= minimum[mine].to(steps.device)))
+        return (steps >= last) | (wants & (steps >= upload(steps.device, minimum[mine])[0]))

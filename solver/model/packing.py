@@ -6,10 +6,12 @@ Letters: B samples, G groups of samples on the same canvas, T tokens of all samp
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.canvas import Canvas
+from kernels.upload import upload
 
 PACKED: Canvas = (0, 0)
 """Stands in place of a canvas for steps that pack samples of many."""
@@ -24,10 +26,8 @@ class Packing:
 
     @classmethod
     def of(cls, groups: Sequence[tuple[int, Canvas]], device: torch.device) -> "Packing":
-        counts = torch.tensor([count for count, _ in groups])
-        lengths = torch.tensor([height * width for _, (height, width) in groups]).repeat_interleave(counts)
-        sample = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        return cls(tuple(groups), sample.to(device, non_blocking=True))
+        lengths = np.repeat([height * width for _, (height, width) in groups], [count for count, _ in groups])
+        return cls(tuple(groups), upload(device, np.repeat(np.arange(len(lengths)), lengths))[0])
 
     @property
     def samples(self) -> int:

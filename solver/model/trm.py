@@ -20,7 +20,7 @@ from solver.model.layers import Attention, Layer, Network, TokenMLP, swiglu_widt
 from solver.model.linear import Linear, linear, truncated_normal
 from solver.model.mamba import Mamba2Hybrid
 from solver.model.packing import Packing, totals
-from solver.model.rotary import Rotary, cell_index, rope2d_angles, rope_angles, rotary_tables
+from solver.model.rotary import Rotary, rope2d_angles, rope_angles, rotary_tables
 from solver.settings.config import TRMConfig
 
 HALTING_BIAS = -5.0  # a fresh network almost never halts
@@ -108,11 +108,10 @@ class TRM(nn.Module):
             x = torch.cat([padded.view(len(padded), config.row_tokens, config.width), x], dim=1)
         if config.positions == "learned":
             assert not isinstance(canvas, Packing), "learned positions are not packed"
-            cells = config.puzzle_tokens + cell_index(canvas, config.canvas[1])
-            places = torch.cat([torch.arange(config.puzzle_tokens), cells])
-            x = (x + self.position_embedding[places.to(x.device)]) * 0.5**0.5
-        scale = torch.tensor(config.width, dtype=x.dtype, device=x.device).sqrt()
-        return x * scale  # entries as large as those of the normalised state
+            leading, cells = self.position_embedding.split([config.puzzle_tokens, config.canvas[0] * config.canvas[1]])
+            cells = cells.unflatten(0, config.canvas)[: canvas[0], : canvas[1]].flatten(0, 1)
+            x = (x + torch.cat([leading, cells])) * 0.5**0.5
+        return x * config.width**0.5  # entries as large as those of the normalised state
 
     def forward(self, x: Tensor, state: State, canvas: Canvas | Packing) -> Output:
         """One supervision step: T - 1 cycles without gradient, then one with (section 3 of the paper).

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kernels import canvas_numba, canvas_torch
 from kernels.canvas import PAD, Canvas, PackedGrids, pack
+from kernels.upload import upload
 from solver.model.packing import Packing
 from solver.tasks.task import Pair, StoredPairs
 from solver.tokens.variants import Variants
@@ -72,7 +73,7 @@ class Encoder:
             here = np.flatnonzero(part == number)
             chosen = Variants(*(column[here] for column in variants))
             encoded = self._encode(self._parts[number], index[here], chosen, offset[here], canvas, padding)
-            tokens[torch.from_numpy(here).to(self.device)] = encoded
+            tokens[upload(self.device, here)[0]] = encoded
         return tokens
 
     def _encode(
@@ -88,4 +89,10 @@ class Encoder:
             canvas=canvas,
             padding=pad,
         )
-        return torch.as_tensor(tokens).flatten(1).long()
+        tokens = tokens if isinstance(tokens, Tensor) else torch.from_numpy(tokens)
+        return tokens.flatten(1).long()
+
+    def upload(self, first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Two integer arrays as int64 tensors on the device, without waiting for it."""
+        uploaded = upload(self.device, first, second)
+        return uploaded[0], uploaded[1]

@@ -112,7 +112,7 @@ class PackedStream:
     def _packed(
         self, inputs: list[Tensor], labels: list[Tensor], ids: np.ndarray, variants: Variants, packing: Packing
     ) -> Batch:
-        rows, symmetry = (torch.from_numpy(part.astype(np.int64)).to(self._device) for part in (ids, variants.symmetry))
+        rows, symmetry = self._encoder.upload(ids, variants.symmetry)
         return Batch(torch.cat(inputs)[None], torch.cat(labels)[None], rows, symmetry, packing)
 
     def position(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class PairStream:
         device: torch.device,
     ) -> None:
         """`step_tokens`: tokens per step. `extra_tokens`: tokens per example beside its canvas (the puzzle tokens)."""
-        self._step_tokens, self._extra, self._seed, self._device = step_tokens, extra_tokens, seed, device
+        self._step_tokens, self._extra, self._seed = step_tokens, extra_tokens, seed
         self._pool = Pool(tasks)
         self._pairs_of_task = np.array([len(task.pairs) for task in tasks])
         self._task = np.repeat(np.arange(len(tasks)), self._pairs_of_task)
@@ -124,10 +124,7 @@ class PairStream:
         offset = self._offsets(pairs, variants.transposes, place, canvas)
         inputs = self._encoder(2 * pairs, variants, offset, canvas)
         labels = self._encoder(2 * pairs + 1, variants, offset, canvas, IGNORE)
-        ids, symmetry = (
-            torch.from_numpy(part.astype(np.int64)).to(self._device)
-            for part in (self._pool.row[chosen], variants.symmetry)
-        )
+        ids, symmetry = self._encoder.upload(self._pool.row[chosen], variants.symmetry)
         return Batch(inputs, labels, ids, symmetry)
 
     def position(self) -> dict[str, Any]:

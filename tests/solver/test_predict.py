@@ -61,7 +61,9 @@ class Oracle:
         self.batches.append(len(x))
         answer = x.long() if self.steps >= self.settles_at else (x.long() + self.steps) % 12
         logits = torch.nn.functional.one_hot(answer, 12).float()
-        return Output(state, logits, torch.full((len(x), 2), 9.0 if self.steps >= self.halts_at else -9.0))
+        return Output(
+            state, logits, torch.full((len(x), 2), 9.0 if self.steps >= self.halts_at else -9.0, device=x.device)
+        )
 
 
 def run_oracle(oracle: Oracle, **settings: object) -> tuple[int, torch.Tensor]:

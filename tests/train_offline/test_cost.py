@@ -46,7 +46,7 @@ def test_bytes_are_those_that_a_learner_holds(row_optimizer: Any) -> None:
     assert work.state_bytes == sum(part.nbytes for part in states)
     moved = [p for group in learner.optimizer.param_groups for p in group["params"]]
     moments = sum(moment.nbytes for p in moved for moment in learner.optimizer.state[p].values())
-    averages = sum(parameter.nbytes for parameter in learner.average.parameters())
+    averages = sum(parameter.nbytes for parameter in learner._average.parameters())
     held = sum(p.nbytes for p in moved) * 2 + moments + averages  # with a gradient for each weight
     held += learner.table.nbytes if row_optimizer == "sign_sgd" else 0
     assert work.weight_bytes + work.table_bytes == held

@@ -143,9 +143,7 @@ class Bench:
                 batch = examples.at(numbers[chosen])
                 origin = np.zeros((len(batch.test), 2), np.int64)
                 inputs = self._inputs(batch.test, Variants(batch.symmetry, batch.permutation), origin, canvas)
-                row, symmetry = (
-                    torch.from_numpy(part.astype(np.int64)).to(device) for part in (batch.row, batch.claimed_symmetry)
-                )
+                row, symmetry = self._inputs.upload(batch.row, batch.claimed_symmetry)
                 condition = Condition(table[row], symmetry)
                 with in_precision(device, autocast):
                     return len(batch.test), work(inputs, condition, canvas, numbers[chosen])
