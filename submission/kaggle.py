@@ -115,7 +115,7 @@ def _preflight(
     yield from machine(environment.working)
     folders = [weights] if weights else find_weights(environment.attached, clock)
     yield f"weights, best first: {', '.join(map(str, folders)) or 'none'}; at the end a fresh model"
-    found = ", ".join(find_devices(devices, clock))
+    found = ", ".join(find_devices(devices, clock.left()))
     source = environment.test if environment.scored else environment.input / EVALUATION[0]
     challenges = load_challenges(source)
     tests = sum(len(task.test) for task in challenges.tasks)

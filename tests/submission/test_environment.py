@@ -83,7 +83,7 @@ def test_a_probe_that_hangs_costs_a_part_of_a_short_budget(monkeypatch: pytest.M
         raise subprocess.TimeoutExpired("probe", timeout)
 
     monkeypatch.setattr(environment.subprocess, "run", hang)
-    assert find_devices(["auto"], Clock(20.0)) == find_devices(["auto"], Clock()) == ["cpu"]
+    assert find_devices(["auto"], 20.0) == find_devices() == ["cpu"]
     assert 1 <= waits[0] <= 6
     assert waits[1] == environment.PROBE_SECONDS
 
@@ -130,11 +130,3 @@ def test_shards_hold_every_task_once_and_differ_by_one_task_at_most(tasks: list,
     work = [sum(p.input.size + p.output.size for t in shard for p in t.train) for shard in shards]
     largest = max((sum(p.input.size + 2 * p.output.size for p in t.train) for t in tasks), default=0)
     assert not work or max(work) - min(work) <= largest
-
-
-def test_looking_for_cards_takes_no_more_than_a_part_of_the_time(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("submission.environment.PROBE", "import time; time.sleep(1000)")
-    assert find_devices(left=0.4) == ["cpu"]
-    assert "could not ask torch for cards (TimeoutExpired); taking the CPU" in caplog.text
