@@ -67,7 +67,7 @@ def test_unseen_tasks_become_challenges_and_solutions(tmp_path: Path) -> None:
         unseen.command(tmp_path / "nothing")
 
 
-SLEEPS = "import time; open({ready!r}, 'w').close(); print(time.time(), flush=True); time.sleep(3600)"
+SLEEPS = "import time; print(time.time(), flush=True); open({ready!r}, 'w').close(); time.sleep(3600)"
 
 
 @pytest.fixture

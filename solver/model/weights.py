@@ -29,6 +29,7 @@ from solver.tokens.variants import Variants, parse_variant_name, task_of, varian
 
 WEIGHTS, CONFIG, PUZZLES, MANIFEST = "model.safetensors", "config.json", "puzzles.json", "manifest.json"
 TABLE = "puzzle_embedding"
+TYPES = (torch.float32, torch.float16, torch.bfloat16)  # of weights in a file
 DIGEST = "digest"  # of the tensors, in the metadata of a safetensors file
 TRUNK = "trunk."
 
@@ -145,6 +146,8 @@ class Checked(NamedTuple):
 def check_weights(folder: str | Path, arc: bool = True) -> Checked:
     """Read and check a weights folder without building a model: settings, names, shapes, types and values.
 
+    Weights of half precision, which are shipped so to be small, become float32.
+
     `arc`: the model must be one for ARC grids.
 
     Raises InputError that names the faulty file or tensor. The work is limited by the size of the files.
@@ -167,6 +170,7 @@ def check_weights(folder: str | Path, arc: bool = True) -> Checked:
     expected[TABLE] = len(rows), config.row_width
     for name in sorted(expected.keys() | tensors.keys(), key=lambda name: (name == TABLE, name)):
         _check_tensor(f"{folder / WEIGHTS}: tensor {shown(name)}", tensors.get(name), expected.get(name))
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}  # float32 stays mapped
     table = tensors.pop(TABLE)
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     if not isinstance(manifest, dict) or not isinstance(manifest.get("leaks_allowed", False), bool):
@@ -180,13 +184,15 @@ def check_weights(folder: str | Path, arc: bool = True) -> Checked:
 
 
 def _check_tensor(where: str, tensor: Tensor | None, shape: tuple[int, ...] | None) -> None:
-    """Raise InputError unless a tensor has this shape, type float32 and finite values. None: there is none."""
+    """Raise InputError unless a tensor has this shape, a type of TYPES and finite values. None: there is none."""
     got = None if tensor is None else tuple(tensor.shape)
     if tensor is None or got != shape:
         words = ("none" if sizes is None else str(sizes) for sizes in (shape, got))
         raise InputError(f"{where}: expected {next(words)}, got {next(words)}")
-    if tensor.dtype != torch.float32:
-        raise InputError(f"{where}: expected float32, got {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.dtype not in TYPES:
+        raise InputError(
+            f"{where}: expected float32, float16 or bfloat16, got {str(tensor.dtype).removeprefix('torch.')}"
+        )
     if tensor.numel() and not all(bound.isfinite() for bound in tensor.aminmax()):
         raise InputError(f"{where}: expected finite values, got some that are not")
 

@@ -36,7 +36,7 @@ def record_steps(predictor: Predictor, tests: Collection[int], decoder: Decoder,
             found.update(zip(numbers.tolist(), _read(answers, decoder), strict=True))
     except (RuntimeError, MemoryError) as error:  # out of memory, mostly: the votes must not be lost for a picture
         log.warning("the answers after each supervision step are not recorded: %s", shown(error))
-    return {number: steps for number, steps in found.items() if all(math.isfinite(step.halting) for step in steps)}
+    return found
 
 
 def _read(answers: Sequence[Readout], decoder: Decoder) -> list[list[Step]]:

@@ -17,7 +17,7 @@ from solver.settings.config import CanvasMode, FitMode, Precision
 
 MOST_SEED = 2**62  # torch takes 64 bits, and seeds of parts of a run are a little larger
 SHIPPED = "shipped"  # the word for the bundled weights
-FOLDER = Path(__file__).parents[2] / "submission" / "weights" / "mini"
+FOLDER = Path(__file__).parents[2] / "submission" / "weights" / "midi"
 
 
 def weights_folder(word: str) -> Path:

@@ -37,7 +37,7 @@ def make_predictor(device: torch.device | str = "cpu", **settings: object) -> Pr
 
 
 def _reordered(started, variants):  # type: ignore[no-untyped-def]
-    table, rows = started
+    table, rows, _ = started
     return table, variants, rows
 
 

@@ -103,8 +103,9 @@ def _open(folder: Path) -> Corpus:
         return Corpus({}, about)
     height, width = sizes.reshape(-1, 2).astype(np.int32).T.copy()
     area = height.astype(np.int64) * width
-    # A plain array on the mapped memory: numba would compile its kernels anew for a memmap.
-    cells = np.asarray(np.memmap(folder / CELLS, np.uint8, "r"))
+    # A plain array on the mapped memory: numba would compile its kernels anew for a memmap. Not "r": torch warns of
+    # arrays that cannot be written.
+    cells = np.asarray(np.memmap(folder / CELLS, np.uint8, "c"))
     start, first = np.cumsum(area) - area, 2 * (np.cumsum(counts) - counts)
     tasks = {}
     for task_id, low, count in zip(manifest["tasks"], first.tolist(), counts.tolist(), strict=True):

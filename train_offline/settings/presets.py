@@ -32,9 +32,7 @@ def tiny() -> TrainConfig:
 def mini() -> TrainConfig:
     """Forty minutes on one core: the same on the tasks of ARC-AGI-1 that fit 10x10, with a longer decay.
 
-    The bundled weights (`submission/weights/mini`) are from this preset; their card describes the run. Their data also
-    included ConceptARC, which no package has: pass the full list with --data, its folder included. All test outputs of
-    ARC-AGI-1 are held out.
+    All test outputs of ARC-AGI-1 are held out.
     """
     base = tiny()
     return replace(
@@ -45,6 +43,22 @@ def mini() -> TrainConfig:
         learner=replace(solver_presets.small_learner(base.model.width, lr=3e-3), warmup_steps=480, decay_share=0.4),
         step_tokens=1700,
         evaluation=replace(base.evaluation, every=6000),
+    )
+
+
+def midi() -> TrainConfig:
+    """Two hours on one core: `mini` at width 96, twice as long. The bundled weights are from this preset.
+
+    Their card (`submission/weights/midi`) describes the run. Their data also included ConceptARC: add --concept DIR.
+    """
+    base, width = mini(), 96
+    return replace(
+        base,
+        name="midi",
+        steps=48_000,
+        model=solver_presets.small_model(width),
+        learner=replace(solver_presets.small_learner(width, lr=2e-3), warmup_steps=960, decay_share=0.4),
+        evaluation=replace(base.evaluation, every=12_000),
     )
 
 
@@ -122,5 +136,5 @@ def _small_sudoku(name: str, side: int, clues: tuple[int, int], steps: int) -> T
     )
 
 
-OUR_PRESETS = (tiny, mini, sudoku4, sudoku6, arc1_hour, arc2_hour)
+OUR_PRESETS = (tiny, mini, midi, sudoku4, sudoku6, arc1_hour, arc2_hour)
 PRESETS: dict[str, Callable[[], TrainConfig]] = {preset.__name__: preset for preset in (*OUR_PRESETS, *PAPER_PRESETS)}

@@ -95,7 +95,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"a table of {kind}": (
             lambda f, kind=kind: change_tensors(f, puzzle_embedding=torch.ones(2, 16, dtype=kind)),
-            f"'puzzle_embedding': expected float32, got {str(kind)[6:]}",
+            f"'puzzle_embedding': expected float32, float16 or bfloat16, got {str(kind)[6:]}",
         )
         for kind in (torch.float64, torch.int64, torch.uint8, torch.bool)
     },

@@ -109,10 +109,11 @@ def test_no_fault_of_it_ends_the_run(
     assert [test["steps"] for task in read_run(tmp_path)["tasks"] for test in task["test"]] == [[], [], []]
 
 
-def test_a_halting_probability_that_is_no_number_is_not_kept() -> None:
+def test_a_halting_probability_that_is_no_number_counts_as_none() -> None:
     predictor = make_predictor()
     torch.nn.init.constant_(predictor._fitted.model.halting_weight, math.nan)
-    assert record_steps(predictor, ALL, "robust", Clock()) == {}
+    steps = record_steps(predictor, ALL, "robust", Clock())
+    assert {step.halting for of_test in steps.values() for step in of_test} == {0.0}
 
 
 @pytest.mark.parametrize("each", [False, True])

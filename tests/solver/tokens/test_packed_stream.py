@@ -125,7 +125,7 @@ def test_pairs_in_a_file_give_the_same_examples(device: torch.device, tmp_path: 
     tall, wide = (StoredPairs.of(task.train) for task in (TALL, WIDE))
     path = tmp_path / "cells.bin"
     path.write_bytes(wide.grids.cells.tobytes())
-    mapped = StoredPairs(wide.grids._replace(cells=np.asarray(np.memmap(path, np.uint8, "r"))))
+    mapped = StoredPairs(wide.grids._replace(cells=np.asarray(np.memmap(path, np.uint8, "c"))))
     ours, theirs = make_stream(device), make_stream(device, pairs=(MIRROR.train, tall, mapped))
     assert ours.shares() == theirs.shares()
     for _ in range(3):

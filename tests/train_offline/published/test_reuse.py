@@ -50,9 +50,9 @@ def test_embeddings_of_a_published_checkpoint_are_used(tmp_path: Path, capsys: p
         assert main(["import-published", *files, *settings, "--out", str(weights), *given]) == 0
         run = ["--fit-mode", "none", "--augmentations", "8", "--canvas", "tight", "--supervision-steps", "1"]
         assert main(["solve", str(source), "--weights", str(weights), "--out", str(out), *run]) == 0
-        solved[name] = read_run(out.parent / "run.json")["score"]["test_outputs"]["correct"]
+        tests = [test for task in read_run(out.parent / "run.json")["tasks"] for test in task["test"]]
+        solved[name] = sum(test["candidates"][0]["grid"] == test["truth"] for test in tests)  # by votes, not by a guess
         reused = 2 * KNOWN if given else 0
         assert f"puzzle embeddings taken over from the weights: {reused} of 16" in capsys.readouterr().err
-    print(solved)
     assert solved["known"] == 6
     assert solved["unknown"] <= 3
