@@ -29,7 +29,7 @@ from solver.settings.presets import configured
 from solver.tasks.load import load_tasks
 from solver.tasks.task import Task, permuted_colours, without_test_outputs
 from solver.tokens.variants import Variants, make_variants
-from train_offline.published.convert import digests_of, import_published, read_settings
+from train_offline.published.convert import digests_of, find_identifiers, import_published, read_settings
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class AnalysisOptions:
     """Tasks to analyze, a source as for `arc-trm solve`; repeat for more. Tasks whose demonstrations the checkpoint was
     not trained on are left out and counted."""
     solutions: Path | None = None  # A Kaggle solutions file for --tasks, if the tasks have no test outputs.
-    identifiers: Path | None = None  # The identifiers.json of a published checkpoint file.
+    identifiers: Path | None = None  # The identifiers.json of a published checkpoint file, if it is not beside it.
+    published_data: Path | None = None  # As for `arc-trm import-published`: the task files to rebuild it from.
     config: Path | None = None
     """Published settings as JSON, for what the tensor shapes of a published checkpoint do not determine."""
     augmentations: int = 8  # Most variants per test input, the canonical one included.
@@ -145,11 +146,9 @@ def _knowledge(options: AnalysisOptions, device: torch.device) -> Knowledge:
     """The weights of a folder, or of a published checkpoint, imported in memory."""
     if not options.weights.is_file():
         return load_knowledge(options.weights, device, arc=True)
-    if options.identifiers is None:
-        wanted = "a weights folder, or a published checkpoint with --identifiers"
-        raise InputError(f"{options.weights}: expected {wanted}, got a file alone")
+    names, rebuilt = find_identifiers(options.weights, options.identifiers, options.published_data)
     settings = read_settings(options.config) if options.config else {}
-    found = import_published(options.weights, options.identifiers, settings, digests_of(options.tasks))
+    found = import_published(options.weights, names, settings, rebuilt or digests_of(options.tasks))
     config = found.model.config
     if config.vocabulary != VOCABULARY or config.canvas != (MAX_SIDE, MAX_SIDE):
         got = f"{config.vocabulary} tokens on {config.canvas}"

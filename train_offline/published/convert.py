@@ -21,6 +21,8 @@ from solver.model.trm import TRM
 from solver.model.weights import CONFIG, WEIGHTS, Knowledge, load_knowledge, read_tensors, save_knowledge, write_tensors
 from solver.tasks.load import load_tasks
 from solver.tokens.variants import task_of
+from train_offline.published.hub import fetched
+from train_offline.published.identifiers import rebuild_identifiers
 from train_offline.published.names import (
     PREFIX,
     TABLE,
@@ -45,16 +47,17 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def import_published(
     checkpoint: Path,
-    identifiers: Path,
+    identifiers: Path | Sequence[str],
     given: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
 ) -> Knowledge:
     """The trunk, table and names of a published checkpoint, in float32.
 
-    `given` holds published settings that tensor shapes do not determine; `digests` the digests of tasks by id
-    (`digests_of`). A float32 table is memory-mapped. Raises InputError with the file or tensor at fault.
+    `identifiers` names the rows of the table, or the file that does. `given` holds published settings that tensor
+    shapes do not determine; `digests` the digests of tasks by id (`digests_of`). A float32 table is memory-mapped.
+    Raises InputError with the file or tensor at fault.
     """
-    names = read_identifiers(identifiers)
+    names = read_identifiers(identifiers) if isinstance(identifiers, Path) else identifiers
     tensors = _read_checkpoint(checkpoint)
     bare: dict[str, tuple[str, Tensor]] = {}  # bare name -> name in the file, tensor
     for name, tensor in tensors.items():
@@ -83,13 +86,33 @@ def import_published(
             raise InputError(f"{file_name(checkpoint)}: tensor {_called(name)}: {words}")
     rows = settings.get("num_puzzle_identifiers", len(names))
     if rows != len(names):
-        raise InputError(f"{file_name(identifiers)}: expected {rows} names (num_puzzle_identifiers), got {len(names)}")
+        where = file_name(identifiers) if isinstance(identifiers, Path) else "identifiers"
+        raise InputError(f"{where}: expected {rows} names (num_puzzle_identifiers), got {len(names)}")
     state, table = our_state(tensors)
     model.to_empty(device="cpu").load_state_dict(state)
     table = torch.zeros(len(names), 0) if table is None else table.float()  # float() does not copy float32
     known = digests or {}
     keys = ((name, known.get(task_of(name), UNKNOWN)) for name in names)
     return Knowledge(model.eval(), table, {key: row for row, key in enumerate(keys)})
+
+
+def find_identifiers(
+    checkpoint: Path, given: Path | None, published_data: Path | None
+) -> tuple[Path | list[str], dict[str, str]]:
+    """The names of a checkpoint's rows or their file, and the digests of the tasks as far as they come along.
+
+    In order: the file that is given, an identifiers.json beside the checkpoint, rebuilt from the task files of the
+    published repository. Raises InputError if there is none of these.
+    """
+    beside = checkpoint.parent / IDENTIFIERS
+    if given or beside.exists():
+        return given or beside, {}
+    if published_data is None:
+        wanted = f"--identifiers, {IDENTIFIERS} beside the checkpoint, or --published-data to rebuild it from"
+        raise InputError(f"{file_name(checkpoint)}: expected {wanted}, got none")
+    table = next((t for name, t in _read_checkpoint(checkpoint).items() if bare_name(name) == TABLE), None)
+    names, tasks = rebuild_identifiers(published_data, 0 if table is None else len(table))
+    return names, {task.id: task.digest for task in tasks}
 
 
 def digests_of(sources: Iterable[str]) -> dict[str, str]:
@@ -195,8 +218,9 @@ def export_published(knowledge: Knowledge, out: Path) -> None:
 
 def import_command(
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
-    identifiers: Path,
-    out: Path,
+    identifiers: Path | None = None,
+    out: Path = Path("weights/published"),
+    published_data: Path | None = None,
     config: Path | None = None,
     tasks: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     heads: int | None = None,
@@ -215,9 +239,13 @@ def import_command(
     the published ARC models. If a shape contradicts them, the error names the tensor.
 
     Args:
-        checkpoint: A state dict of torch.save, names with or without _orig_mod., or the same as .safetensors.
-        identifiers: The list of puzzle names that belongs to it, one per row of the puzzle embedding table.
+        checkpoint: A state dict of torch.save, names with or without _orig_mod., or the same as .safetensors. Or
+            hub:OWNER/NAME/FILE, which is downloaded from the model hub.
+        identifiers: The list of puzzle names that belongs to it, one per row of the puzzle embedding table. By default
+            identifiers.json beside the checkpoint.
         out: The folder to write; not that of the checkpoint.
+        published_data: Without such a list: the folder kaggle/combined of the published repository, from which the
+            lists of its ARC runs are rebuilt. It also replaces --tasks.
         config: Published settings as JSON: the "arch" section of all_config.yaml.
         tasks: The tasks it was trained on, a source as for `arc-trm solve`; repeat for more. Names of other tasks are
             kept and exported again, but `solve` does not use their embeddings.
@@ -242,17 +270,22 @@ def import_command(
         "rope_theta": rope_theta,
         "no_ACT_continue": None if halting is None else halting == "binary",
     }
+    checkpoint = fetched(checkpoint)
     _refuse(out, [checkpoint, identifiers, config], [out / CONFIG, out / WEIGHTS])
+    names, rebuilt = find_identifiers(checkpoint, identifiers, published_data)
     given = {**(read_settings(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
-    digests = digests_of(tasks)
-    knowledge = import_published(checkpoint, identifiers, given, digests)
+    digests = digests_of(tasks) or rebuilt
+    knowledge = import_published(checkpoint, names, given, digests)
     save_knowledge(out, knowledge)
     print(f"{out}: {len(knowledge.rows)} rows of {knowledge.model.config.row_width}")
     known = sum(digest != UNKNOWN for _, digest in knowledge.rows)
     shown_settings = ", ".join(f"{name} {getattr(knowledge.model.config, name)}" for name in _PRINTED)
     print(f"model: {shown_settings}; settings beyond shapes are from options, --config or the published ARC model")
-    uses = f"{known} names of {len(digests)} tasks from --tasks: `solve` uses their embeddings"
-    print(uses if tasks else "no --tasks: `solve` will use no embedding")
+    if not isinstance(names, Path):
+        print(f"names: rebuilt from {file_name(published_data or '')} in the order of the published build script")
+    source = "--tasks" if tasks else "--published-data"
+    uses = f"{known} names of {len(digests)} tasks from {source}: `solve` uses their embeddings"
+    print(uses if digests else "no --tasks: `solve` will use no embedding")
     print(f"{len(knowledge.rows) - known} other names: kept, but no task is matched to them")
     return 0
 

