@@ -16,8 +16,8 @@ from train_offline.settings.config import TrainConfig
 FLOAT = 4  # bytes of a float32 entry
 DAY = 86_400.0  # seconds
 
-SHARE_OF_PEAK = 0.25
-"""Share of a card's stated rate that a whole training step is assumed to reach.
+SHARE_OF_PEAK = 0.19
+"""Share of a card's stated rate that a whole training step is assumed to reach: the middle of the authors' runs.
 
 By this module's count the published runs are 1.6e20 FLOP (ARC-AGI-1) and 2.2e20 (ARC-AGI-2). Their authors report
 about 3 days on 4 H100 for each, shares of 0.16 and 0.22; arXiv 2511.02886 reports 48 hours for 700,000 steps, 0.31."""

@@ -93,8 +93,8 @@ def test_lines_show_rates_shares_and_what_does_not_fit() -> None:
     assert text[2].startswith("work: 306 TFLOP per step, 222 EFLOP in total")
     assert text[3] == "about 61h37m here: 4 x H100 80GB HBM3, 500 TFLOP/s measured, 50% of it assumed"
     h100, l4, t4 = text[4:]
-    assert h100.startswith(f"about {int(days * 24)}h")
-    assert "4 x H100 SXM: 989 TFLOP/s bfloat16 peak, 25% of it assumed" in h100
+    assert h100.startswith(f"about {days:.1f} days")
+    assert "4 x H100 SXM: 989 TFLOP/s bfloat16 peak, 19% of it assumed" in h100
     assert "121 TFLOP/s bfloat16" in l4
     assert "65 TFLOP/s float16" in t4
     assert "does not fit" not in h100

@@ -26,26 +26,14 @@ from train_offline.problems.puzzle_csv import read_mazes, read_sudokus
 from train_offline.problems.puzzles import Augment, Puzzles, row_keys, split_families
 from train_offline.settings.config import EvaluationConfig, TrainConfig
 
+GENERATED_TESTS = 1000
 ROW = ("<blank>", "")  # as published, all puzzles share one puzzle embedding
 
 
 def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Problem:
     """Puzzles from files or a generator. Raises InputError if they do not match the model's vocabulary or canvas."""
-    puzzle, is_sudoku, generator = config.puzzle, config.problem == "sudoku", np.random.default_rng([seed, 0])
-    augment = sudoku.augment_sudoku(puzzle.side) if is_sudoku else maze.augment_maze
-    if puzzle.train and puzzle.test:
-        read = partial(read_sudokus, side=puzzle.side) if is_sudoku else read_mazes
-        train, test = read(puzzle.train, puzzle.count), read(puzzle.test, puzzle.test_count)
-    elif puzzle.train or puzzle.test:
-        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
-    else:
-        if is_sudoku:
-            puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, puzzle.count + puzzle.test_count, generator)
-            families = sudoku.families(puzzles, puzzle.side)
-        else:
-            puzzles = maze.generate_mazes(puzzle.side, puzzle.count + puzzle.test_count, generator)
-            families = maze.families(puzzles)
-        train, test = split_families(puzzles, families, puzzle.test_count, generator)
+    augment = sudoku.augment_sudoku(config.puzzle.side) if config.problem == "sudoku" else maze.augment_maze
+    train, test = _train_and_test(config, seed)
     leaked = np.isin(row_keys(train.inputs), row_keys(test.inputs))
     train = train.at(~leaked)
     canvas = train.inputs.shape[1:]
@@ -71,6 +59,27 @@ def puzzle_problem(config: TrainConfig, seed: int, device: torch.device) -> Prob
     lines = [f"{leaked.sum()} training puzzles dropped, as they are held out"] if leaked.any() else []
     lines += [f"{len(train)} {config.problem} puzzles of {canvas[0]}x{canvas[1]}; {len(test)} held out"]
     return Problem(stream, {ROW: 0}, 1, score, manifest, lines)
+
+
+def _train_and_test(config: TrainConfig, seed: int) -> tuple[Puzzles, Puzzles]:
+    """Training and held-out puzzles, from the files or generated. Raises InputError."""
+    puzzle, is_sudoku, generator = config.puzzle, config.problem == "sudoku", np.random.default_rng([seed, 0])
+    if puzzle.train and puzzle.test:
+        read = partial(read_sudokus, side=puzzle.side) if is_sudoku else read_mazes
+        train, test = read(puzzle.train), read(puzzle.test, puzzle.test_count)
+        if puzzle.count < len(train):  # as published: Sudoku-Extreme has millions, of which 1,000 random ones are used
+            train = train.at(np.sort(generator.choice(len(train), puzzle.count, replace=False)))
+        return train, test
+    if puzzle.train or puzzle.test:
+        raise InputError("puzzle: expected both a train and a test file, or neither; got one")
+    test_count = puzzle.test_count or GENERATED_TESTS
+    if is_sudoku:
+        puzzles = sudoku.generate_sudokus(puzzle.side, puzzle.clues, puzzle.count + test_count, generator)
+        families = sudoku.families(puzzles, puzzle.side)
+    else:
+        puzzles = maze.generate_mazes(puzzle.side, puzzle.count + test_count, generator)
+        families = maze.families(puzzles)
+    return split_families(puzzles, families, test_count, generator)
 
 
 class PuzzleStream:

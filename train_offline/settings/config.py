@@ -58,8 +58,8 @@ class PuzzleConfig:
     test: Path | None = None
     side: int = 9
     clues: tuple[int, int] = (22, 28)  # least and most givens of a generated Sudoku
-    count: int = 1000  # training puzzles
-    test_count: int = 1000  # held-out puzzles
+    count: int = 1000  # training puzzles; from a file, so many random ones
+    test_count: int | None = None  # held-out puzzles; None: all of the file, or 1000 generated ones
 
     def __post_init__(self) -> None:
         within("puzzle.count", self.count, 1, MOST_PUZZLES)

@@ -122,6 +122,12 @@ def test_published_files_are_read(tmp_path: Path) -> None:
 
     problem = puzzle_problem(small(train=rows(0), test=rows(1)), 0, CPU)
     assert problem.manifest["corpora"] == [{"name": str(tmp_path / "0.csv"), "puzzles": 9}]
+    config = small(train=rows(0), test=rows(1), count=4, test_count=None)
+    drawn = [puzzle_problem(config, seed, CPU) for seed in (0, 0, 1)]
+    assert [part.manifest["held_out_puzzles"] for part in drawn] == [9] * 3
+    assert [part.manifest["corpora"][0]["puzzles"] for part in drawn] == [4] * 3
+    digests = [part.manifest["digest"] for part in drawn]
+    assert digests[0] == digests[1] != digests[2], "random ones, by the seed"
     with pytest.raises(InputError, match="expected both a train and a test file, or neither; got one"):
         puzzle_problem(small(train=rows(0)), 0, CPU)
 
