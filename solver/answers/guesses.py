@@ -95,7 +95,7 @@ def _shapes(pair: tuple[Grid, Grid]) -> Iterator[Rule]:
     if height % high == 0 and width % wide == 0 and high * wide < height * width:
         a, b = height // high, width // wide
         for place in range(a * b):
-            yield lambda grid, place=place: _tiles(grid, a, b)[place] if _divides(grid, a, b) else None  # type: ignore[misc]
+            yield lambda grid, place=place: _tile(grid, a, b, place) if _divides(grid, a, b) else None  # type: ignore[misc]
     if high <= height and wide <= width:
         yield _content
 
@@ -112,6 +112,12 @@ def _divides(grid: Grid, a: int, b: int) -> bool:
     return grid.shape[0] % a == 0 and grid.shape[1] % b == 0
 
 
+def _tile(grid: Grid, a: int, b: int, place: int) -> Grid:
+    """One of the (a, b) equal parts of a grid, counted row by row."""
+    (height, width), (row, column) = (grid.shape[0] // a, grid.shape[1] // b), divmod(place, b)
+    return grid[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+
 def _tiles(grid: Grid, a: int, b: int) -> list[Grid]:
     """The (a, b) equal parts of a grid, row by row."""
-    return [tile for row in np.split(grid, a) for tile in np.split(row, b, axis=1)]
+    return [_tile(grid, a, b, place) for place in range(a * b)]

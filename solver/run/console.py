@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("arc_trm")
 
 REFRESH = 0.5  # seconds between two drawings of the bar, at least
-WRITE_RESERVE, WRITES = 1.0, 4.0  # seconds reserved for the files at the end, and as many times what the first one took
+WRITE_RESERVE, WRITES = 1.0, 2.0  # seconds reserved for the files at the end, and as many times what the first one took
 
 
 def solve_to_files(
