@@ -1,15 +1,13 @@
 """Logging to the screen and to a file beside the submission; the entry point of `python -m submission.*`."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tyro
 
-from solver.common.checks import InputError
-from solver.common.clock import INTERRUPTED
+from solver.common import command_line
 
 FILE_NAME = "solve.log"
 
@@ -40,14 +38,7 @@ def run_command(command: Callable[..., int], module: str) -> int:
     """The command line of `python -m module`, logging to the screen; 1 invalid input, 2 usage, 130 interrupted."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("arc_trm").setLevel(logging.INFO)
-    try:
-        return tyro.cli(command, prog=f"python -m {module}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the last complete files stay on the disk", file=sys.stderr)
-        return INTERRUPTED
+    return command_line.run_command(lambda: tyro.cli(command, prog=f"python -m {module}"))
 
 
 @contextmanager
@@ -57,7 +48,7 @@ def log_beside(submission: Path) -> Iterator[list[str]]:
     handlers: list[logging.Handler] = [faults]
     with suppress(OSError):
         submission.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(_FileHandler(submission.parent / FILE_NAME, encoding="utf-8"))
+        handlers.append(_FileHandler(submission.parent / FILE_NAME, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
         root.addHandler(handler)
