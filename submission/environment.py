@@ -23,7 +23,7 @@ WEIGHTS = ("model.safetensors", "config.json", "puzzles.json")  # the files of a
 PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 PROBE_SECONDS = 120  # at most; the first import of torch from a cold disk takes a minute
 SEARCH_SECONDS = 60  # at most, for weights among the attached datasets
-SHARE = 0.3  # of a short budget that either may take
+SHARE = 0.3  # of a short budget that the search may take
 
 log = logging.getLogger("arc_trm")
 

@@ -58,7 +58,7 @@ def command(
         input: Folder with arc-agi_test_challenges.json.
         weights: Folder of a trained model, or shipped; if none is attached, a fresh `tiny` model is fitted.
         working: Folder for submission.json, run.json and solve.log.
-        budget: Wall clock of the scored run from now on. Kaggle's 12 h count from the start of the notebook.
+        budget: Wall clock of the scored run, from its start. Kaggle's 12 h count from the start of the notebook.
         rehearsal_budget: Wall clock of the rehearsal; it ends under 10 minutes by default.
         devices: auto: every CUDA card, or else the CPU; or a list such as cuda:0 cuda:1.
         candidates: Also write candidates.json, with this many candidates per test output.
