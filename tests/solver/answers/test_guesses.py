@@ -57,6 +57,13 @@ def test_a_mosaic_of_turned_tiles_needs_a_square() -> None:
     assert list(guesses(pairs, RNG.integers(0, 10, (2, 3), dtype=np.uint8))) == []
 
 
+@pytest.mark.parametrize("rule", ["three in a row, one mirrored", "enlarged and recoloured"])
+def test_no_guess_is_larger_than_a_grid_may_be(rule: str) -> None:
+    pairs = [Pair(grid, RULES[rule](grid)) for grid in (random_grid(2, 4), random_grid(3, 2))]
+    assert len(list(guesses(pairs, random_grid(3, 10)))) == 1
+    assert list(guesses(pairs, random_grid(3, 11))) == []
+
+
 def test_colours_that_change_differently_explain_nothing() -> None:
     row = [np.array([[a, b]], np.uint8) for a, b in ((1, 2), (2, 3), (1, 3))]
     assert list(guesses([Pair(row[0], row[1]), Pair(row[2], row[0])], row[1])) == []
