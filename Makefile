@@ -60,7 +60,7 @@ package-check: $(READY)
 # Installs once, and again when the requirements change.
 $(READY): setup.cfg pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[data,dev,train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[data,dev,hub,train]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'reasoning-gym>=0.1.19'
 	touch $@
 

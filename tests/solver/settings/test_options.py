@@ -136,7 +136,7 @@ def test_options_reach_another_process_as_they_are(values: dict[str, Any]) -> No
 
 def test_the_word_shipped_names_the_weights_that_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert weights_folder("shipped") == Path(submission.__file__).parent / "weights" / "mini"
+    assert weights_folder("shipped") == Path(submission.__file__).parent / "weights" / "midi"
     assert weights_folder("runs/mine") == Path("runs/mine")
     (tmp_path / "shipped").mkdir()  # a folder of that name is meant before ours
     assert weights_folder("shipped") == Path("shipped")

@@ -89,7 +89,6 @@ def test_a_checkpoint_without_names_is_imported(
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local folder in the layout of the hub's cache, and no network."""
-    pytest.importorskip("huggingface_hub")
     folder = tmp_path / "hub" / "models--lab--trm"
     save(folder / "refs" / "main", "abc")
     save(folder / "snapshots" / "abc" / "arc1" / "step_9", "weights")
