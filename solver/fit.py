@@ -65,7 +65,6 @@ class Fitting:
         self._unread: Metrics | None = None
         self._tasks, self._start, self._config, self._canvases, self._seed = tasks, start, config, canvases, seed
         table, self.rows, self.reused = starting_table(tasks, variants, start)
-        self.known = {task.id for task in tasks if (task.id, task.digest) in start.rows}  # to the checkpoint
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | PackedStream | None = None
         self._streams = 0

@@ -67,6 +67,10 @@ class Knowledge:
         trunk = {TRUNK + name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         return {**trunk, TABLE: self.table.contiguous()}
 
+    def knows(self, task: Task) -> bool:
+        """Whether it has a puzzle embedding that was trained on the task's demonstrations."""
+        return (task.id, task.digest) in self.rows
+
     @property
     def saw_test_outputs(self) -> bool:
         """Whether it was trained with the leak guard off, so that its scores are not on unseen outputs."""

@@ -74,7 +74,7 @@ def command(
         fit = run.config.fit
         if budget == math.inf and fit.mode != "none" and fit.steps is None:
             raise InputError("solve: expected --budget or --fit-steps, so that fitting ends; got neither")
-        weights_name = "fitted" if len(fit.groups(tasks)) == 1 else None
+        weights_name = "fitted" if len(run.parts()[1]) == 1 else None
         keeper = Keeper(journal, tasks, weights_name, run.start)
         if resume:
             keeper.compare(reader)

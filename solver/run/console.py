@@ -128,7 +128,7 @@ def _bar(run: "Run", show: bool) -> "Iterator[tqdm]":
     from tqdm import tqdm  # here: it takes a tenth of the time to the first submission
 
     fit = run.config.fit
-    steps = None if fit.steps is None else fit.steps * len(fit.groups(run.tasks))
+    steps = None if fit.steps is None else fit.steps * len(run.parts()[1])
     with tqdm(total=steps, desc="fit", unit="step", disable=not show, mininterval=REFRESH, miniters=0) as bar:
         yield bar
         bar.refresh()

@@ -59,7 +59,8 @@ class Keeper:
             log.warning("%s; fitting begins again", error)
             return None
         digests = {digest for _, digest in found.rows}
-        if found.model.config != start.model.config or not all(task.digest in digests for task in self._tasks):
+        fitted = all(task.digest in digests or start.knows(task) for task in self._tasks)
+        if found.model.config != start.model.config or not fitted:
             log.warning("%s: expected weights fitted to these tasks, got others; fitting begins again", self._weights)
             return None
         made = found.manifest.get(FITTED_FROM, {})
@@ -77,7 +78,7 @@ class Keeper:
                 self._journal.append(event.blocks)
             except OSError as error:
                 log.warning("journal: expected to write votes, got: %s; trying again with the next", error.strerror)
-        elif isinstance(event, RoundDone) and self._weights is not None:
+        elif isinstance(event, RoundDone) and event.fitting.steps and self._weights is not None:
             try:
                 fitted = event.fitting.knowledge()
                 fitted.manifest = {**fitted.manifest, **({FITTED_FROM: self._from} if self._from else {})}

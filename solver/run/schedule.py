@@ -3,10 +3,8 @@
 A run goes in rounds: fit a little, vote a little, then more of both, so that it can be stopped at any time and still
 has the best answers that the time allowed. Without a budget there is one round: all the fitting, then all the votes.
 
-An example: 3 tasks, a budget of 600 s, weights that know task A from training, at most 64 votes per test input.
+An example: 3 tasks, a budget of 600 s, at most 64 votes per test input.
 
-    opening    no fitting; 8 votes on A alone          A's answers are good before any fitting: a slow machine may
-                                                       reach the deadline before fitting has paid off
     round 1    fit 0 to 3 % of the schedule; 8 votes   also measures the pace. It is slow: by the time left, only A and
                                                        B (they cost least) would get 400 steps per pair, so C waits
     round 2    fit 3 to 12.5 %; 8 votes                the pace is better than it seemed: C joins the fit
@@ -96,13 +94,12 @@ class Schedule:
         learned = [sum(_cells(fit_canvas(pair, task.train, config.canvases)) for pair in task.train) for task in tasks]
         asked = [sum(_cells(self._canvas[test]) for test in tests_of([task])) for task in tasks]
         self._pair_tokens = sum(learned)
-        # these tasks get votes even if the time is too short to fit them
-        self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else fitting.known
-        self._opening = bool(self._known) and not rounds_done and clock.limit < math.inf and not fitting.done
+        # tasks of a resumed run, which get votes even if the time is too short to fit them further
+        self._known = {test[0] for test in self._canvas if votes.rounds([test])} if rounds_done else set()
         depth = config.predict.supervision_steps * min(most_votes, SURE_VOTES) * PREDICTION
         # of fitting a task and voting on it, in tokens of a training step
         self._cost = [config.least_steps * fit + depth * vote for fit, vote in zip(learned, asked, strict=True)]
-        self._chosen = [not self._opening or task.id in self._known for task in tasks]
+        self._chosen = [True] * len(tasks)
         self._round = min(rounds_done, len(ROUND_ENDS) - 1)  # of ROUND_ENDS
         self._first = min(LAP_START, ROUND_ENDS[self._round - 1]) if rounds_done else 0.0
         self._over = False
@@ -116,9 +113,6 @@ class Schedule:
         if self._clock.limit == math.inf or self._fitting.done:
             self._over = True
             return Round(self._clock, self._first, 1.0, self._most_votes, True)
-        if self._opening:
-            self._opening = False
-            return Round(self._clock.part(0), 0.0, 0.0, self._few, True)
         if self._round == len(ROUND_ENDS):  # the schedule is through: begin a further round if it is worth it
             if self._clock.left() < WORTH * self._total:
                 return None

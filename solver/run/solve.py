@@ -43,6 +43,18 @@ class Run:
     seed: int = 0
     autocast: torch.dtype | None = None  # precision of the forward pass; None: float32
 
+    def parts(self, resumed: bool = False) -> tuple[list[Task], list[Sequence[Task]]]:
+        """The tasks that only vote, because the start knows them, and the groups of the others, which are fitted.
+
+        Fitting makes votes on known tasks worse (docs/log.md). With `resumed` the start is what the run before fitted:
+        it knows the tasks of that fit, while those that its own start knew have had their votes.
+        """
+        if self.config.fit.known:
+            return [], self.config.fit.groups(self.tasks)
+        known = [task for task in self.tasks if self.start.knows(task) != resumed]
+        others = [task for task in self.tasks if self.start.knows(task) == resumed]
+        return known, self.config.fit.groups(others) if others else []
+
 
 def open_run(
     tasks: Sequence[Task], options: SolveOptions, clock: Clock, weights: str | Path | None = None, device: str = "auto"
@@ -61,31 +73,41 @@ def open_run(
 def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = False) -> Iterator[Event]:
     """Fit and vote in rounds until the work is done or the clock runs out; `outcome` receives the votes.
 
-    Groups of tasks that are fitted together come one after the other, those with the fewest rounds of votes first.
-    A restarted run brings its votes in `outcome`, and `resumed` says that `run.start` is what its last round fitted.
+    Tasks that the start knows are voted on first, without a fit. Groups of tasks that are fitted together come one
+    after the other, those with the fewest rounds of votes first. A restarted run brings its votes in `outcome`, and
+    `resumed` says that `run.start` is what its last round fitted.
     `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
-    tasks = [without_test_outputs(task) for task in run.tasks]
+    run = replace(run, tasks=[without_test_outputs(task) for task in run.tasks])
     if run.start.saw_test_outputs and LEAK_WARNING not in outcome.notes:
         outcome.notes.append(LEAK_WARNING)
     unfitted = reused = rows = 0
-    groups = sorted(run.config.fit.groups(tasks), key=lambda group: outcome.votes.rounds(tests_of(group)))
-    for number, group in enumerate(groups):
-        clock = run.clock.share(1 / (len(groups) - number))
+    known, fits = run.parts(resumed)
+    parts = [(group, run.config) for group in fits]
+    if known and not resumed:
+        parts.insert(0, (known, replace(run.config, fit=replace(run.config.fit, mode="none"))))
+    parts.sort(key=lambda part: outcome.votes.rounds(tests_of(part[0])))
+    left = sum(len(group) for group, _ in parts)
+    for group, config in parts:
+        clock, left = run.clock.share(len(group) / left), left - len(group)
         working = clock
         if keep_steps:
             working = clock.part(max((1 - STEPS_SHARE) * clock.left(), clock.left() - STEPS_SECONDS))
-        group_run = _GroupRun(replace(run, tasks=group, clock=working), outcome, resumed)
+        group_run = _GroupRun(replace(run, tasks=group, config=config, clock=working), outcome, resumed)
         reused, rows = reused + group_run.fitting.reused, rows + sum(map(len, group_run.fitting.variants))
         yield from group_run.rounds()
         if keep_steps:
             group_run.record_steps(clock)
         unfitted += group_run.unfitted
+    if known:
+        outcome.notes.append(
+            f"voted on without fitting, as the weights know them: {len(known)} of {len(run.tasks)} tasks"
+        )
     if run.start.rows and not run.start.model.config.row_per_task:
         outcome.notes.append(f"puzzle embeddings taken over from the weights: {reused:,} of {rows:,}")
     if unfitted:
-        fitted = f"{len(tasks) - unfitted} of {len(tasks)}"
-        outcome.notes.append(f"there was time to fit only the cheapest {fitted} tasks")
+        fitted = sum(map(len, fits))
+        outcome.notes.append(f"there was time to fit only the cheapest {fitted - unfitted} of {fitted} tasks")
 
 
 class _GroupRun:
@@ -126,8 +148,7 @@ class _GroupRun:
             self._outcome.seconds["predict"] += clock.elapsed() - voting
             self._outcome.fit_steps += fitting.steps - steps
             yield RoundDone(fitting)
-            if plan.last > 0:  # votes before any fitting weigh as much as those of the first short fit
-                self._round = min(self._round + 1, MOST_ROUNDS - 1)
+            self._round = min(self._round + 1, MOST_ROUNDS - 1)
         self._outcome.curve.extend(fitting.curve, steps_before, seconds_before)
         for name, value in self._schedule.measured().items():
             self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value

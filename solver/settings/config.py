@@ -193,6 +193,7 @@ class FitConfig:
     """How tasks are fitted."""
 
     mode: FitMode = "staged"
+    known: bool = False  # whether tasks that the weights know from training are fitted too, not only voted on
     together: int | None = None  # about this many tasks per jointly fitted group; None: all in one group
     steps: int | None = None  # per group; None: as many as the time allows
     augmentations: int = 256  # variants per task, including the identity

@@ -62,6 +62,9 @@ class SolveOptions:
     fit_mode: FitMode | None = None
     """What fitting changes: embeddings (puzzle embeddings only), full (everything), staged (embeddings first, then
     everything), none."""
+    fit_known: bool = False
+    """Whether tasks that the weights know from training are fitted too: for weights whose training was cut short.
+    Otherwise they are only voted on, since fitting makes the votes of well-trained weights worse."""
     fit_together: int | None = None
     """Fit tasks jointly in groups of about this many, each group from the same start; 1 fits task by task. By default
     mini fits groups of 20 and the other presets all tasks together."""

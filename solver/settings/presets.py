@@ -98,6 +98,7 @@ def configured(
     preset = PRESETS[suits if options.preset == "auto" else options.preset]()
     fit = _given(
         mode=options.fit_mode,
+        known=options.fit_known,
         together=options.fit_together,
         steps=options.fit_steps,
         augmentations=options.augmentations,

@@ -61,7 +61,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     if leaks:  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])
     say(stream, loaded="weights")
-    one_fit = len(run.config.fit.groups(tasks)) == 1
+    one_fit = len(run.parts()[1]) == 1
     keeper = Keeper(Path(job.journal), tasks, job.name if one_fit else None, run.start)
     fitted = keeper.knowledge(run.start)
     outcome, said = keeper.outcome(), 0.0

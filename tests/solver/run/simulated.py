@@ -37,7 +37,6 @@ class World:
     vote_seconds: float = 1e-4  # per cell
     drift: tuple[float, ...] = (1.0,)  # factor on the cost of votes in each round; the last one stays
     agreeing: frozenset[Test] = frozenset()
-    known: frozenset[str] = frozenset()  # ids of the tasks that the start knows
     busy: tuple[float, float] = (0.0, 1.0)  # (until when, how many times slower the machine is)
     free: float = 0.0  # until when it is not yet slow
     variants: int = 32  # of each task
@@ -66,7 +65,6 @@ class StandInFitting:
         self.variants = [range(world.variants)] * len(tasks)
         self.steps, self.tokens, self.loss, self.exact, self.failed, self.done = 0, 0, 1.0, 0.0, False, False
         self.seconds, self.curve, self.reused = 0.0, FitCurve(), 0
-        self.known = self._world.known
         self.pace = 3 * self._world.pace  # a poor guess, until it is measured
 
     def limit_step(self, clock: Clock) -> None:
@@ -167,5 +165,6 @@ def simulate(
         return plan
 
     patch.setattr(Schedule, "next_round", next_round)
+    settings = replace(settings, fit=replace(settings.fit, known=True))
     start: Any = SimpleNamespace(saw_test_outputs=False, rows={}, model=SimpleNamespace(config=config().model))
     return run_through(Run(tasks, start, settings, Clock(budget)), votes=votes, resumed=votes is not None)

@@ -170,35 +170,6 @@ def test_what_is_being_fitted_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert world.weights[1:] == [[1.0, 1.0]] * (len(world.weights) - 1)
 
 
-def test_what_the_start_knows_is_voted_on_before_any_fit_and_even_if_it_is_too_dear(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(pace=1.0, vote_seconds=1e-5, known=frozenset({"b", "c"}))
-    simulate(world, TASKS, 60, monkeypatch, least_steps=400)
-    (_, opening), (_, first), *_ = world.plans
-    assert (opening.first, opening.last, opening.votes, opening.patient) == (0.0, 0.0, ROUND_VOTES, True)
-    assert [world.votes[0, test] for test in TESTS] == [0, *[ROUND_VOTES] * 3]
-    assert (first.first, first.last) == ENDS[0]
-    assert world.weights[1:] == [[1.0, 0.0, 0.0]] * (len(world.plans) - 1)
-    assert all(world.votes[number, test] for number in range(1, len(world.plans)) for test in TESTS)
-    assert world.now <= 60 + 21 * 21 * 1e-5 + 1.0
-
-
-def test_votes_without_a_fit_count_like_those_of_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(known=frozenset({"a", "b", "c"}))
-    outcome = simulate(world, TASKS, 600, monkeypatch)
-    assert schedule(world)[1 : 1 + FIRST_LAP] == ENDS
-    assert outcome.votes.rounds(TESTS) == len(world.plans) - 1
-
-
-def test_a_resumed_run_and_one_without_a_clock_have_no_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    for budget, votes in ((600, voted_before(2)), (math.inf, None)):
-        with monkeypatch.context() as patch:
-            world = World(known=frozenset({"a"}))
-            simulate(world, TASKS, budget, patch, votes=votes)
-            assert world.plans[0][1].last > 0
-
-
 def voted_before(rounds: int) -> Votes:
     votes, one = Votes(TASKS), np.zeros((1, 1), np.uint8)
     for number in range(rounds):
