@@ -115,7 +115,9 @@ def test_what_other_weights_or_other_code_made_is_noticed(
     going, folder = make_run(), tmp_path / "journal"
     first = Keeper(folder, TASKS, "fitted", going.start)
     first.keep(Counted([Block((TALL.id, 0), 0, [Candidate(np.ones((1, 1), np.uint8), 1, 0.5)])]))
-    first.keep(RoundDone(make_fitting(TASKS, going.start, config())))
+    fitting = make_fitting(TASKS, going.start, config())
+    next(fitting.run(Clock()))
+    first.keep(RoundDone(fitting))
     again = Keeper(folder, TASKS, "fitted", going.start)
     assert again.outcome().votes.total == 1
     assert again.knowledge(going.start) is not None

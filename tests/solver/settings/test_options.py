@@ -25,6 +25,7 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("fit_mode", "embeddings", {"fit.mode"}),
     ("fit_mode", "staged", {"fit.mode"}),
     ("fit_mode", "none", {"fit.mode"}),
+    ("fit_known", True, {"fit.known"}),
     ("fit_together", 3, {"fit.together"}),
     ("fit_steps", 7, {"fit.steps"}),
     ("fit_steps", 0, {"fit.steps"}),
