@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from solver.run.events import Progress
 from solver.run.schedule import ROUND_VOTES
 from solver.tasks.task import Pair, Task, without_test_outputs
 from tests.solver.run.simulated import tick
-from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, grid, make_fitting, make_run, run_through
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, grid, make_run, run_through
 
 CPU = torch.device("cpu")
 
@@ -184,45 +183,6 @@ def test_groups_without_votes_are_fitted_first_and_all_are_counted(monkeypatch: 
     assert order == [TASKS[1].id, TASKS[0].id]
     assert watcher.beats[-1].steps == 6
     assert {beat.tests for beat in watcher.beats} == {3}
-
-
-def counts(outcome: Outcome) -> list[tuple[bytes, int]]:
-    """The candidates for MIRROR's test input and their votes."""
-    return [(candidate.grid.tobytes(), candidate.votes) for candidate in outcome.votes.ranked()[MIRROR.id][0]]
-
-
-@pytest.mark.parametrize(("known", "fitted"), [(False, [TALL.id]), (True, [MIRROR.id, TALL.id])])
-def test_known_tasks_are_voted_on_first_and_not_fitted(
-    known: bool, fitted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their votes are those of the weights as they are, unless the fit is asked to take known tasks too."""
-    fits: list[list[str]] = []
-    real = Fitting.run
-
-    def see(self: Fitting, *given: Any) -> Iterator[None]:
-        fits.extend([[task.id for task in self._tasks]] if self._learner is not None else [])
-        return real(self, *given)
-
-    monkeypatch.setattr(Fitting, "run", see)
-    run = make_run(known=known)
-    start = make_fitting([MIRROR], run.start, run.config).knowledge()
-    watcher = Watching()
-    outcome = run_through(replace(run, start=start), watcher)
-    assert fits == [fitted]
-    note = "voted on without fitting, as the weights know them: 1 of 2 tasks"
-    assert (note in outcome.notes) is not known
-    if not known:
-        alone = run_through(replace(run, start=start, tasks=[MIRROR], config=config(mode="none")))
-        assert counts(outcome) == counts(alone)
-        assert watcher.blocks[0].test == (MIRROR.id, 0)
-
-
-def test_a_resumed_run_fits_what_it_fitted_before_and_leaves_known_tasks_their_votes() -> None:
-    run = make_run()
-    start = make_fitting([MIRROR], run.start, run.config).knowledge()
-    fitted = make_fitting([TALL], start, run.config).knowledge()
-    assert replace(run, start=start).parts() == ([MIRROR], [[TALL]])
-    assert replace(run, start=fitted).parts(resumed=True) == ([MIRROR], [[TALL]])
 
 
 def test_tasks_that_were_not_fitted_are_counted_over_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
