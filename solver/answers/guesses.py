@@ -11,6 +11,9 @@ from solver.tasks.task import Pair
 Rule = Callable[[Grid], Grid | None]
 """From an input to its output; None if it does not apply."""
 
+View = Callable[[Grid], np.ndarray | None]
+"""From an input to what each cell of the output may depend on: (height, width, values)."""
+
 Pairs = Sequence[tuple[Grid, Grid]]
 
 
@@ -18,12 +21,13 @@ def guesses(demonstrations: Sequence[Pair], grid: Grid) -> Iterator[Grid]:
     """The outputs of `grid` by the rules that explain every demonstration, of which there must be two or more.
 
     The rules: a constant output; a mosaic of symmetries of the input (one tile: a symmetry); then, up to a fixed change
-    of colours, a symmetry, cells enlarged, one tile of the input, and the part of it that is not background.
+    of colours, a symmetry, cells enlarged, one tile of the input, and the part of it that is not background; last,
+    cells looked up by what the input has at their place in each of its tiles, around them, or in their row and column.
     """
     pairs = [(pair.input, pair.output) for pair in demonstrations if pair.output is not None]
     if len(pairs) < 2:
         return
-    for rule in (*_constant(pairs), *_mosaic(pairs), *_recoloured(pairs)):
+    for rule in (*_constant(pairs), *_mosaic(pairs), *_recoloured(pairs), *_looked_up(pairs)):
         answer = rule(grid)
         if answer is not None and max(answer.shape) <= MAX_SIDE:
             yield answer
@@ -98,6 +102,76 @@ def _shapes(pair: tuple[Grid, Grid]) -> Iterator[Rule]:
             yield lambda grid, place=place: _tile(grid, a, b, place) if _divides(grid, a, b) else None  # type: ignore[misc]
     if high <= height and wide <= width:
         yield _content
+
+
+def _looked_up(pairs: Pairs) -> Iterator[Rule]:
+    """Output cells that depend on one view of the input alone: the demonstrations are the table.
+
+    A grid with a key that no demonstration shows has no answer.
+    """
+    for view in _views(pairs[0]):
+        table = _table(view, pairs)
+        if table is not None:
+
+            def rule(grid: Grid, view: View = view, table: dict[bytes, int] = table) -> Grid | None:
+                keys = view(grid)
+                cells = [None] if keys is None else [table.get(key) for key in _bytes(keys)]
+                return None if keys is None or None in cells else np.array(cells, np.uint8).reshape(keys.shape[:2])
+
+            yield rule
+
+
+def _table(view: View, pairs: Pairs) -> dict[bytes, int] | None:
+    """The colour of every key that the pairs show; None if one key has two colours."""
+    table: dict[bytes, int] = {}
+    for source, output in pairs:
+        keys = view(source)
+        if keys is None or keys.shape[:2] != output.shape:
+            return None
+        cells = zip(_bytes(keys), output.ravel().tolist(), strict=True)
+        if any(table.setdefault(key, cell) != cell for key, cell in cells):
+            return None
+    return table
+
+
+def _bytes(keys: np.ndarray) -> list[bytes]:
+    return [key.tobytes() for key in keys.reshape(-1, keys.shape[2])]
+
+
+def _views(pair: tuple[Grid, Grid]) -> Iterator[View]:
+    """What the sizes of the first pair allow: tiles on top of each other, with or without lines between, or cells."""
+    (height, width), (high, wide) = pair[0].shape, pair[1].shape
+    if (height, width) == (high, wide):
+        yield _around
+        yield _lines
+        return
+    for line in (0, 1):
+        a, b = (height + line) // (high + line), (width + line) // (wide + line)
+        if a * b > 1:
+            yield lambda grid, a=a, b=b, line=line: _stacked(grid, a, b, line)  # type: ignore[misc]
+
+
+def _stacked(grid: Grid, a: int, b: int, line: int) -> np.ndarray | None:
+    """The (a, b) tiles of a grid on top of each other (high, wide, a * b); `line` cells lie between two tiles."""
+    padded = np.pad(grid, ((0, line), (0, line)))
+    if not _divides(padded, a, b) or grid.shape[0] < a or grid.shape[1] < b:
+        return None
+    tiles = np.stack(_tiles(padded, a, b), axis=2)
+    return tiles[: tiles.shape[0] - line, : tiles.shape[1] - line]
+
+
+def _around(grid: Grid) -> np.ndarray:
+    """Every cell with the sorted colours of its eight neighbours (height, width, 9)."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(grid, 1, constant_values=COLOURS), (3, 3))
+    neighbours = np.delete(windows.reshape(*grid.shape, 9), 4, axis=2)
+    return np.dstack([grid, np.sort(neighbours, axis=2)])
+
+
+def _lines(grid: Grid) -> np.ndarray:
+    """Every cell with the colours that its row has, and its column (height, width, 1 + 2 x 10)."""
+    has = grid[:, :, None] == np.arange(COLOURS)
+    rows, columns = has.any(axis=1, keepdims=True), has.any(axis=0, keepdims=True)
+    return np.dstack([grid, np.broadcast_to(rows, has.shape), np.broadcast_to(columns, has.shape)])
 
 
 def _content(grid: Grid) -> Grid | None:
