@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from solver.settings import presets as solver_presets
 from solver.settings.config import LearnerConfig, PredictConfig, TRMConfig
+from train_offline.cost import DEVICES, SHARE_OF_PEAK
 from train_offline.settings.config import ARC1, ARC2, ArcConfig, EvaluationConfig, PuzzleConfig, TrainConfig
 from train_offline.settings.paper_presets import PAPER_PRESETS, sample_tokens
 
@@ -79,19 +80,20 @@ def sudoku6() -> TrainConfig:
 def arc1_hour() -> TrainConfig:
     """The recipe of `tiny` at width 768 on all of ARC-AGI-1, in the FLOPs that one H100 is expected to do in an hour.
 
-    Arithmetic, as no card has run it: 989e12 FLOP/s in bfloat16, 25 % of that, 3,600 s: 8.9e17 FLOP. A step of 512
-    pairs of 189 tokens on average is 1.4e13 FLOP.
+    Arithmetic, as no card has run it: an hour at the share of the peak that `train_offline.cost` assumes, in steps of
+    512 pairs, of 189 tokens and 2.95e10 FLOP on average.
     """
-    return _hour("arc1_hour", ARC1, steps=61_000, mean_tokens=189)
+    return _hour("arc1_hour", ARC1, mean_tokens=189, mean_flops=2.95e10)
 
 
 def arc2_hour() -> TrainConfig:
-    """As `arc1_hour` on ARC-AGI-2, whose pairs have 218 tokens on average: 1.6e13 FLOP per step."""
-    return _hour("arc2_hour", ARC2, steps=52_400, mean_tokens=218)
+    """As `arc1_hour` on ARC-AGI-2, whose pairs have 218 tokens and 3.42e10 FLOP on average."""
+    return _hour("arc2_hour", ARC2, mean_tokens=218, mean_flops=3.42e10)
 
 
-def _hour(name: str, data: tuple[str, ...], steps: int, mean_tokens: int) -> TrainConfig:
-    width, solve = 768, solver_presets.tiny()
+def _hour(name: str, data: tuple[str, ...], mean_tokens: int, mean_flops: float) -> TrainConfig:
+    width, pairs, solve = 768, 512, solver_presets.tiny()
+    steps = round(3600 * DEVICES[0].peak * SHARE_OF_PEAK / (pairs * mean_flops))
     return TrainConfig(
         name=name,
         steps=steps,
@@ -99,7 +101,7 @@ def _hour(name: str, data: tuple[str, ...], steps: int, mean_tokens: int) -> Tra
         model=solver_presets.small_model(width),
         learner=replace(solver_presets.small_learner(width, lr=2e-3), warmup_steps=steps // 50),
         canvases=solve.canvases,
-        step_tokens=512 * mean_tokens,
+        step_tokens=pairs * mean_tokens,
         evaluation=EvaluationConfig(every=steps // 10, votes=16, predict=solve.predict),
     )
 

@@ -16,6 +16,7 @@ from solver.settings.config import TRMConfig
 from solver.tokens.canvases import fit_canvas
 from solver.tokens.encode import Batch
 from tests.solver.learning.steps import train_step
+from train_offline.cost import SHARE_OF_PEAK
 from train_offline.flops import train_flops
 from train_offline.problems.corpora import load_corpora
 from train_offline.settings import paper_presets
@@ -105,7 +106,7 @@ def test_an_hour_is_an_hour_of_arithmetic_on_one_card(name: str) -> None:
     mean = sum(count * height * width for (height, width), count in shares.items()) / pairs
     assert config.step_tokens / mean == pytest.approx(512, rel=0.03)
     flops = sum(count / pairs * train_flops(config.model, canvas) for canvas, count in shares.items())
-    assert config.steps * 512 * flops == pytest.approx(989e12 * 0.25 * 3600, rel=0.05)
+    assert config.steps * 512 * flops == pytest.approx(989e12 * SHARE_OF_PEAK * 3600, rel=0.01)
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
