@@ -132,16 +132,16 @@ class SwiGLU(nn.Module):
 class Attention(nn.Module):
     """h = rms(h + attention(h)): full (not causal, unmasked), multi-head, with rotary positions."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, head_size: int) -> None:
         super().__init__()
-        self.head_size = width // heads
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.head_size, self.inner = head_size, heads * head_size
+        self.qkv = Linear(width, 3 * self.inner)
+        self.out = Linear(self.inner, width)
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """h (B, N, D) -> (B, N, D); packed samples (1, T, D). `rotary` None: no positions."""
-        batch, tokens, width = h.shape
-        queries_keys, values = self.qkv(h).split([2 * width, width], dim=-1)
+        batch, tokens, _ = h.shape
+        queries_keys, values = self.qkv(h).split([2 * self.inner, self.inner], dim=-1)
         queries_keys = queries_keys.reshape(batch, tokens, -1, self.head_size)  # (B, N, 2 heads, K)
         if rotary is not None:
             queries_keys = rotate(queries_keys, rotary).to(values.dtype)
@@ -154,7 +154,7 @@ class Attention(nn.Module):
             cut = zip(rotary.groups, *(part[0].split(lengths) for part in (queries, keys, values)), strict=True)
             parts = [[part.unflatten(0, size) for part in of_group] for size, *of_group in cut]
             mixed = torch.cat([_attend(of_group, rotary.causal).flatten(0, 1) for of_group in parts])
-        return rms_norm(h + self.out(mixed.view(batch, tokens, width)))
+        return rms_norm(h + self.out(mixed.view(batch, tokens, self.inner)))
 
 
 def _attend(parts: Iterable[Tensor], causal: bool) -> Tensor:

@@ -118,10 +118,10 @@ class Mamba2(nn.Module):
 class Mamba2Hybrid(nn.Module):
     """The mixer: Mamba-2, Mamba-2, attention, each with residual and norm. The SwiGLU of the layer follows."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, head_size: int) -> None:
         super().__init__()
         self.mamba = nn.ModuleList(Mamba2(width, heads) for _ in range(BLOCKS))
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, head_size)
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """h (B, N, D) -> (B, N, D); `rotary` is for the attention; the scan has its own order."""

@@ -65,10 +65,11 @@ class TRM(nn.Module):
             self.position_embedding = nn.Parameter(truncated_normal((full_tokens, config.width), std))
         if config.embedding == "per_cell":
             self.symmetry_embedding = nn.Parameter(truncated_normal((SYMMETRIES, config.width), SYMMETRY_STD * std))
+        attention = config.width, config.heads, config.attention_head
         mixers: dict[str, Callable[[], nn.Module]] = {
-            "attention": partial(Attention, config.width, config.heads),
+            "attention": partial(Attention, *attention),
             "mlp": partial(TokenMLP, full_tokens, config.expansion),
-            "mamba2_hybrid": partial(Mamba2Hybrid, config.width, config.heads),
+            "mamba2_hybrid": partial(Mamba2Hybrid, *attention),
         }
         inner = swiglu_width(config.width, config.expansion, config.inner_multiple)
         make_layer = partial(Layer, mixers[config.mixer], config.width, inner, config.convolution)
@@ -175,11 +176,11 @@ class TRM(nn.Module):
         if config.mixer == "mlp" or config.positions in ("learned", "none"):
             return None
         if (canvas, device) not in self._rotary:
-            head_size = config.width // config.heads
             if config.positions == "rope":
-                angles = rope_angles(canvas, config.canvas[1], config.puzzle_tokens, head_size, config.rope_theta)
+                shape = (config.canvas[1], config.puzzle_tokens, config.attention_head)
+                angles = rope_angles(canvas, *shape, config.rope_theta)
             else:
-                angles = rope2d_angles(canvas, config.puzzle_tokens, head_size, config.rope_theta)
+                angles = rope2d_angles(canvas, config.puzzle_tokens, config.attention_head, config.rope_theta)
             cosine, sine = rotary_tables(angles)[:2]
             self._rotary[canvas, device] = Rotary(cosine.to(device), sine.to(device))
         return self._rotary[canvas, device]

@@ -33,6 +33,7 @@ class TRMConfig:
     vocabulary: int = VOCABULARY  # V
     width: int = 512  # D
     heads: int = 8
+    head_size: int = 0  # of attention; 0: width / heads
     layers: int = 2  # L, of each network
     expansion: float = 4.0
     inner_multiple: int = 256  # the inner width of the SwiGLU, 2/3 * expansion * D, is rounded up to a multiple of this
@@ -61,8 +62,11 @@ class TRMConfig:
             numbers = [part for part in (value if name == "canvas" else (value,)) if not isinstance(part, str)]
             if any(number > MOST_COUNT for number in numbers):
                 raise fault(f"model: {name}", f"at most {MOST_COUNT}", value)
-        if self.heads < 1 or self.width % self.heads or (self.width // self.heads) % 2:
+        divided = self.mixer == "mamba2_hybrid" or not self.head_size  # its Mamba-2 heads are always width / heads
+        if self.heads < 1 or (divided and (self.width % self.heads or (self.width // self.heads) % 2)):
             raise InputError(f"model: width {self.width} must be an even multiple of its {self.heads} heads")
+        if self.head_size < 0 or self.head_size % 2:
+            raise fault("model: head_size", "an even size, or 0 for width / heads", self.head_size)
         room = self.row_tokens * self.width
         if self.row_width > room:
             raise InputError(f"model: puzzle embedding of width {self.row_width} does not fit its {room} places")
@@ -92,6 +96,11 @@ class TRMConfig:
     def puzzle_tokens(self) -> int:
         """P: the leading tokens of the row."""
         return self.row_tokens if self.embedding == "variant" else 0
+
+    @property
+    def attention_head(self) -> int:
+        """K: the size of one attention head. The heads may cover less than the width, as in a published ablation."""
+        return self.head_size or self.width // self.heads
 
     @property
     def row_per_task(self) -> bool:

@@ -33,8 +33,9 @@ class Ablation(Case):
     def config(self) -> TRMConfig:
         """What our ablation makes of the published TRM with these settings."""
         config = {"L_layers": 2, "L_cycles": 1, **self.meta["config"]}
-        ours = ABLATIONS[self.ablation](TrainConfig("case", 1, model=our_config(config))).model
-        return replace(ours, layers=config["H_layers"] or config["L_layers"])
+        heads, layers = config["num_heads"], config["H_layers"] or config["L_layers"]
+        ours = ABLATIONS[self.ablation](TrainConfig("case", 1, model=our_config({**config, "num_heads": 1}))).model
+        return replace(ours, layers=layers, heads=heads, head_size=config["hidden_size"] // heads)
 
     def renamed(self, prefix: str) -> dict[str, torch.Tensor]:
         """Tensors under our names; the only network and the only state are those of the answer."""

@@ -143,12 +143,15 @@ def one_step_gradient(config: TrainConfig) -> TrainConfig:
 def no_recursion(config: TrainConfig) -> TrainConfig:
     """Ablation: a plain transformer of 8 layers, one pass per supervision step, as published in transformers_baseline.
 
-    Its halting head is compared with a value of continuing that is never trained. The published settings have 12 heads
-    for a width of 512, which leaves 8 of its dimensions out of attention; here the preset's heads stay.
+    Its halting head is compared with a value of continuing that is never trained. The published 12 heads of a width of
+    512 have 42 dimensions each, so that 8 of the 512 take no part in attention; other widths have heads in proportion.
     """
+    width, heads = config.model.width, max(1, 12 * config.model.width // 512)
     mixer, positions, halting = config.model.mixer, config.model.positions, config.model.halting
     model = replace(
         config.model,
+        heads=heads,
+        head_size=width // (2 * heads) * 2,
         layers=8,
         latents=1,
         networks=1,
@@ -159,7 +162,7 @@ def no_recursion(config: TrainConfig) -> TrainConfig:
         mixer="attention" if mixer == "mlp" else mixer,
         positions="rope" if positions == "none" else positions,
         halting=halting if halting == "none" else "continue_untrained",
-        row_tokens=-(-config.model.row_width // config.model.width),
+        row_tokens=-(-config.model.row_width // width),
     )
     return _ablated(config, "no_recursion", model)
 

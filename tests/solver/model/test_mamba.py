@@ -113,7 +113,7 @@ def test_the_block_is_what_mamba_2_says(tokens: int, device: torch.device) -> No
 
 def test_the_scan_looks_back_and_attention_ahead() -> None:
     torch.manual_seed(0)
-    mixer = Mamba2Hybrid(16, 2)
+    mixer = Mamba2Hybrid(16, 2, 8)
     h = torch.randn(1, 80, 16)
     changed = h.clone()
     changed[:, 70] += 1
