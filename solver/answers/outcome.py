@@ -11,7 +11,7 @@ from solver.answers.fit_curve import FitCurve
 from solver.answers.votes import Test, Votes
 from solver.tasks.task import Task
 
-LEAK_WARNING = "weights trained with --allow-leaks: these test outputs may have been in training"
+LEAK_WARNING = "by their own record the weights were trained on some of these test outputs, or with --allow-leaks"
 STOPPED = "stopped before its time"
 
 

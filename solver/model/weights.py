@@ -3,7 +3,7 @@ they were trained on). The files hold data only; nothing is unpickled.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -75,6 +75,21 @@ class Knowledge:
     def saw_test_outputs(self) -> bool:
         """Whether it was trained with the leak guard off, so that its scores are not on unseen outputs."""
         return bool(self.manifest.get("leaks_allowed"))
+
+    @cached_property
+    def trained_with_outputs(self) -> Set[str]:
+        """Ids of the tasks that it was trained on with their test outputs, as far as the manifest says.
+
+        Ids, since ARC-AGI-2 has 376 evaluation tasks of ARC-AGI-1 for training, none with the same demonstrations.
+        """
+        corpora = self.manifest.get("corpora")
+        found = [c for c in corpora if isinstance(c, dict)] if isinstance(corpora, list) else []
+        ids = [c.get("digests") for c in found if not c.get("demonstrations_only")]
+        return {task_id for part in ids if isinstance(part, dict) for task_id in part}
+
+    def saw_outputs_of(self, tasks: Iterable[Task]) -> bool:
+        """Whether a score on some of these tasks may not be one on unseen outputs, as far as the manifest says."""
+        return self.saw_test_outputs or any(task.id in self.trained_with_outputs for task in tasks)
 
     @property
     def canvas_mode(self) -> CanvasMode:

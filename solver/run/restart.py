@@ -31,7 +31,7 @@ class Keeper:
         self._from = None if start is None else {"weights": digest_of(start.tensors()), "code": code_digest()}
         by = "-".join(self._from.values()) if self._from else None
         self._by = {by} if by else set()
-        self._journal = Journal(folder, tasks, start is not None and start.saw_test_outputs, by)
+        self._journal = Journal(folder, tasks, start is not None and start.saw_outputs_of(tasks), by)
 
     def start_anew(self) -> None:
         """Delete what an earlier run left in the folder."""

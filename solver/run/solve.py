@@ -79,7 +79,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
     run = replace(run, tasks=[without_test_outputs(task) for task in run.tasks])
-    if run.start.saw_test_outputs and LEAK_WARNING not in outcome.notes:
+    if run.start.saw_outputs_of(run.tasks) and LEAK_WARNING not in outcome.notes:
         outcome.notes.append(LEAK_WARNING)
     unfitted = reused = rows = 0
     known, fits = run.parts(resumed)

@@ -57,8 +57,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
         torch.cuda.set_device(device)
     tasks = load_tasks(job.tasks)
     run = open_run(tasks, SolveOptions(**job.options), clock, job.weights, str(device))
-    leaks = run.start.saw_test_outputs
-    if leaks:  # said at once, since a worker that is killed says nothing more
+    if run.start.saw_outputs_of(tasks):  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])
     say(stream, loaded="weights")
     one_fit = len(run.parts()[1]) == 1

@@ -118,12 +118,11 @@ def open_subject(options: AnalysisOptions) -> Subject:
         )
     chosen = sorted(np.random.default_rng(options.seed).permutation(known)[: options.most_tasks].tolist())
     tasks, rows = [answered[number] for number in chosen], [rows[number] for number in chosen]
-    seen = _trained_on(knowledge.manifest)
     census = {
         "tasks": len(tasks),
         "test_outputs": sum(len(task.test) for task in tasks),
         "examples": sum(len(of_task) * len(task.test) for of_task, task in zip(rows, tasks, strict=True)),
-        "trained_on_with_outputs": sum((task.id, task.digest) in seen for task in tasks),
+        "trained_on_with_outputs": sum(task.id in knowledge.trained_with_outputs for task in tasks),
         "left_out_unknown_to_the_checkpoint": len(answered) - len(known),
         "left_out_without_outputs": len(given) - len(answered),
         "left_out_not_drawn": len(known) - len(tasks),
@@ -218,14 +217,6 @@ def _of_shared_rows(
 def _count(manifest: Mapping[str, Any], name: str, otherwise: int) -> int:
     value = manifest.get(name)
     return value if type(value) is int and value >= 0 else otherwise
-
-
-def _trained_on(manifest: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Ids and digests of the tasks trained on with their test pairs, as far as the manifest says."""
-    corpora = manifest.get("corpora")
-    whole = [c for c in corpora if isinstance(c, dict)] if isinstance(corpora, list) else []
-    digests = [c.get("digests") for c in whole if not c.get("demonstrations_only")]
-    return {(name, str(digest)) for part in digests if isinstance(part, dict) for name, digest in part.items()}
 
 
 def _warnings(knowledge: Knowledge, census: Mapping[str, int], votes: int) -> list[str]:

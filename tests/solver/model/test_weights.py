@@ -91,7 +91,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "wrong type": (lambda f: change_json(f / CONFIG, width="16"), "width: expected a int, got"),
     "impossible shape": (lambda f: change_json(f / CONFIG, heads=5), "even multiple of its 5 heads"),
     "odd heads": (lambda f: change_json(f / CONFIG, head_size=3), "head_size: expected an even size"),
-    "mamba": (lambda f: change_json(f / CONFIG, mixer="mamba2_hybrid", heads=5, head_size=2), "multiple of its 5 heads"),
+    "mamba": (
+        lambda f: change_json(f / CONFIG, mixer="mamba2_hybrid", heads=5, head_size=2),
+        "multiple of its 5 heads",
+    ),
     "not a number": (lambda f: change_tensors(f, trunk__y0=torch.full((16,), math.nan)), "expected finite values"),
     "infinite": (lambda f: change_tensors(f, puzzle_embedding=torch.full((2, 16), math.inf)), "expected finite values"),
     **{

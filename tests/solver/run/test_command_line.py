@@ -328,12 +328,15 @@ def test_attempts_of_a_perfect_solver_score_full_marks(files: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["test_outputs"] == {"correct": 3, "total": 3, "score": 1.0}
 
 
-@pytest.mark.parametrize("leaks", [False, True])
+TOLD = [({"corpora": [{"demonstrations_only": only, "digests": {MIRROR.id: "?"}}]}, not only) for only in (False, True)]
+
+
+@pytest.mark.parametrize(("manifest", "leaks"), [({"leaks_allowed": True}, True), *TOLD])
 def test_every_score_of_weights_that_saw_test_outputs_says_so(
-    files: Path, capsys: pytest.CaptureFixture[str], leaks: bool
+    files: Path, capsys: pytest.CaptureFixture[str], manifest: dict[str, object], leaks: bool
 ) -> None:
     knowledge = fresh_knowledge(config().model, 0, torch.device("cpu"))
-    knowledge.manifest = {"leaks_allowed": leaks}
+    knowledge.manifest = manifest
     save_knowledge(files / "weights", knowledge)
     solutions = str(files / "solutions.json")
     assert solve(files, "--weights", str(files / "weights"), "--solutions", solutions) == 0
