@@ -19,6 +19,7 @@ from kernels.upload import upload
 from solver.answers.fit_curve import FitCurve, Reading
 from solver.common.clock import Clock
 from solver.learning.learner import Learner, Metrics
+from solver.model.compiled import warm_up
 from solver.model.device import is_out_of_memory
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
@@ -106,7 +107,12 @@ class Fitting:
         learner, config = self._learner, self._config
         if learner is None or clock.expired() or not any(self._weights):
             return
-        began, stream = clock.elapsed(), self._stream or self._new_stream()
+        stream = self._stream or self._new_stream()
+        if not self.steps and isinstance(stream, PairStream):  # packed steps are not compiled
+            for frozen in sorted({config.mode == "embeddings", config.mode != "full"}):
+                learner.model.requires_grad_(not frozen)
+                warm_up(learner.model, learner.autocast, graded=True)
+        began = clock.elapsed()
         seconds, before = clock.left(), self.seconds
         while not clock.expired() and not self.done:
             passed = first + (last - first) * (1 - clock.left() / seconds) if seconds < math.inf else first

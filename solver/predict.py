@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
+from solver.model.compiled import warm_up
 from solver.model.device import in_precision, is_out_of_memory
 from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
@@ -81,6 +82,7 @@ class Predictor:
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
         self._limit = BatchLimit(config.batch_tokens)
         self._pace: float | None = None  # seconds per token and supervision step, measured in the last batch
+        warm_up(fitted.model, autocast)
 
     def run(self, first: int, last: int, clock: Clock, tests: Collection[int] | None = None) -> Iterator[Predictions]:
         """Predict variants first…last-1 of test inputs (None: of all), batch by batch, until the clock runs out."""
@@ -162,7 +164,7 @@ class Predictor:
         row, symmetry = self._encoder.upload(samples.row, samples.symmetry)
         return inputs, Condition(self._fitted.table[row], symmetry)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, which would need compiled networks of its own
     def _predict(self, samples: Samples, canvas: Canvas, clock: Clock) -> Predictions | None:
         """The answers for one batch; None where memory is short for a single sample, which is left out."""
         began = clock.elapsed()
@@ -175,6 +177,7 @@ class Predictor:
                 raise
             log.warning("predict: out of memory with one sample on canvas %s: %s", canvas, error)
             return None
+        answers.halting[-1].item()  # until now the work may only have been launched
         self._pace = (clock.elapsed() - began) / (steps * self._tokens(canvas))
         tokens, colours = answers.tokens.view(-1, *canvas), answers.colours.view(-1, *canvas)
         return Predictions(samples, self._of_known_size(samples, tokens, colours), colours, answers.halting)
@@ -192,7 +195,7 @@ class Predictor:
         known = torch.where(inside, colours.to(torch.int8) + FIRST_COLOUR, END_OF_GRID)
         return torch.where((height > 0)[:, None, None], known, tokens)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _record(self, samples: Samples, canvas: Canvas, clock: Clock) -> list[Readout]:
         """The answers for one batch after each supervision step, on the CPU."""
         inputs, condition = self._encode(samples, canvas)
@@ -217,11 +220,11 @@ def supervision_steps(
     x = model.embed(inputs, condition, canvas)
     state = model.fresh_state(len(x), canvas)
     active = torch.arange(len(x), device=x.device)
-    for _ in range(most):
+    for left in reversed(range(most)):
         output = model(x, state, canvas)
         state = output.state
         yield active, output
-        if going is None:
+        if going is None or left == 0:
             continue
         kept = going[active].nonzero()[:, 0]
         if len(kept) == 0:

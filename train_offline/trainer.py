@@ -22,11 +22,13 @@ from solver.common.checks import InputError, one_line, within
 from solver.common.clock import Clock, stop_signals
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
+from solver.model.compiled import compile_networks, default_backend, warm_up
 from solver.model.device import is_out_of_memory
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import MOST_SEED, Duration
+from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
@@ -35,7 +37,7 @@ from train_offline.problems.problem import Problem
 from train_offline.settings.config import TrainConfig
 
 EXPLODED = 3.0  # a loss above this multiple of the first window's means that training has diverged
-CompileMode = Literal["off", "eager", "inductor"]
+CompileMode = Literal["auto", "off", "eager", "inductor"]
 Ending = Literal["done", "time", "interrupted"]
 
 
@@ -52,7 +54,8 @@ class RunOptions:
     checkpoint_every: Duration = 600.0  # Longest time between checkpoints.
     keep: int = 3  # Number of checkpoints to keep.
     report_every: int = 10  # Steps between lines of metrics.jsonl; each waits for the device.
-    compile: CompileMode = "off"  # Compile the layers with torch.compile; inductor needs a C++ compiler.
+    compile: CompileMode = "auto"
+    """Compile the networks with torch.compile; auto: with inductor on CUDA if the time limit leaves 20 minutes."""
     tensorboard: bool = False  # Also write curves for TensorBoard; needs the package tensorboardX.
     show_progress: Annotated[bool, Suppress] = True
 
@@ -97,8 +100,14 @@ class Trainer:
             begin(options.out)
         if found:
             self.progress = resume_training(options.out, self.learner, problem.stream, self.progress, config)
-        if options.compile != "off":
-            self.learner.model.compile_layers(options.compile)
+        if options.compile == "auto":
+            backend = default_backend(device, options.time_limit)
+        else:
+            backend = None if options.compile == "off" else options.compile
+        for trunk in (self.learner.model, self.learner.averaged()[0]):
+            compile_networks(trunk, backend)
+        if not isinstance(problem.stream, PackedStream):  # packed steps are not compiled
+            warm_up(model, autocast, graded=True)
         # measuring the peak in 16 bits may take minutes on a CPU
         self.gflops = gemm_gflops(device, autocast if autocast and device.type == "cuda" else torch.float32)
         self._stop: int | None = None  # signal that asked the run to end

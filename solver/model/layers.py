@@ -193,15 +193,21 @@ class Layer(nn.Module):
         return rms_norm(h + self.swiglu(h))
 
 
+def run_layers(layers: Iterable[Callable[..., Tensor]], h: Tensor, rotary: Rotary | None) -> Tensor:
+    """h (B, N, D) through the layers, one after the other."""
+    for layer in layers:
+        h = layer(h, rotary)
+    return h
+
+
 class Network(nn.Module):
     """f(h, injection) = layers(h + injection), the network behind every update."""
+
+    compiled: Callable[..., Tensor] | None = None  # runs the layers in place of eager code
 
     def __init__(self, make_layer: Callable[[], Layer], layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(make_layer() for _ in range(layers))
 
     def forward(self, h: Tensor, injection: Tensor, rotary: Rotary | None) -> Tensor:
-        h = h + injection
-        for layer in self.layers:
-            h = layer(h, rotary)
-        return h
+        return (self.compiled or run_layers)(self.layers, h + injection, rotary)

@@ -84,12 +84,6 @@ class TRM(nn.Module):
         self.register_buffer("z0", truncated_normal((config.width,), 1.0))
         self._rotary: dict[tuple[Canvas, torch.device], Rotary] = {}
 
-    def compile_layers(self, backend: str) -> None:
-        """Compile every layer with `torch.compile`: nearly all time is spent there, one graph serves all canvases."""
-        for layer in self.modules():
-            if isinstance(layer, Layer):
-                layer.compile(backend=backend, dynamic=True)
-
     def fresh_state(self, batch: int, canvas: Canvas | Packing) -> State:
         """The state (B, N, D), or (1, T, D) if packed, that every new example starts from."""
         if isinstance(canvas, Packing):

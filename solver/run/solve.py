@@ -16,6 +16,7 @@ from solver.answers.outcome import LEAK_WARNING, Outcome
 from solver.answers.votes import MOST_ROUNDS, Block, tests_of
 from solver.common.clock import Clock
 from solver.fit import Fitting, choose_variants
+from solver.model.compiled import compile_networks, default_backend
 from solver.model.device import pick_device, pick_precision
 from solver.model.weights import Knowledge, fresh_knowledge, load_knowledge
 from solver.predict import Predictor
@@ -78,6 +79,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     `resumed` says that `run.start` is what its last round fitted.
     `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
+    compile_networks(run.start.model, default_backend(run.start.table.device, run.clock.left()))
     run = replace(run, tasks=[without_test_outputs(task) for task in run.tasks])
     if run.start.saw_outputs_of(run.tasks) and LEAK_WARNING not in outcome.notes:
         outcome.notes.append(LEAK_WARNING)
