@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Literal
 
 import orjson
+import torch
 import tyro
 
 from benchmarks import augment, learner, tally
@@ -21,8 +22,9 @@ BENCHES = {
 def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "tally"]], quick: bool = False) -> int:
     """Measure this machine: a table, then one JSON document as the last line.
 
-    Costs are also given in units of this machine's matrix product (2048^3 float32 torch.mm, measured in the same run):
-    seconds x GFLOP/s = GEMM-GFLOP, which compares across machines.
+    The document names the CPU's widest instructions that torch uses, such as AVX512. Costs are also given in units of
+    this machine's matrix product (2048^3 float32 torch.mm, measured in the same run): seconds x GFLOP/s = GEMM-GFLOP,
+    which compares across machines.
 
     Args:
         what: train, predict: supervision steps times samples; augment: pairs encoded; tally: predictions counted.
@@ -35,7 +37,8 @@ def command(what: tyro.conf.Positional[Literal["train", "predict", "augment", "t
     gflops = statistics.median(speeds)
     rows = [{**row, "gemm_gflop": gflops / row["per_second"]} for row in rows]
     print(format_rows(rows))
-    print(orjson.dumps({"bench": what, "gemm_gflops": round(gflops, 1), "rows": rows}).decode())
+    instructions = torch.backends.cpu.get_cpu_capability()
+    print(orjson.dumps({"bench": what, "gemm_gflops": round(gflops, 1), "cpu": instructions, "rows": rows}).decode())
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import soak, unseen
 from solver.__main__ import main
@@ -40,6 +41,7 @@ def test_bench_ends_with_one_json_line(bench: str, capsys: pytest.CaptureFixture
     document = json.loads(lines[-1])
     assert document["bench"] == bench
     assert document["gemm_gflops"] > 0
+    assert document["cpu"] == torch.backends.cpu.get_cpu_capability()
     assert len(lines) == 1 + len(document["rows"]) + 1  # a heading, the rows, the document
     seen = {item for row in document["rows"] for item in row.items() if isinstance(item[1], str | int)}
     assert ROWS[bench] <= seen

@@ -25,6 +25,7 @@ from tests.solver.samples import TASKS, config, make_fitting, run_through
 
 CPU = torch.device("cpu")
 WAITS_PER_STEP = 2  # of training: which slots are free; in float16 also whether gradients overflowed
+LAUNCHES_PER_DRAW = 75  # more, where new examples are drawn
 BASE = TRMConfig(width=16, heads=2, cycles=2, latent_updates=2, row_tokens=2, row_width=16, canvas=(6, 6))
 MODELS = {
     "attention": BASE,
@@ -33,6 +34,9 @@ MODELS = {
     "hrm": replace(BASE, networks=2, gradient="one_step", halting="q_learning"),
     "per cell": replace(BASE, embedding="per_cell", positions="rope2d", halting="none"),
 }
+
+LAUNCHES_PER_STEP = {"attention": 865, "mlp": 740, "mamba": 3025, "hrm": 1131, "per cell": 851}
+"""Operators of a training step that draws nothing, uncompiled; kept small, as on a card each costs microseconds."""
 
 
 class Training:
@@ -71,6 +75,8 @@ class Training:
 def test_training_on_a_device_is_training_on_the_cpu(name: str) -> None:
     here, there = (Training(device, MODELS[name]) for device in (CPU, pretend_device()))
     assert there.losses == pytest.approx(here.losses, rel=2e-3)  # recursion amplifies rounding
+    assert min(there.launches) <= LAUNCHES_PER_STEP[name]
+    assert max(there.launches[1:]) <= LAUNCHES_PER_STEP[name] + LAUNCHES_PER_DRAW
     for a, b in zip(here.gradients, there.gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3 * float(a.abs().max()), rtol=1e-3)
     torch.testing.assert_close(here.learner.table, there.learner.table.cpu(), atol=1e-4, rtol=0)
