@@ -2,7 +2,7 @@
 
 The device is torch's PrivateUse1 as a Python backend. Its tensors hold CPU tensors and compute on them, but like a
 card's they refuse to be mixed with CPU tensors, and what makes the host wait for the device is counted by file and
-line. Every operator that runs counts as a launch.
+line. Only for machines without a card: torch pins memory for one accelerator per process.
 """
 
 import sys
@@ -25,31 +25,19 @@ WAITS = {aten._local_scalar_dense, aten.item, aten.equal, aten.is_nonzero, aten.
 WAITS |= {aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.repeat_interleave, aten.bincount}
 INDEXES = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
 COPIES = {aten._to_copy, aten.copy_}
-VIEWS = {aten.detach, aten.view, aten._unsafe_view, aten.t, aten.transpose, aten.expand, aten.select, aten.slice}
-VIEWS |= {aten.split, aten.split_with_sizes, aten.unbind, aten.unsqueeze, aten.squeeze, aten.permute, aten.as_strided}
-VIEWS |= {aten.alias, aten._reshape_alias, aten.lift_fresh, aten.unfold, aten.diagonal}
 
 
-class Counts:
-    """What ran on the device since `counting` began."""
-
-    def __init__(self) -> None:
-        self.waits: Counter[str] = Counter()  # by "file:line operator"
-        self.launches: Counter[str] = Counter()  # by operator
-        self.bytes = 0  # copied between host and device
-
-
-_counts = [Counts()]
+_waits = [Counter[str]()]
 
 
 @contextmanager
-def counting() -> Iterator[Counts]:
-    """Counts what the device does inside."""
-    _counts.append(Counts())
+def counting_waits() -> Iterator[Counter[str]]:
+    """Counts how often the host waits for the device inside, by "file:line operator"."""
+    _waits.append(Counter())
     try:
-        yield _counts[-1]
+        yield _waits[-1]
     finally:
-        _counts.pop()
+        _waits.pop()
 
 
 class PretendTensor(torch.Tensor):
@@ -108,7 +96,7 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Run an operator of which an argument or the result is on the device."""
     target = kwargs.get("device")
     _check_devices(func, args, kwargs)
-    _count(func, args, kwargs)
+    _count_waits(func, args, kwargs)
     if target is not None:
         kwargs["device"] = torch.device("cpu")
     kwargs.pop("pin_memory", None)
@@ -149,8 +137,8 @@ def _check_devices(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> No
             raise RuntimeError(f"{func}: expected all tensors to be on {NAME}, got one on {tensor.device}")
 
 
-def _count(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-    counts, packet = _counts[-1], func.overloadpacket
+def _count_waits(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    packet = func.overloadpacket
     waits = packet in WAITS
     if packet in INDEXES:
         waits = any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
@@ -158,13 +146,10 @@ def _count(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         source = args[1] if packet is aten.copy_ else args[0]
         place = args[0].device if packet is aten.copy_ else torch.device(kwargs.get("device") or source.device)
         if place.type != source.device.type:
-            counts.bytes += source.numel() * source.element_size()
             blocks = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
             waits = blocks or place.type == "cpu"
     if waits:
-        counts.waits[f"{_place()} {packet.__name__}"] += 1
-    if packet not in VIEWS:
-        counts.launches[packet.__name__] += 1
+        _waits[-1][f"{_place()} {packet.__name__}"] += 1
 
 
 def _place() -> str:

@@ -12,7 +12,9 @@ from tests.accelerator import NAME, pretend_device
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-pretend_device()  # autograd knows only devices that were there at its first backward pass
+ACCELERATOR = "cuda" if torch.cuda.is_available() else NAME
+if ACCELERATOR == NAME:
+    pretend_device()  # autograd knows only devices that were there at its first backward pass
 
 SHIPPED_GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,7 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.fixture(scope="session", params=["cpu", NAME, *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.fixture(scope="session", params=["cpu", ACCELERATOR])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """The CPU, a pretend accelerator, and CUDA where a card is present."""
-    return pretend_device() if request.param == NAME else torch.device(request.param)
+    """The CPU, and a card or where there is none the pretend accelerator."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session", params=[ACCELERATOR])
+def accelerator(request: pytest.FixtureRequest) -> torch.device:
+    """A card, or where there is none the pretend accelerator, which counts waits."""
+    return torch.device(request.param)
