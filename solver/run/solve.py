@@ -75,8 +75,9 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     """Fit and vote in rounds until the work is done or the clock runs out; `outcome` receives the votes.
 
     Tasks that the start knows are voted on first, without a fit. Groups of tasks that are fitted together come one
-    after the other, those with the fewest rounds of votes first. A restarted run brings its votes in `outcome`, and
-    `resumed` says that `run.start` is what its last round fitted.
+    after the other, those with the fewest rounds of votes first. Where there are several, the start first gives one
+    vote to each of their test inputs, so that time that ends early leaves none without. A restarted run brings its
+    votes in `outcome`, and `resumed` says that `run.start` is what its last round fitted.
     `keep_steps` records the answers after every supervision step, in a little time reserved for that.
     """
     compile_networks(run.start.model, default_backend(run.start.table.device, run.clock.left()))
@@ -85,9 +86,16 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
         outcome.notes.append(LEAK_WARNING)
     unfitted = reused = rows = 0
     known, fits = run.parts(resumed)
+    first_round = int(len(fits) > 1 and bool(run.start.rows))  # a fresh model's votes before a fit are noise
+    unfitting = replace(run.config, fit=replace(run.config.fit, mode="none"))
+    new = [task for group in fits for task in group if not outcome.votes.rounds(tests_of([task]))]
+    if first_round and new:
+        one = replace(unfitting, predict=replace(run.config.predict, augmentations=1))
+        first_run = replace(run, tasks=new, config=one, clock=run.clock.share(VOTE_SHARE))
+        yield from _GroupRun(first_run, outcome).rounds()
     parts = [(group, run.config) for group in fits]
     if known and not resumed:
-        parts.insert(0, (known, replace(run.config, fit=replace(run.config.fit, mode="none"))))
+        parts.insert(0, (known, unfitting))
     parts.sort(key=lambda part: outcome.votes.rounds(tests_of(part[0])))
     left = sum(len(group) for group, _ in parts)
     for group, config in parts:
@@ -95,12 +103,14 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
         working = clock
         if keep_steps:
             working = clock.part(max((1 - STEPS_SHARE) * clock.left(), clock.left() - STEPS_SECONDS))
-        group_run = _GroupRun(replace(run, tasks=group, config=config, clock=working), outcome, resumed)
+        group_run = _GroupRun(replace(run, tasks=group, config=config, clock=working), outcome, resumed, first_round)
         reused, rows = reused + group_run.fitting.reused, rows + sum(map(len, group_run.fitting.variants))
         yield from group_run.rounds()
         if keep_steps:
             group_run.record_steps(clock)
         unfitted += group_run.unfitted
+        for name, value in group_run.measured().items():
+            outcome.rates[name] = outcome.rates.get(name, 0.0) + value
     if known:
         outcome.notes.append(
             f"voted on without fitting, as the weights know them: {len(known)} of {len(run.tasks)} tasks"
@@ -115,7 +125,7 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
 class _GroupRun:
     """The rounds of one group of tasks that are fitted together."""
 
-    def __init__(self, run: Run, outcome: Outcome, resumed: bool) -> None:
+    def __init__(self, run: Run, outcome: Outcome, resumed: bool = False, first_round: int = 0) -> None:
         self._run, self._outcome, self._votes = run, outcome, outcome.votes
         self._tests = tests_of(run.tasks)
         fit, predict = run.config.fit, run.config.predict
@@ -123,14 +133,20 @@ class _GroupRun:
         variants = choose_variants(run.tasks, run.start, fit, run.seed)
         self.fitting = Fitting(run.tasks, variants, run.start, fit, run.config.canvases, run.seed, run.autocast)
         self.fitting.limit_step(run.clock)
-        # a fit that starts over counts rounds from 0 again, even if the journal has later rounds
-        self._round = self._votes.rounds(self._tests) if resumed else 0
+        # a fit that starts over counts rounds from the first again, even if the journal has later rounds
+        self._round = self._votes.rounds(self._tests) if resumed else first_round
         self._agreement = self._votes.agreement
         self._steps_before = outcome.fit_steps  # of other groups
         self._predictor: Predictor | None = None  # of the last votes
         most_votes = min(max(map(len, variants)), predict.augmentations or fit.augmentations)
         self._schedule = Schedule(
-            run.tasks, self.fitting, self._votes, run.clock, run.config, most_votes, rounds_done=self._round
+            run.tasks,
+            self.fitting,
+            self._votes,
+            run.clock,
+            run.config,
+            most_votes,
+            rounds_done=self._round if resumed else 0,
         )
 
     def rounds(self) -> Iterator[Event]:
@@ -152,8 +168,6 @@ class _GroupRun:
             yield RoundDone(fitting)
             self._round = min(self._round + 1, MOST_ROUNDS - 1)
         self._outcome.curve.extend(fitting.curve, steps_before, seconds_before)
-        for name, value in self._schedule.measured().items():
-            self._outcome.rates[name] = self._outcome.rates.get(name, 0.0) + value
 
     def _vote(self, plan: Round) -> Iterator[Event]:
         """Vote with more and more variants, until the test inputs agree or the round has its votes."""
@@ -203,6 +217,9 @@ class _GroupRun:
         agreed, tests = self._agreement
         steps = self._steps_before + fitting.steps
         return Progress(self._round, steps, fitting.loss, fitting.exact, self._votes.total, agreed, tests)
+
+    def measured(self) -> dict[str, float]:
+        return self._schedule.measured()
 
     @property
     def unfitted(self) -> int:

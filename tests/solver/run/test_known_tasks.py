@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from solver.answers import votes as counted
 from solver.answers.outcome import Outcome
+from solver.answers.votes import Block, Votes
 from solver.fit import Fitting
-from tests.solver.samples import MIRROR, TALL, Watching, config, make_fitting, make_run, run_through
+from solver.run.events import Progress
+from tests.solver.run.simulated import square_task
+from tests.solver.samples import MIRROR, TALL, TASKS, Watching, config, make_fitting, make_run, run_through
 
 
 def counts(outcome: Outcome) -> list[tuple[bytes, int]]:
@@ -48,3 +52,28 @@ def test_a_resumed_run_fits_what_it_fitted_before_and_leaves_known_tasks_their_v
     fitted = make_fitting([TALL], start, run.config).knowledge()
     assert replace(run, start=start).parts() == ([MIRROR], [[TALL]])
     assert replace(run, start=fitted).parts(resumed=True) == ([MIRROR], [[TALL]])
+
+
+def test_every_task_has_a_vote_before_the_first_of_several_fits() -> None:
+    """So a run that ends early leaves none without. Votes of a fit are of later rounds: a restart tells them apart."""
+    run = make_run(together=1)
+    start = make_fitting([square_task("known", 3)], run.start, run.config).knowledge()
+    before: list[Block] = []
+
+    class Watcher(Watching):
+        def beat(self, progress: Progress) -> None:
+            if progress.steps == 1:
+                before[:] = self.blocks
+
+    watcher = Watcher()
+    run_through(replace(run, start=start), watcher)
+    assert [block.test for block in before] == counted.tests_of(TASKS)
+    assert [[candidate.votes for candidate in block.candidates] for block in before] == [[1]] * 3
+    assert [block.round for block in watcher.blocks] == [0] * 3 + [1] * 3
+
+    votes = Votes(TASKS)
+    for block in watcher.blocks[:4]:  # killed after the first of the two fits
+        votes.add(block)
+    again = Watching()
+    run_through(replace(run, start=start), again, votes=votes)
+    assert [block.test[0] for block in again.blocks] == [TALL.id, MIRROR.id, MIRROR.id]
