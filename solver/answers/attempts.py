@@ -7,7 +7,7 @@ import numpy as np
 
 from solver.answers.guesses import guesses
 from solver.answers.submission_json import Attempts
-from solver.answers.votes import Candidate
+from solver.answers.votes import Candidate, grid_key
 from solver.tasks.task import Task
 
 Answers = dict[str, list[Attempts]]
@@ -18,14 +18,15 @@ def fallbacks(task: Task, test_index: int) -> Attempts:
     """The test input and the most common demonstration output; the input first if all pairs keep their size."""
     copy = task.test[test_index].input
     outputs = [pair.output for pair in task.train if pair.output is not None]
-    common = max(outputs, key=lambda grid: sum(np.array_equal(grid, other) for other in outputs))
+    keys = [grid_key(grid) for grid in outputs]
+    common = outputs[keys.index(max(keys, key=keys.count))]
     keeps_size = all(pair.output is not None and pair.output.shape == pair.input.shape for pair in task.train)
     return (copy, common) if keeps_size else (common, copy)
 
 
 @lru_cache(maxsize=4096)  # a run writes its submission many times
-def _guesses(task: Task, test_index: int) -> tuple[np.ndarray, ...]:
-    return tuple(guesses(task.train, task.test[test_index].input))
+def _without_model(task: Task, test_index: int) -> tuple[tuple[np.ndarray, ...], Attempts]:
+    return tuple(guesses(task.train, task.test[test_index].input)), fallbacks(task, test_index)
 
 
 def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -> Attempts:
@@ -35,8 +36,9 @@ def two_attempts(candidates: Sequence[Candidate], task: Task, test_index: int) -
     there is no other grid.
     """
     voted = [candidate.grid for candidate in candidates[:2]]
+    guessed, others = _without_model(task, test_index)
     grids: list[np.ndarray] = []
-    for grid in (*voted[:1], *_guesses(task, test_index), *voted[1:], *fallbacks(task, test_index)):
+    for grid in (*voted[:1], *guessed, *voted[1:], *others):
         if not any(np.array_equal(grid, known) for known in grids):
             grids.append(grid)
     return grids[0], grids[1] if len(grids) > 1 else grids[0]
