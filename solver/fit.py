@@ -155,7 +155,7 @@ class Fitting:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            learner.abandon_step(canvas)
+            learner.abandon_step()
             if slots > 1:
                 self._step_tokens = stream.halve(canvas)
             else:

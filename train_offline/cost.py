@@ -84,10 +84,7 @@ def estimate(
     parameters, entries = trunk_parameters(model), table_rows * model.row_width
     tokens = {canvas: slots[canvas] * (model.puzzle_tokens + canvas[0] * canvas[1]) for canvas in canvases}
     carried = sum(canvases[canvas] * count if packed else count for canvas, count in tokens.items())
-    # the optimizer moves once every `accumulation` supervision steps
-    step = learner.accumulation * sum(
-        share * slots[canvas] * train_flops(model, canvas) for canvas, share in canvases.items()
-    )
+    step = sum(share * slots[canvas] * train_flops(model, canvas) for canvas, share in canvases.items())
 
     def activations(products: torch.dtype) -> int:
         kept = {canvas: slots[canvas] * kept_bytes(model, canvas, products) for canvas in canvases}

@@ -166,18 +166,15 @@ class Trainer:
 
     def _step(self, window: Window) -> None:
         stream, learner, progress = self._problem.stream, self.learner, self.progress
-        while True:  # until the optimizer has moved: a checkpoint holds no accumulated gradients
-            canvas, slots = stream.next_step()
-            free, mine = learner.free(canvas, slots)
-            if free:
-                began = time.perf_counter()
-                batch = stream.draw(canvas, free, mine)
-                window.drawing += time.perf_counter() - began
-                learner.refill(canvas, batch)
-            metrics = learner.step(canvas, progress.step / self._config.steps)
-            window.add(metrics, slots * self._sample_flops(canvas))
-            if not learner.between_moves:
-                break
+        canvas, slots = stream.next_step()
+        free, mine = learner.free(canvas, slots)
+        if free:
+            began = time.perf_counter()
+            batch = stream.draw(canvas, free, mine)
+            window.drawing += time.perf_counter() - began
+            learner.refill(canvas, batch)
+        metrics = learner.step(canvas, progress.step / self._config.steps)
+        window.add(metrics, slots * self._sample_flops(canvas))
         progress.step += 1
         self._bar.update()
 

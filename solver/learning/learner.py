@@ -10,12 +10,18 @@ One training step:
         learner.refill(canvas, stream.draw(canvas, free, mine))
     metrics = learner.step(canvas, progress)
 
+A step runs its slots in chunks of at most `chunk_tokens` tokens, whose gradients add up: memory is that of a chunk, and
+what is learned is the same for any size of them, up to rounding.
+
 Letters: B slots of this rank, S canvas tokens, W width of a puzzle embedding row.
 """
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +95,7 @@ class Learner:
     generator: torch.Generator  # on the CPU; decides exploration
     autocast: torch.dtype | None = None  # precision of the forward pass; None: float32
     ranks: Ranks = field(default_factory=Ranks)
+    chunk_tokens: float = math.inf  # most tokens of one forward and backward pass; of one slot at least
     step_count: int = 0  # optimizer steps
     slots: dict[Canvas, Slots] = field(default_factory=dict)
     gradient_norm: Tensor | None = None  # of the trunk at the last step, before clipping; None without clipping
@@ -109,8 +116,6 @@ class Learner:
         self._average = copy.deepcopy(trained)
         self._trained, self._parallel = trained, self.ranks.parallel(trained)
         self.scaler = LossScale(self.autocast == torch.float16)
-        self._row_gradients: list[tuple[Tensor, Tensor]] = []
-        self._micro_steps = 0
 
     def averaged(self) -> tuple[TRM, Tensor]:
         """The moving average, which is what gets evaluated: the trunk, and the table (averaged only under Adam)."""
@@ -120,11 +125,6 @@ class Learner:
     def freeze_trunk(self, frozen: bool) -> None:
         """Train the puzzle embeddings alone (True) or everything (False)."""
         self.model.requires_grad_(not frozen)
-
-    @property
-    def between_moves(self) -> bool:
-        """Whether accumulated gradients still wait for an optimizer step; the training state cannot be saved then."""
-        return self._micro_steps % self.config.accumulation != 0
 
     def free(self, canvas: Canvas, slot_count: int) -> tuple[int, slice]:
         """How many of the `slot_count` slots of a canvas need an example, and which of these belong to this rank.
@@ -152,43 +152,50 @@ class Learner:
             mine[halted] = added.to(mine.dtype)
         slots.steps[halted] = 0
 
-    def step(self, canvas: Canvas, progress: float = 0.0) -> Metrics:
+    def step(
+        self, canvas: Canvas, progress: float = 0.0, droppable: AbstractContextManager[None] | None = None
+    ) -> Metrics:
         """One supervision step of every slot of a canvas, after `free` and `refill`.
 
-        `progress` in [0, 1] places the step on the cosine schedule.
+        `progress` in [0, 1] places the step on the cosine schedule. `droppable` is entered for the forward and backward
+        passes, nearly all of the work: what it raises leaves a learner that `refill` and `step` can be called on again.
         """
         slots = self.slots[canvas]
         assert slots.batch is not None, "slots are filled before a step"
-        assert slots.state is not None
-        self._micro_steps += 1
-        rows = None
-        if self.config.row_optimizer == "sign_sgd":
-            rows = self.table[slots.batch.ids].detach().requires_grad_()
-        with self.ranks.exchanging(self._parallel, not self.between_moves):
-            with in_precision(self.table.device, self.autocast):
-                x, output = self._parallel(slots.batch, rows, slots.state, slots.batch.packing or canvas)
-                losses = self._losses(slots.batch, slots.steps, x.detach(), output, canvas)
-            loss = losses.total().sum()
-            # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
-            loss_of_move = loss / (slots.total * self.config.accumulation / self.ranks.count)
-            (loss_of_move * self.scaler.scale).backward()
-        if rows is not None:
-            assert rows.grad is not None
-            ids, gradients = (self.ranks.gather(part, slots.total) for part in (slots.batch.ids, rows.grad))
-            self._row_gradients.append((ids.clone(), gradients.clone()))
-        if not self.between_moves:
-            self._move(progress)
-        slots.state, slots.steps = output.state, slots.steps + 1
-        slots.halted = self._halts(slots.steps, output.halting.detach(), slots.total)
-        tokens, halting, continuing, right = (part.detach().sum() for part in losses)
-        return Metrics(loss.detach(), tokens, halting, continuing, right, slots.steps.sum(), slots.total)
+        with droppable or nullcontext():
+            passed = self._pass(slots, canvas)
+        self._move(progress, slots.total, slots.batch.ids, passed.row_gradients)
+        slots.state, slots.steps = passed.state, slots.steps + 1
+        slots.halted = self._halts(slots.steps, passed.halting, slots.total)
+        tokens, halting, continuing, right = (part.sum() for part in passed.losses)
+        loss = passed.losses.total().sum()
+        return Metrics(loss, tokens, halting, continuing, right, slots.steps.sum(), slots.total)
 
-    def abandon_step(self, canvas: Canvas) -> None:
-        """Drop a step that ran out of memory: its gradients, and the examples on its canvas."""
+    def _pass(self, slots: Slots, canvas: Canvas) -> "_Passed":
+        """Forward and backward pass of all chunks, whose gradients add up."""
+        assert slots.batch is not None
+        assert slots.state is not None
+        self.optimizer.zero_grad()  # of a step that was dropped
+        looked_up, parts = self.config.row_optimizer == "sign_sgd", list[_Passed]()
+        chunks = list(_chunks(slots.batch, slots.state, self.chunk_tokens))
+        for number, (chosen, batch, state) in enumerate(chunks, start=1):
+            rows = self.table[batch.ids].detach().requires_grad_() if looked_up else None
+            with self.ranks.exchanging(self._parallel, number == len(chunks)):
+                with in_precision(self.table.device, self.autocast):
+                    x, output = self._parallel(batch, rows, state, batch.packing or canvas)
+                    losses = self._losses(batch, slots.steps[chosen], x.detach(), output, canvas)
+                # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
+                loss = losses.total().sum() / (slots.total / self.ranks.count)
+                (loss * self.scaler.scale).backward()
+            losses = Losses(*(part.detach() for part in losses))
+            gradients = None if rows is None else rows.grad
+            parts.append(_Passed(losses, output.state, output.halting.detach(), gradients))
+        return _Passed.joined(parts, packed=slots.batch.packing is not None)
+
+    def abandon_step(self) -> None:
+        """After a step that ran out of memory: drop its gradients, and the examples and states of every canvas."""
         self.optimizer.zero_grad()
-        self._row_gradients.clear()
-        self._micro_steps -= self._micro_steps % self.config.accumulation
-        self.slots.pop(canvas, None)
+        self.slots.clear()
 
     def lr_factor(self, progress: float) -> float:
         """Warm-up (step / warmup_steps, from step 1), then what `LearnerConfig.schedule` says."""
@@ -210,22 +217,23 @@ class Learner:
         halting = None if self.model.config.halting == "none" else output.halting
         return step_losses(output.logits, halting, batch.labels, self.config.loss, target, batch.packing)
 
-    def _move(self, progress: float) -> None:
+    def _move(self, progress: float, total: int, ids: Tensor, row_gradients: Tensor | None) -> None:
         factor = self.lr_factor(progress)
         for group, full_lr in zip(self.optimizer.param_groups, self._full_lrs, strict=True):
             group["lr"] = full_lr * factor
         gradients = [p.grad for p in self._trained.parameters() if p.grad is not None]
-        if self.scaler.unscale([*gradients, *(of_rows for _, of_rows in self._row_gradients)]):
+        if row_gradients is not None:
+            ids, row_gradients = (self.ranks.gather(part, total) for part in (ids, row_gradients))
+            gradients.append(row_gradients)
+        if self.scaler.unscale(gradients):
             if self.config.clip_norm is not None:
                 self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
             self.optimizer.step()
-            if self._row_gradients:
-                ids, of_rows = (torch.cat(parts) for parts in zip(*self._row_gradients, strict=True))
-                sign_sgd_(self.table, ids, of_rows, self.config.row_lr * factor, self.config.row_weight_decay)
+            if row_gradients is not None:
+                sign_sgd_(self.table, ids, row_gradients, self.config.row_lr * factor, self.config.row_weight_decay)
             with torch.no_grad():
                 averaged, trained = (list[Tensor](module.parameters()) for module in (self._average, self._trained))
                 torch._foreach_lerp_(averaged, trained, 1 - self.config.ema_decay)
-        self._row_gradients.clear()
         self.optimizer.zero_grad()
         self.step_count += 1
 
@@ -242,3 +250,48 @@ class Learner:
         to_halt, to_continue = halting.unbind(dim=1)
         wants = to_halt > (0 if self.model.config.halting == "binary" else to_continue)
         return (steps >= last) | (wants & (steps >= upload(steps.device, minimum[mine])[0]))
+
+
+class _Passed(NamedTuple):
+    """What the forward and backward pass of some slots leaves, detached."""
+
+    losses: Losses
+    state: State
+    halting: Tensor  # (B, 2) logits
+    row_gradients: Tensor | None  # (B, W); None: those of the table are with the other gradients
+
+    @classmethod
+    def joined(cls, parts: "list[_Passed]", packed: bool) -> "_Passed":
+        """Those of all slots; packed states follow one another in one sequence."""
+        if len(parts) == 1:
+            return parts[0]
+        losses, states, halting, gradients = zip(*parts, strict=True)
+        return cls(
+            Losses(*map(torch.cat, zip(*losses, strict=True))),
+            State(*(torch.cat(part, dim=int(packed)) for part in zip(*states, strict=True))),
+            torch.cat(halting),
+            None if gradients[0] is None else torch.cat(gradients),
+        )
+
+
+def _chunks(batch: Batch, state: State, most: float) -> Iterator[tuple[slice, Batch, State]]:
+    """Parts of at most `most` tokens, or of a single sample: which samples, their examples and their states."""
+    packing, count = batch.packing, len(batch.ids)
+    lengths = [state.y.shape[1]] * count if packing is None else packing.lengths
+    starts, tokens = [0], 0
+    for sample, length in enumerate(lengths):
+        if tokens and tokens + length > most:
+            starts.append(sample)
+            tokens = 0
+        tokens += length
+    if len(starts) == 1:
+        yield slice(count), batch, state
+        return
+    for first, last in pairwise([*starts, count]):
+        chosen = slice(first, last)
+        place: Any = chosen
+        if packing is not None:
+            place = (slice(None), slice(sum(lengths[:first]), sum(lengths[:last])))
+        part = None if packing is None else packing.part(chosen, place[1])
+        columns = batch.inputs[place], batch.labels[place], batch.ids[chosen], batch.symmetry[chosen]
+        yield chosen, Batch(*columns, part), State(*(whole[place] for whole in state))

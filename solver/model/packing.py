@@ -5,6 +5,7 @@ Letters: B samples, G groups of samples on the same canvas, T tokens of all samp
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -32,6 +33,17 @@ class Packing:
     @property
     def samples(self) -> int:
         return sum(count for count, _ in self.groups)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sample."""
+        return [height * width for count, (height, width) in self.groups for _ in range(count)]
+
+    def part(self, samples: slice, tokens: slice) -> "Packing":
+        """Some neighbouring samples, which are `tokens` of the sequence."""
+        canvases = [canvas for count, canvas in self.groups for _ in range(count)][samples]
+        groups = tuple((len(list(equal)), canvas) for canvas, equal in groupby(canvases))
+        return Packing(groups, self.sample[tokens] - samples.start)
 
     @property
     def equally_long(self) -> tuple[tuple[int, int], ...]:

@@ -160,15 +160,13 @@ class LearnerConfig:
     supervision_steps: int = 16
     exploration: float = 0.1  # share of slots that may not halt before a random number of steps
     clip_norm: float | None = None  # of the trunk's gradient
-    accumulation: int = 1  # steps whose gradients are summed before the weights move
 
     def __post_init__(self) -> None:
         for name in ("lr", "row_lr", "weight_decay", "row_weight_decay", "warmup_steps", "clip_norm"):
             within(f"learner.{name}", getattr(self, name), 0)
         for name in ("lr_min_ratio", "ema_decay", "exploration", "decay_share"):
             within(f"learner.{name}", getattr(self, name), 0, 1)
-        for name in ("supervision_steps", "accumulation"):
-            within(f"learner.{name}", getattr(self, name), 1)
+        within("learner.supervision_steps", self.supervision_steps, 1)
         for beta in self.betas:
             within("learner.betas", beta, 0, 0.999999)
 

@@ -74,15 +74,12 @@ def test_memory_grows_with_what_is_asked() -> None:
     assert usual.half_activation_bytes < usual.activation_bytes
 
 
-def test_a_step_is_the_mean_over_canvases_and_holds_all_its_accumulated_parts() -> None:
+def test_a_step_is_the_mean_over_canvases() -> None:
     model = replace(SMALL, canvas=(4, 4))
     shares, slots = {(2, 2): 0.75, (4, 4): 0.25}, {(2, 2): 8, (4, 4): 2}
     work = estimate(config_of(model), shares, slots, 1)
     assert work.step_flops == 6 * train_flops(model, (2, 2)) + 0.5 * train_flops(model, (4, 4))
     assert work.run_flops == 10 * work.step_flops
-    thrice = estimate(config_of(model, LearnerConfig(accumulation=3)), shares, slots, 1)
-    assert thrice.step_flops == 3 * work.step_flops
-    assert thrice.activation_bytes == work.activation_bytes
 
 
 def test_lines_show_rates_shares_and_what_does_not_fit() -> None:

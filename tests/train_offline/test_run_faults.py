@@ -46,7 +46,6 @@ def copied(trained: Path, tmp_path: Path) -> Path:
         (lambda: options(Path(), report_every=0), "report-every: expected 1 or more, got 0"),
         (lambda: options(Path(), seed=-1), "seed: expected 0 or more, got -1"),
         (lambda: options(Path(), seed=10**400), "seed: expected 0 to 4.61169e\\+18, got 1000000"),
-        (lambda: LearnerConfig(accumulation=0), "learner.accumulation: expected 1 or more, got 0"),
         (lambda: LearnerConfig(betas=(0.9, 1.0)), "learner.betas: expected 0 to 0.999999, got 1"),
         (lambda: LearnerConfig(ema_decay=2.0), "learner.ema-decay: expected 0 to 1, got 2"),
         (lambda: LearnerConfig(lr=float("nan")), "learner.lr: expected 0 or more, got nan"),

@@ -1,6 +1,9 @@
 """The objective, the optimizers and the learner against plain formulas."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from kernels.canvas import IGNORE
 from solver.learning.learner import Learner
 from solver.learning.loss import cross_entropy, step_losses
 from solver.learning.optimizers import TrunkOptimizer, orthogonal, sign_sgd_
+from solver.model.packing import PACKED, Packing
 from solver.model.trm import TRM
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
@@ -19,12 +23,12 @@ CANVAS = (2, 3)
 MODEL = TRMConfig(width=16, heads=2, cycles=1, latent_updates=1, canvas=(3, 3), row_tokens=1, row_width=16)
 
 
-def make_learner(device: torch.device | str = "cpu", **settings: object) -> Learner:
+def make_learner(device: torch.device | str = "cpu", model: TRMConfig = MODEL, **settings: object) -> Learner:
     torch.manual_seed(0)
-    model = TRM(MODEL).to(device)
+    trunk = TRM(model).to(device)
     table = nn.Parameter(torch.zeros(5, 16, device=device))
     config = LearnerConfig(**{"lr": 1e-2, "warmup_steps": 0, **settings})
-    return Learner(model, table, config, torch.Generator().manual_seed(0))
+    return Learner(trunk, table, config, torch.Generator().manual_seed(0))
 
 
 def make_batch(count: int, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
@@ -172,17 +176,72 @@ def test_every_canvas_keeps_its_own_slots() -> None:
     assert learner.slots[CANVAS].steps.tolist() == [2, 2]
 
 
-def test_accumulated_steps_move_the_weights_like_one_large_batch() -> None:
-    whole, parts = make_learner(accumulation=1), make_learner(accumulation=2)
-    batch = make_batch(4)
-    train_step(whole, CANVAS, 4, lambda count: batch)
-    for half in (torch.tensor([0, 1]), torch.tensor([2, 3])):
-        parts.slots.clear()
-        train_step(parts, CANVAS, 2, lambda count, half=half: some(batch, half))
-    assert (whole.step_count, parts.step_count) == (1, 1)
-    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(whole.table, parts.table)
+@pytest.mark.parametrize("halting", ["binary", "q_learning"])
+@pytest.mark.parametrize("row_optimizer", ["sign_sgd", "adam_atan2"])
+def test_four_chunks_are_one_batch(device: torch.device, row_optimizer: str, halting: str) -> None:
+    """The same gradients, losses, states and halted slots, over steps in which slots halt at different times."""
+    wide, settings = replace(MODEL, halting=halting, cycles=2), {"row_optimizer": row_optimizer, "lr": 1e-4}
+    whole, parts = (make_learner(device, wide, exploration=0.5, supervision_steps=3, **settings) for _ in range(2))
+    parts.chunk_tokens = 2 * (1 + 6) + 1  # two slots, and a bit of a third
+    passes = []
+    parts.model.register_forward_hook(lambda module, given, output: passes.append(len(given[0])))
+    for step in range(5):
+        metrics = [train_step(one, CANVAS, 8, lambda n, s=step: make_batch(n, s, device)) for one in (whole, parts)]
+        for a, b in zip(*metrics, strict=True):
+            assert float(a) == pytest.approx(float(b), rel=1e-5)
+        for a, b in zip(whole.optimizer.state.values(), parts.optimizer.state.values(), strict=True):
+            for moment in a:
+                torch.testing.assert_close(a[moment], b[moment], atol=1e-6, rtol=1e-4)
+        of_whole, of_parts = whole.slots[CANVAS], parts.slots[CANVAS]
+        for a, b in zip((*of_whole.state, *of_whole.batch[:4]), (*of_parts.state, *of_parts.batch[:4]), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+        assert of_whole.steps.tolist() == of_parts.steps.tolist()
+        assert of_whole.halted.tolist() == of_parts.halted.tolist()
+    torch.testing.assert_close(whole.table, parts.table, atol=1e-6, rtol=0)
+    assert set(passes) == {2}
+    assert len(passes) == 5 * 4 * (2 if halting == "q_learning" else 1)
+
+
+def test_chunks_of_packed_samples_are_one_batch() -> None:
+    model = replace(MODEL, embedding="per_cell", positions="rope2d", halting="none")
+    groups = [(3, (1, 2)), (2, (2, 1)), (3, (2, 3))]
+    tokens = torch.randint(2, 12, (2, 1, 5 * 2 + 3 * 6), generator=torch.Generator().manual_seed(0))
+    ids, packing = torch.arange(8) % 5, Packing.of(groups, torch.device("cpu"))
+    learners = []
+    for most in (math.inf, 8, 1):
+        learner = make_learner(model=model, supervision_steps=1, lr=1e-4)
+        learner.chunk_tokens = most
+        lengths = []
+        learner.model.register_forward_hook(lambda module, given, output, n=lengths: n.append(given[0].shape[1]))
+        learner.metrics = train_step(learner, PACKED, 8, lambda n: Batch(*tokens, ids, ids % 8, packing))
+        assert lengths == {math.inf: [28], 8: [8, 8, 6, 6], 1: [2] * 5 + [6] * 3}[most]
+        learners.append(learner)
+    for other in learners[1:]:
+        torch.testing.assert_close(other.metrics[:-1], learners[0].metrics[:-1])
+        torch.testing.assert_close(other.slots[PACKED].state, learners[0].slots[PACKED].state)
+        torch.testing.assert_close(other.table, learners[0].table)
+        for a, b in zip(learners[0].optimizer.state.values(), other.optimizer.state.values(), strict=True):
+            torch.testing.assert_close(a["m"], b["m"])
+
+
+def test_a_dropped_step_can_be_done_again() -> None:
+    """As when a signal comes within a step of minutes: no trace of its first half is left."""
+    learner, once = make_learner(), make_learner()
+    for one in (learner, once):
+        train_step(one, CANVAS, 4, make_batch)
+
+    @contextmanager
+    def dropped() -> Iterator[None]:
+        yield
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        learner.step(CANVAS, 0.0, dropped())
+    for one in (learner, once):
+        one.step(CANVAS)
+    assert learner.step_count == once.step_count == 2
+    assert all(torch.equal(a, b) for a, b in zip(learner.model.parameters(), once.model.parameters(), strict=True))
+    torch.testing.assert_close(learner.slots[CANVAS].state, once.slots[CANVAS].state, atol=0, rtol=0)
 
 
 def test_clipping_bounds_the_gradient_it_measures() -> None:
