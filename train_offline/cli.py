@@ -53,7 +53,8 @@ def command(
 ) -> int:
     """Train a preset offline. Writes metrics.jsonl and checkpoints for `arc-trm solve --weights`.
 
-    Ctrl-C, SIGTERM and the time limit end the run after the current step, with a checkpoint. --resume continues from
+    Ctrl-C, SIGTERM and the time limit end the run after the current step, or some seconds later without it, with a
+    checkpoint. --resume continues from
     the last checkpoint with the same result as an uninterrupted run. Under torchrun every process takes its share of
     each batch.
 
@@ -92,7 +93,7 @@ def command(
             packed = isinstance(stream, PackedStream)
             cost = estimate(config, stream.shares(), slots, problem.row_count, autocast, packed)
             print(f"{config.name}:", *problem.lines, sep="\n  ")
-            print("", *lines(cost, trainer.gflops, str(where), ranks.count), sep="\n  ")
+            print("", *lines(cost, trainer.gflops, str(where), ranks.count), trainer.memory_line, sep="\n  ")
             if trainer.progress.step:
                 print(f"resuming at step {trainer.progress.step}")
             elif resume:

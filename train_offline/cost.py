@@ -10,7 +10,10 @@ import torch
 
 from kernels.canvas import Canvas
 from solver.common.clock import format_duration
+from solver.learning.memory import TrainingMemory
+from solver.tokens.packed_stream import PackedStream
 from train_offline.flops import kept_bytes, train_flops, trunk_parameters
+from train_offline.problems.problem import Stream
 from train_offline.settings.config import TrainConfig
 
 FLOAT = 4  # bytes of a float32 entry
@@ -101,6 +104,22 @@ def estimate(
         step_flops=step,
         run_flops=config.steps * step,
     )
+
+
+def training_memory(
+    config: TrainConfig, stream: Stream, table_rows: int, ranks: int = 1, autocast: torch.dtype | None = None
+) -> TrainingMemory:
+    """What each of the ranks needs; packed steps count as some of the same size on their largest canvas."""
+
+    def tokens(canvas: Canvas) -> int:
+        return config.model.puzzle_tokens + canvas[0] * canvas[1]
+
+    largest = max(stream.canvases, key=tokens)
+    most = max(config.step_tokens, tokens(largest))  # in a step, of at least one slot
+    packed = isinstance(stream, PackedStream)
+    carried = most if packed else sum(stream.slot_count(canvas) * tokens(canvas) for canvas in stream.canvases)
+    slots = -(-most // (tokens(largest) * ranks))
+    return TrainingMemory(config.model, config.learner, table_rows, largest, slots, -(-carried // ranks), autocast)
 
 
 def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) -> list[str]:

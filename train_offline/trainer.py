@@ -19,17 +19,18 @@ from kernels.canvas import Canvas
 from kernels.yardstick import gemm_gflops
 from solver.answers.outcome import LEAK_WARNING
 from solver.common.checks import InputError, one_line, within
-from solver.common.clock import Clock, stop_signals
+from solver.common.clock import Clock, OutOfTime, overdue, stop_signals
 from solver.learning.learner import Learner
 from solver.learning.ranks import Ranks
 from solver.model.compiled import compile_networks, default_backend, warm_up
-from solver.model.device import is_out_of_memory
+from solver.model.device import free_memory, is_out_of_memory, pass_tokens
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import MOST_SEED, Duration
 from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
+from train_offline.cost import si, training_memory
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
@@ -86,10 +87,17 @@ class Trainer:
         if smallest < ranks.count:
             got = f"{smallest} for {ranks.count} ranks"
             raise InputError(f"step_tokens {config.step_tokens}: expected a slot per rank on every canvas, got {got}")
+        free = free_memory(device) / (ranks.count if device.type == "cpu" else 1)
+        memory = training_memory(config, problem.stream, problem.row_count, ranks.count, autocast)
+        slot_tokens = config.model.puzzle_tokens + memory.canvas[0] * memory.canvas[1]
+        chunk = memory.fitting_chunk(free, pass_tokens(device, config.model.width) // slot_tokens)
+        self.memory_line = (
+            f"memory here: {si(memory.peak(chunk), 'B')} of {si(free, 'B')} free, in passes of {chunk} full canvases"
+        )
         model = fresh_knowledge(config.model, options.seed, device, kind).model.train()
         table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
         exploration = torch.Generator().manual_seed(options.seed)
-        self.learner = Learner(model, table, config.learner, exploration, autocast, ranks)
+        self.learner = Learner(model, table, config.learner, exploration, autocast, ranks, chunk * slot_tokens)
         self.progress = TrainingProgress(options.seed, problem.manifest["digest"])
         found, earlier = checkpoints(options.out), read_metrics(options.out)
         if (found or earlier) and not options.resume:
@@ -125,10 +133,20 @@ class Trainer:
         step, steps = progress.step, config.steps
         self._bar = tqdm(initial=step, total=steps, desc="train", unit="step", disable=hidden, mininterval=1)
         ending: Ending | None = "done" if progress.step >= config.steps else None
-        with closing(self._log), self._bar, stop_signals(self._note_stop):
+
+        def note(number: int) -> None:
+            self._stop = number
+            clock.stop()
+            self._bar.write("ending after this step, or soon without it; repeat to end at once, without a checkpoint")
+
+        with closing(self._log), self._bar, stop_signals(note):
             while ending is None:
+                position, dropped = self._problem.stream.position(), False
                 try:
-                    self._step(window)
+                    self._step(window, clock)
+                except OutOfTime:  # the slots still count as halted, so that a resumed run does the same step
+                    self._problem.stream.seek(position)
+                    dropped = True
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -137,7 +155,7 @@ class Trainer:
                     advice = f"{self._way_on()} and --step-tokens {tokens // 2}, or more ranks"
                     raise InputError(f"step {progress.step}: {got}: {advice}") from error
                 last = progress.step >= config.steps
-                if progress.step % options.report_every == 0 or last:
+                if window.steps and (progress.step % options.report_every == 0 or last):
                     self._report(window)
                     window = Window()
                 due = time.monotonic() - saved_at > options.checkpoint_every
@@ -148,7 +166,8 @@ class Trainer:
                         self._save(window)
                         saved_at = time.monotonic()
                     every = config.evaluation.every
-                    if ending in ("done", "time") or (every and progress.step % every == 0):
+                    evaluates = ending in ("done", "time") or (every and progress.step % every == 0)
+                    if evaluates and not dropped:  # after a dropped step, an evaluation would take as long
                         self.evaluate()
         return ending
 
@@ -164,7 +183,8 @@ class Trainer:
             self._bar.write(f"step {self.progress.step}: held out{warning}: {words or 'nothing'}")
         return figures
 
-    def _step(self, window: Window) -> None:
+    def _step(self, window: Window, clock: Clock) -> None:
+        """One step. Raises OutOfTime some seconds after the clock has expired; ranks wait for one another instead."""
         stream, learner, progress = self._problem.stream, self.learner, self.progress
         canvas, slots = stream.next_step()
         free, mine = learner.free(canvas, slots)
@@ -173,7 +193,9 @@ class Trainer:
             batch = stream.draw(canvas, free, mine)
             window.drawing += time.perf_counter() - began
             learner.refill(canvas, batch)
-        metrics = learner.step(canvas, progress.step / self._config.steps)
+        metrics = learner.step(
+            canvas, progress.step / self._config.steps, overdue(clock) if self._ranks.count == 1 else None
+        )
         window.add(metrics, slots * self._sample_flops(canvas))
         progress.step += 1
         self._bar.update()
@@ -229,7 +251,3 @@ class Trainer:
         save_training(
             self._options.out, self.learner, self.progress, self._config, position, knowledge, self._options.keep
         )
-
-    def _note_stop(self, number: int) -> None:
-        self._stop = number
-        self._bar.write("ending after this step; repeat to end at once, without a checkpoint")

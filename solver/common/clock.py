@@ -121,6 +121,26 @@ def interruptible(clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
+def overdue(clock: Clock) -> Iterator[None]:
+    """Raise OutOfTime in what still runs STOP_GRACE seconds after the clock has expired. Main thread only."""
+    expired: list[float] = []  # when that was first seen
+
+    def look(number: int, frame: object) -> None:
+        if clock.expired():
+            expired.append(time.monotonic())
+            if expired[-1] - expired[0] >= STOP_GRACE:
+                raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, REPEAT, REPEAT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
 def stop_signals(stop: Callable[[int], None], grace: float = 0.0) -> Iterator[None]:
     """Call `stop` at the first SIGINT or SIGTERM, raise KeyboardInterrupt at the second. Main thread only.
 

@@ -161,15 +161,23 @@ class Learner:
         passes, nearly all of the work: what it raises leaves a learner that `refill` and `step` can be called on again.
         """
         slots = self.slots[canvas]
-        assert slots.batch is not None, "slots are filled before a step"
-        with droppable or nullcontext():
-            passed = self._pass(slots, canvas)
-        self._move(progress, slots.total, slots.batch.ids, passed.row_gradients)
+        passed = self.advance(canvas, progress, droppable)
         slots.state, slots.steps = passed.state, slots.steps + 1
         slots.halted = self._halts(slots.steps, passed.halting, slots.total)
         tokens, halting, continuing, right = (part.sum() for part in passed.losses)
         loss = passed.losses.total().sum()
         return Metrics(loss, tokens, halting, continuing, right, slots.steps.sum(), slots.total)
+
+    def advance(
+        self, canvas: Canvas, progress: float = 0.0, droppable: AbstractContextManager[None] | None = None
+    ) -> "_Passed":
+        """The part of `step` that needs memory: all passes, and the move of the weights; slots stay as they are."""
+        slots = self.slots[canvas]
+        assert slots.batch is not None, "slots are filled before a step"
+        with droppable or nullcontext():
+            passed = self._pass(slots, canvas)
+        self._move(progress, slots.total, slots.batch.ids, passed.row_gradients)
+        return passed
 
     def _pass(self, slots: Slots, canvas: Canvas) -> "_Passed":
         """Forward and backward pass of all chunks, whose gradients add up."""

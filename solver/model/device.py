@@ -1,5 +1,8 @@
 """Choice of device and precision."""
 
+import math
+from pathlib import Path
+
 import torch
 
 from solver.common.checks import InputError
@@ -8,6 +11,33 @@ from solver.settings.config import Precision
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """In the messages of a CPU (`can't allocate memory`), of CUDA (`CUDA error: out of memory`), and of its libraries
 (`CUBLAS_STATUS_ALLOC_FAILED`)."""
+
+PASS_TOKENS = {"cpu": 8 * 916, "cuda": 64 * 916}
+"""Most tokens of one forward and backward pass at width 512; at other widths in inverse proportion.
+
+A card needs many to be busy: 58 k tokens are 25 TFLOP, a tenth of a second on an H100 (arithmetic, as no card has run
+it), beside some milliseconds of launches. A CPU is busy with one sample, and larger passes only take memory.
+"""
+
+
+def pass_tokens(device: torch.device, width: int) -> int:
+    """Most tokens that a training step runs at once on this device. A larger step is cut into equal chunks."""
+    return PASS_TOKENS.get(device.type, PASS_TOKENS["cuda"]) * 512 // width
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can still be allocated on a device, on a CPU within its container's limit. Infinite if unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    rooms = [math.inf]
+    try:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        rooms.append(1024 * float(fields["MemAvailable"].split()[0]))
+        group = Path("/sys/fs/cgroup")
+        rooms.append(float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
+    except (OSError, KeyError, ValueError):  # no Linux, or no limit ("max")
+        pass
+    return min(rooms)
 
 
 def pick_device(name: str = "auto") -> torch.device:

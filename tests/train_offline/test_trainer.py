@@ -122,6 +122,44 @@ def test_signals_save_and_end(tmp_path: Path, number: int, monkeypatch: pytest.M
     assert signal.getsignal(number) == handler
 
 
+@pytest.mark.parametrize("cause", ["signal", "time"])
+def test_a_step_of_minutes_is_dropped_and_done_again_on_resume(
+    tmp_path: Path, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solver.common.clock.STOP_GRACE", 0.0)
+    monkeypatch.setattr("solver.common.clock.REPEAT", 0.01)
+    losses, run = Learner._losses, trainer(tmp_path / "parts")
+
+    def endless(learner: Learner, *given: Any) -> Any:
+        if learner.step_count == 3:
+            if cause == "signal":
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                monkeypatch.setattr("solver.common.clock.Clock.left", lambda clock: -1.0)
+            while True:
+                time.sleep(0.001)
+        return losses(learner, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "_losses", endless)
+        assert run.run() == {"signal": "interrupted", "time": "time"}[cause]
+    assert checkpoints(tmp_path / "parts" / "run")[-1].name == "step-00000003"
+    monkeypatch.undo()
+    trainer(tmp_path / "parts", resume=True).run()
+    trainer(tmp_path / "whole").run()
+    same_checkpoints(tmp_path / "whole" / "run", tmp_path / "parts" / "run")
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_allocated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(tmp_path)
+    monkeypatch.setattr("train_offline.trainer.fresh_knowledge", None)  # nothing gets as far as the model
+    monkeypatch.setattr("train_offline.trainer.free_memory", lambda device: 1e5)
+    with pytest.raises(InputError, match=r"memory: expected 0.\d+ GB, got 0.0001 GB free: smaller --step-tokens, more"):
+        Trainer(tiny_config(tmp_path), made._problem, options(tmp_path, resume=True), CPU, Ranks())
+
+
 def at_step(number: int, act: Callable[[Learner], None]) -> Callable[..., Any]:
     """A learner's step that does something besides, once."""
     original, count = Learner.step, 0

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from solver.__main__ import main
+from solver.learning.memory import TrainingMemory
 from solver.learning.ranks import Ranks, leave_ranks
 from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
 from tests.train_offline.problems.small_corpora import pair, save, task
@@ -68,11 +69,12 @@ def options(folder: Path, **changes: Any) -> RunOptions:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Without two seconds of preparation: what is held out by default, and measuring the machine's arithmetic."""
+    """Without seconds of preparation: what is held out by default, the machine's arithmetic, the memory of a step."""
     nothing_more = patch(
         "train_offline.problems.arc_problem.load_corpora", partial(load_corpora, held_out_by_default=())
     )
-    with nothing_more, patch("train_offline.trainer.gemm_gflops", lambda *_: 10.0):
+    no_memory = patch.object(TrainingMemory, "peak", lambda memory, chunk: 0)
+    with nothing_more, no_memory, patch("train_offline.trainer.gemm_gflops", lambda *_: 10.0):
         yield
 
 

@@ -1,0 +1,84 @@
+"""The peak memory that is predicted without data is that of a learner with data, and chunks are chosen to fit it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from solver.common.checks import InputError
+from solver.learning.learner import Learner
+from solver.learning.memory import ROOM, LiveBytes, TrainingMemory
+from solver.model.device import pass_tokens
+from solver.model.trm import TRM
+from solver.settings.config import LearnerConfig, TRMConfig
+from solver.tokens.encode import Batch
+from tests.solver.learning.steps import train_step
+
+pytestmark = pytest.mark.slow
+
+CANVAS = (6, 6)
+ATTENTION = TRMConfig(width=32, heads=2, cycles=2, latent_updates=2, canvas=CANVAS, row_tokens=2, row_width=32)
+MODELS = {
+    "attention": ATTENTION,
+    "mamba": replace(ATTENTION, mixer="mamba2_hybrid"),
+    "per cell": replace(ATTENTION, embedding="per_cell", positions="rope2d", halting="none"),
+}
+
+
+def measured(model: TRMConfig, config: LearnerConfig, slots: int, chunk: int, autocast: torch.dtype | None) -> int:
+    """Peak of the second step of a real learner."""
+    tokens = model.puzzle_tokens + CANVAS[0] * CANVAS[1]
+    with LiveBytes() as live:
+        table = nn.Parameter(torch.zeros(1000, 32))
+        learner = Learner(TRM(model), table, config, torch.Generator().manual_seed(0), autocast)
+        learner.chunk_tokens = chunk * tokens
+
+        def draw(count: int) -> Batch:
+            inputs, ids = torch.zeros(2, count, 36, dtype=torch.int64), torch.zeros(2, count, dtype=torch.int64)
+            return Batch(*inputs.clone().unbind(), *ids.clone().unbind())
+
+        train_step(learner, CANVAS, slots, draw)
+        live.peak = 0
+        train_step(learner, CANVAS, slots, draw)
+    return live.peak
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "row_optimizer", "autocast"),
+    [
+        ("attention", 24, "sign_sgd", None),
+        ("attention", 6, "sign_sgd", torch.bfloat16),
+        ("mamba", 6, "adam_atan2", None),
+        ("per cell", 6, "adam_atan2", None),
+    ],
+)
+def test_the_peak_without_data_is_that_with_data(
+    name: str, chunk: int, row_optimizer: str, autocast: torch.dtype | None
+) -> None:
+    model, config = MODELS[name], LearnerConfig(row_optimizer=row_optimizer)
+    tokens = model.puzzle_tokens + CANVAS[0] * CANVAS[1]
+    memory = TrainingMemory(model, config, 1000, CANVAS, 24, 24 * tokens, autocast)
+    assert memory.peak(chunk) == pytest.approx(measured(model, config, 24, chunk, autocast), rel=0.05)
+
+
+def test_the_largest_chunk_that_fits_is_near_and_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingMemory, "peak", lambda memory, chunk: 1000 + 10 * chunk)
+    memory = TrainingMemory(ATTENTION, LearnerConfig(), 10, CANVAS, 64, 64 * 38)
+    assert memory.fitting_chunk(1e12, 1000) == 64
+    assert memory.fitting_chunk(1e12, 5) == 5
+    room = memory.peak(16) / ROOM
+    assert memory.fitting_chunk(room, 64) == 16
+    assert memory.fitting_chunk(room - 1, 64) == 8
+    least = memory.peak(1) / ROOM
+    assert memory.fitting_chunk(least, 64) == 1
+    with pytest.raises(InputError, match=r"memory: expected [\d.e-]+ GB, got [\d.e-]+ GB free: smaller --step-tokens"):
+        memory.fitting_chunk(least - 1, 64)
+
+
+@pytest.mark.parametrize(
+    ("device", "width", "tokens"),
+    [("cuda", 512, 58_624), ("cuda", 128, 234_496), ("cuda", 1024, 29_312), ("cpu", 512, 7_328), ("cpu", 96, 39_082)],
+)
+def test_passes_follow_device_and_width(device: str, width: int, tokens: int) -> None:
+    assert pass_tokens(torch.device(device), width) == tokens
