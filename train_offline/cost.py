@@ -122,6 +122,14 @@ def training_memory(
     return TrainingMemory(config.model, config.learner, table_rows, largest, slots, -(-carried // ranks), autocast)
 
 
+def fitting_pass(memory: TrainingMemory, free: float, most_tokens: int) -> tuple[int, str]:
+    """Tokens of a pass that fits into `free` bytes, and what is printed of it. Raises InputError if none does."""
+    chunk = memory.fitting_chunk(free, most_tokens // memory.slot_tokens)
+    (height, width), peak = memory.canvas, memory.peak(chunk)
+    line = f"memory here: {si(peak, 'B')} of {si(free, 'B')} free, in passes of {chunk} samples on {height}x{width}"
+    return chunk * memory.slot_tokens, line
+
+
 def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) -> list[str]:
     """What is printed before a run: size, memory, FLOPs, and the time on this device and on `ranks` known cards.
 

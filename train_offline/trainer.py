@@ -7,6 +7,7 @@ import math
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,7 +31,7 @@ from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import MOST_SEED, Duration
 from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
-from train_offline.cost import si, training_memory
+from train_offline.cost import fitting_pass, training_memory
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
@@ -87,17 +88,13 @@ class Trainer:
         if smallest < ranks.count:
             got = f"{smallest} for {ranks.count} ranks"
             raise InputError(f"step_tokens {config.step_tokens}: expected a slot per rank on every canvas, got {got}")
-        free = free_memory(device) / (ranks.count if device.type == "cpu" else 1)
         memory = training_memory(config, problem.stream, problem.row_count, ranks.count, autocast)
-        slot_tokens = config.model.puzzle_tokens + memory.canvas[0] * memory.canvas[1]
-        chunk = memory.fitting_chunk(free, pass_tokens(device, config.model.width) // slot_tokens)
-        self.memory_line = (
-            f"memory here: {si(memory.peak(chunk), 'B')} of {si(free, 'B')} free, in passes of {chunk} full canvases"
-        )
+        free = free_memory(device) / (ranks.count if device.type == "cpu" else 1)
+        chunk_tokens, self.memory_line = fitting_pass(memory, free, pass_tokens(device, config.model.width))
         model = fresh_knowledge(config.model, options.seed, device, kind).model.train()
         table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
         exploration = torch.Generator().manual_seed(options.seed)
-        self.learner = Learner(model, table, config.learner, exploration, autocast, ranks, chunk * slot_tokens)
+        self.learner = Learner(model, table, config.learner, exploration, autocast, ranks, chunk_tokens)
         self.progress = TrainingProgress(options.seed, problem.manifest["digest"])
         found, earlier = checkpoints(options.out), read_metrics(options.out)
         if (found or earlier) and not options.resume:
@@ -133,20 +130,10 @@ class Trainer:
         step, steps = progress.step, config.steps
         self._bar = tqdm(initial=step, total=steps, desc="train", unit="step", disable=hidden, mininterval=1)
         ending: Ending | None = "done" if progress.step >= config.steps else None
-
-        def note(number: int) -> None:
-            self._stop = number
-            clock.stop()
-            self._bar.write("ending after this step, or soon without it; repeat to end at once, without a checkpoint")
-
-        with closing(self._log), self._bar, stop_signals(note):
+        with closing(self._log), self._bar, stop_signals(partial(self._note_stop, clock)):
             while ending is None:
-                position, dropped = self._problem.stream.position(), False
                 try:
-                    self._step(window, clock)
-                except OutOfTime:  # the slots still count as halted, so that a resumed run does the same step
-                    self._problem.stream.seek(position)
-                    dropped = True
+                    stepped = self._step(window, clock)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -167,7 +154,7 @@ class Trainer:
                         saved_at = time.monotonic()
                     every = config.evaluation.every
                     evaluates = ending in ("done", "time") or (every and progress.step % every == 0)
-                    if evaluates and not dropped:  # after a dropped step, an evaluation would take as long
+                    if evaluates and stepped:  # after a step that was dropped, an evaluation would take as long
                         self.evaluate()
         return ending
 
@@ -183,9 +170,10 @@ class Trainer:
             self._bar.write(f"step {self.progress.step}: held out{warning}: {words or 'nothing'}")
         return figures
 
-    def _step(self, window: Window, clock: Clock) -> None:
-        """One step. Raises OutOfTime some seconds after the clock has expired; ranks wait for one another instead."""
+    def _step(self, window: Window, clock: Clock) -> bool:
+        """One step. False: dropped some seconds after the clock expired; ranks, which wait for others, never drop one."""
         stream, learner, progress = self._problem.stream, self.learner, self.progress
+        position = stream.position()
         canvas, slots = stream.next_step()
         free, mine = learner.free(canvas, slots)
         if free:
@@ -193,12 +181,16 @@ class Trainer:
             batch = stream.draw(canvas, free, mine)
             window.drawing += time.perf_counter() - began
             learner.refill(canvas, batch)
-        metrics = learner.step(
-            canvas, progress.step / self._config.steps, overdue(clock) if self._ranks.count == 1 else None
-        )
+        droppable = overdue(clock) if self._ranks.count == 1 else None
+        try:
+            metrics = learner.step(canvas, progress.step / self._config.steps, droppable)
+        except OutOfTime:  # the slots still count as halted, so that a resumed run does the same step
+            stream.seek(position)
+            return False
         window.add(metrics, slots * self._sample_flops(canvas))
         progress.step += 1
         self._bar.update()
+        return True
 
     def _sample_flops(self, canvas: Canvas) -> float:
         """FLOPs of one supervision step of a sample: those of its canvas, or the mean of packed samples."""
@@ -251,3 +243,8 @@ class Trainer:
         save_training(
             self._options.out, self.learner, self.progress, self._config, position, knowledge, self._options.keep
         )
+
+    def _note_stop(self, clock: Clock, number: int) -> None:
+        self._stop = number
+        clock.stop()
+        self._bar.write("ending after this step, or soon without it; repeat to end at once, without a checkpoint")

@@ -67,6 +67,10 @@ class TrainingMemory:
     carried_tokens: int
     autocast: torch.dtype | None = None
 
+    @property
+    def slot_tokens(self) -> int:
+        return self.model.puzzle_tokens + self.canvas[0] * self.canvas[1]
+
     @cache  # noqa: B019 (a frozen value)
     def peak(self, chunk: int) -> int:
         """Bytes at the peak of a step in chunks of `chunk` slots."""
@@ -92,8 +96,7 @@ class TrainingMemory:
             learner.advance(self.canvas)
         # Beyond that: the other slots of the step, with their states before and after it, the slots of other canvases,
         # and the gradients of earlier chunks
-        slot_tokens = self.model.puzzle_tokens + self.canvas[0] * self.canvas[1]
-        others = each * (self.slots - chunk + self.carried_tokens / slot_tokens - chunk)
+        others = each * (self.slots - chunk + self.carried_tokens / self.slot_tokens - chunk)
         return round(live.peak + others) + (sum(p.nbytes for p in parameters) if chunk < self.slots else 0)
 
     def fitting_chunk(self, free: float, most: int) -> int:
