@@ -171,7 +171,7 @@ class Trainer:
         return figures
 
     def _step(self, window: Window, clock: Clock) -> bool:
-        """One step. False: dropped some seconds after the clock expired; ranks, which wait for others, never drop one."""
+        """One step. False: dropped some seconds after the clock expired. Ranks wait for one another and drop none."""
         stream, learner, progress = self._problem.stream, self.learner, self.progress
         position = stream.position()
         canvas, slots = stream.next_step()
