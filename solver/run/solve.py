@@ -88,17 +88,16 @@ def solve(run: Run, outcome: Outcome, resumed: bool = False, keep_steps: bool = 
     known, fits = run.parts(resumed)
     first_round = int(len(fits) > 1 and bool(run.start.rows))  # a fresh model's votes before a fit are noise
     unfitting = replace(run.config, fit=replace(run.config.fit, mode="none"))
-    new = [task for group in fits for task in group if not outcome.votes.rounds(tests_of([task]))]
-    if first_round and new:
-        one = replace(unfitting, predict=replace(run.config.predict, augmentations=1))
-        first_run = replace(run, tasks=new, config=one, clock=run.clock.share(VOTE_SHARE))
-        yield from _GroupRun(first_run, outcome).rounds()
-    parts = [(group, run.config) for group in fits]
+    one_vote = replace(unfitting, predict=replace(run.config.predict, augmentations=1))
+    parts = [(group, run.config) for group in sorted(fits, key=lambda group: outcome.votes.rounds(tests_of(group)))]
     if known and not resumed:
         parts.insert(0, (known, unfitting))
-    parts.sort(key=lambda part: outcome.votes.rounds(tests_of(part[0])))
     left = sum(len(group) for group, _ in parts)
-    for group, config in parts:
+    for number, (group, config) in enumerate(parts):
+        if first_round and number == len(parts) - len(fits):
+            new = [task for task in run.tasks if not outcome.votes.rounds(tests_of([task]))]
+            voting = replace(run, tasks=new, config=one_vote, clock=run.clock.share(VOTE_SHARE))
+            yield from _GroupRun(voting, outcome).rounds() if new else ()
         clock, left = run.clock.share(len(group) / left), left - len(group)
         working = clock
         if keep_steps:

@@ -75,7 +75,7 @@ def test_the_published_ablations_learn_and_halt_the_same(case: Ablation, monkeyp
     learner, batch = case.learner(), case.batch("eval/batch/")
     canvas, gradients = learner.model.config.canvas, list[dict[str, Any]]()
 
-    def note(progress: float) -> None:  # instead of a move
+    def note(*_: object) -> None:  # instead of a move
         gradients.append({n: p.grad.clone() for n, p in learner.model.named_parameters() if p.grad is not None})
         learner.optimizer.zero_grad()
 

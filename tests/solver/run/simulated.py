@@ -166,5 +166,10 @@ def simulate(
 
     patch.setattr(Schedule, "next_round", next_round)
     settings = replace(settings, fit=replace(settings.fit, known=True))
-    start: Any = SimpleNamespace(saw_outputs_of=lambda _: False, rows={}, model=SimpleNamespace(config=config().model))
+    start: Any = SimpleNamespace(
+        saw_outputs_of=lambda _: False,
+        rows={},
+        model=SimpleNamespace(config=config().model),
+        table=SimpleNamespace(device=SimpleNamespace(type="cpu")),
+    )
     return run_through(Run(tasks, start, settings, Clock(budget)), votes=votes, resumed=votes is not None)
