@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from solver.common.checks import one_line
 from submission.workers.job import Job
 
 COMMAND = (sys.executable, "-m", "submission.workers.worker")
-MOST_STARTS = 6  # per worker; after that it is given up
+MOST_STARTS = 6  # of a worker, one after the other, that bring no vote; after them it is given up
 PATIENCE = 5.0  # seconds to wait for a killed process to exit, and before starting again what could not be started
 LOADING = 120.0  # seconds; the first import of torch from a cold disk takes more than a minute
 LAST_WORDS = 300  # bytes at the end of a dead worker's log that the message quotes
@@ -48,11 +48,12 @@ class WorkerHandle:
     notes: list[str] = field(default_factory=list)  # caveats for readers of the score
     done: dict[str, Any] | None = None  # its final message
     refused: dict[str, str] | None = None  # {"weights" or "device": reason}
-    starts: int = 0
+    starts: int = 0  # since it last brought votes
     given_up: bool = False
     _process: subprocess.Popen[bytes] | None = None
-    _listener: threading.Thread | None = None  # reads its messages
+    _listener: threading.Thread | None = None  # sends its job, reads its messages
     _heard: float = 0.0
+    _votes: int = 0  # the most it has reported
     _spoke: bool = False  # whether this process has reported progress yet
     _fault: str = ""  # why the process could not be started
 
@@ -72,16 +73,12 @@ class WorkerHandle:
         self._heard, self._spoke = time.monotonic(), False
         try:
             self._process = self._open()
-            self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+            self._listener = threading.Thread(target=self._talk, args=(self._process, self.job), daemon=True)
             self._listener.start()
         except (OSError, RuntimeError) as error:  # no memory, no more processes, files or threads
             self.stop()
             self._process, self._fault = None, one_line(str(error))
             return
-        assert self._process.stdin is not None, "asked for above"
-        with contextlib.suppress(OSError):  # already dead: `look` will notice
-            self._process.stdin.write(json.dumps(asdict(self.job)).encode() + b"\n")  # paths may be no Unicode
-            self._process.stdin.flush()
 
     def _open(self) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as stack:
@@ -92,7 +89,7 @@ class WorkerHandle:
             return subprocess.Popen(self.command, env=_environment(self.threads), **pipes)
 
     def look(self, deadline: float) -> None:
-        """Restart the process if it is dead or silent; give it up after `deadline` or MOST_STARTS starts."""
+        """Restart the process if it is dead or silent; give it up after `deadline` or MOST_STARTS vain starts."""
         if not self.working or not self.starts:
             return
         silent = time.monotonic() - self._heard
@@ -111,6 +108,8 @@ class WorkerHandle:
                 return
             reason = f"said nothing for {silent:.0f} s and was killed"
         self.stop()
+        if self.progress.get("votes", 0) > self._votes:
+            self._votes, self.starts = self.progress["votes"], 0
         before, words = self.name, ""
         with contextlib.suppress(OSError):
             lines = self.log_file.read_bytes()[-LAST_WORDS:].decode(errors="replace").split("\n")
@@ -126,7 +125,7 @@ class WorkerHandle:
 
     @property
     def _patience(self) -> float:
-        """Seconds of silence that are allowed: more before the first progress, and twice as many after every start."""
+        """Seconds of silence that are allowed: more before the first progress, twice as many after a vain start."""
         return (self.silence if self._spoke else max(self.silence, LOADING)) * 2 ** (self.starts - 1)
 
     def start_over(self, **changed: Any) -> None:
@@ -139,15 +138,21 @@ class WorkerHandle:
         """Kill the process if it is alive. Votes in the journal are safe."""
         if self._process is not None:
             self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: leave it behind
+            try:
                 self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # stuck in a driver: leave it behind
+                return
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):  # unsent bytes for a dead process
                     self._process.stdin.close()
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """Read messages until the process closes its output."""
+    def _talk(self, process: subprocess.Popen[bytes], job: Job) -> None:
+        """Send the process its job, which a pipe may not hold at once, and read messages until its output ends."""
+        assert process.stdin is not None, "asked for at the start"
         assert process.stdout is not None, "asked for at the start"
+        with contextlib.suppress(OSError):  # already dead: `look` will notice
+            process.stdin.write(json.dumps(vars(job)).encode() + b"\n")  # paths may be no Unicode
+            process.stdin.flush()
         with process.stdout:
             for line in process.stdout:
                 self._heard = time.monotonic()

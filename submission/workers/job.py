@@ -14,7 +14,7 @@ ORPHANED = 3  # exit code of a worker whose supervisor has ended
 class Job:
     """Which tasks a worker solves, on which device, and until when. Sent to it as one line of JSON."""
 
-    tasks: str  # path of a challenges file
+    tasks: dict[str, Any]  # a challenges file
     journal: str  # path of the folder of votes
     name: str  # of its fitted weights in that folder
     device: str

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from solver.answers import candidates_json
 from solver.answers.attempts import answers_of
 from solver.answers.journal import JournalReader, clear_journal, own_folder
@@ -107,10 +105,8 @@ class Supervisor:
         threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None
         for number, (shard, device) in enumerate(zip(shards, plan.devices, strict=False), start=plan.rank * count):
             name = f"{number}-of-{plan.ranks * count}"
-            tasks = plan.journal / f"tasks-{name}.json"
-            write_atomically(tasks, orjson.dumps({task.id: to_challenge(task) for task in shard}))
             job = Job(
-                tasks=str(tasks),
+                tasks={task.id: to_challenge(task) for task in shard},
                 journal=str(plan.journal),
                 name=f"fitted-{name}",
                 device=device,

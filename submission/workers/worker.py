@@ -27,7 +27,7 @@ from solver.run.events import Progress
 from solver.run.restart import Keeper
 from solver.run.solve import open_run, solve
 from solver.settings.options import SolveOptions
-from solver.tasks.load import load_tasks
+from solver.tasks.task import parse_task
 from submission.workers.job import ORPHANED, REFUSED, Job
 
 BEAT = 0.5  # seconds between two progress messages, at least
@@ -55,7 +55,7 @@ def work(job: Job, device: torch.device, stream: BinaryIO) -> dict[str, Any]:
     clock = Clock(job.deadline - time.monotonic())
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    tasks = load_tasks(job.tasks)
+    tasks = [parse_task(name, task, "job") for name, task in job.tasks.items()]
     run = open_run(tasks, SolveOptions(**job.options), clock, job.weights, str(device))
     if run.start.saw_outputs_of(tasks):  # said at once, since a worker that is killed says nothing more
         say(stream, notes=[LEAK_WARNING])

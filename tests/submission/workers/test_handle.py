@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from solver.answers.run_json import FILE_NAME
+from solver.common import files
 from submission.workers import handle
 from submission.workers.job import Job
 from tests.submission.runs import supervised
@@ -54,8 +55,34 @@ def test_a_record_that_cannot_be_written_costs_itself_alone(tmp_path: Path, capl
     assert "run.json: expected to write" in caplog.text
 
 
+def test_a_disk_that_is_full_after_the_first_submission_keeps_no_worker_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+
+    def full(source: str, target: str) -> None:
+        if not str(target).endswith("submission.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    _, outcome = supervised(tmp_path / "submission.json", command=AT_ONCE)
+    assert outcome.fit_steps == 1
+
+
+def test_only_starts_that_bring_no_votes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process ends with one vote more than the one before it, until there are ten."""
+    monkeypatch.setattr(handle, "MOST_STARTS", 2)
+    file = tmp_path / "votes"
+    code = f"""open({str(file)!r}, "a").write("."); votes = len(open({str(file)!r}).read())
+print('{{"beat": {{"steps": 1, "agreed": 0, "loss": null, "votes": %d}}}}' % min(10, votes))"""
+    supervisor, _ = supervised(tmp_path / "submission.json", command=(sys.executable, "-c", code))
+    assert supervisor.workers[0].given_up
+    assert len(file.read_text()) == 12
+
+
 def test_a_folder_whose_name_is_no_unicode_reaches_the_worker(tmp_path: Path) -> None:
-    looks = "import json, os, sys; assert os.path.exists(json.loads(sys.stdin.buffer.readline())['tasks'])"
+    looks = "import json, os, sys; assert os.path.exists(json.loads(sys.stdin.buffer.readline())['journal'])"
     command = (sys.executable, "-c", f"{looks}; {AT_ONCE[2]}")
     _, outcome = supervised(tmp_path / os.fsdecode(b"caf\xe9") / "submission.json", command=command)
     assert outcome.fit_steps == 1
@@ -64,8 +91,9 @@ def test_a_folder_whose_name_is_no_unicode_reaches_the_worker(tmp_path: Path) ->
 @pytest.mark.parametrize("spoke", [True, False])
 def test_a_worker_that_is_stopped_is_noticed_also_in_a_short_run(spoke: bool, tmp_path: Path) -> None:
     """A process that has not reported yet may still be loading, so it gets longer."""
-    job = Job(tasks="", journal="", name="", device="cpu", deadline=0.0, options={})
-    command = (sys.executable, "-c", f"import time; {BEAT if spoke else None}; time.sleep(1000)")
+    job = Job(tasks={"large": "0" * 10**6}, journal="", name="", device="cpu", deadline=0.0, options={})
+    speak = f"sys.stdin.readline(); {BEAT}" if spoke else None
+    command = (sys.executable, "-c", f"import sys, time; {speak}; time.sleep(1000)")
     worker = handle.WorkerHandle(0, job, tmp_path / "log", silence=20.0, command=command)
     worker.start()
     assert worker._process is not None
