@@ -3,17 +3,22 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 import tyro
 
 from solver.common import command_line
+from solver.common.files import open_to_append
 
 FILE_NAME = "solve.log"
 
 
 class _FileHandler(logging.FileHandler):
     """Writes what it can: a full disk costs lines of the log, not the run."""
+
+    def _open(self) -> TextIOWrapper:
+        return TextIOWrapper(open_to_append(self.baseFilename), self.encoding, self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

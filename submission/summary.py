@@ -15,14 +15,14 @@ Keys from "voted" on are there once the file is solved, except "faults".
 import fcntl
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from solver.common.checks import InputError
-from solver.common.files import file_name, read_json, write_atomically
+from solver.common.files import file_name, open_to_append, read_json, write_atomically
 
 FILE_NAME, FORMAT = "summary.json", 1
 
@@ -38,20 +38,21 @@ class Summary:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Take part in the folder. Raises InputError if it cannot be written."""
+        name = file_name(self._folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            runs = (self._folder / ".runs").open("a")
         except OSError as error:
-            name = file_name(self._folder)
             raise InputError(f"{name}: expected a folder to write to, got: {error.strerror}") from None
-        with runs:  # closing it, or the end of the process, gives the lock up
-            with self._turn():
-                try:
-                    fcntl.flock(runs, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    (self._folder / FILE_NAME).unlink(missing_ok=True)
-                except OSError:  # other runs are at work
-                    pass
-                fcntl.flock(runs, fcntl.LOCK_SH)
+        with ExitStack() as held:  # closing the file, or the end of the process, gives the lock up
+            try:
+                runs = held.enter_context(open_to_append(self._folder / ".runs"))
+                with self._turn():
+                    with suppress(OSError):  # other runs are at work
+                        fcntl.flock(runs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        (self._folder / FILE_NAME).unlink(missing_ok=True)
+                    fcntl.flock(runs, fcntl.LOCK_SH)
+            except OSError as error:
+                log.error("%s: expected to lock files in it, got: %s; going on without", name, error.strerror)
             yield
 
     def status(self, name: str) -> str | None:
@@ -81,6 +82,6 @@ class Summary:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait until no other run changes the summary."""
-        with (self._folder / ".turn").open("a") as file:
+        with open_to_append(self._folder / ".turn") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

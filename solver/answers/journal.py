@@ -25,7 +25,7 @@ import orjson
 from solver.answers.outcome import LEAK_WARNING, Outcome
 from solver.answers.votes import MOST_ROUNDS, MOST_VOTES, Block, Candidate, Votes
 from solver.common.checks import Grid, InputError, parse_grid
-from solver.common.files import file_name
+from solver.common.files import file_name, open_to_append
 from solver.tasks.task import DIGEST_LENGTH, Task
 
 PATTERN = "votes-*.jsonl"
@@ -166,7 +166,7 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
     """Lock a folder against other runs. Raises Busy if it is locked, InputError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK), "w")  # a pipe would block
+        lock = open_to_append(folder / name)
     except OSError as error:
         raise InputError(f"{folder}: expected a folder to write to, got: {error.strerror}") from None
     with lock as file:

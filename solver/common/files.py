@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from solver.common.checks import InputError, one_line, shown
 
@@ -104,6 +105,11 @@ def code_digest() -> str:
         for path in sorted((root / folder).rglob("*.py")):
             state.update(path.read_bytes())
     return state.hexdigest()[:16]
+
+
+def open_to_append(path: str | Path) -> BinaryIO:
+    """Open a file to append to, or make it. Never waits, as for a pipe that nobody reads. Raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o666), "ab")
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

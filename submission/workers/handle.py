@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from solver.common.checks import one_line
+from solver.common.files import open_to_append
 from submission.workers.job import Job
 
 COMMAND = (sys.executable, "-m", "submission.workers.worker")
@@ -84,7 +85,7 @@ class WorkerHandle:
         with contextlib.ExitStack() as stack:
             errors: Any = subprocess.DEVNULL  # without a log it works as well
             with contextlib.suppress(OSError):
-                errors = stack.enter_context(self.log_file.open("ab"))
+                errors = stack.enter_context(open_to_append(self.log_file))
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
             return subprocess.Popen(self.command, env=_environment(self.threads), **pipes)
 

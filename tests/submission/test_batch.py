@@ -144,6 +144,18 @@ def test_a_folder_that_cannot_be_written_costs_its_file_alone(stub: Callable[...
     }
 
 
+@pytest.mark.parametrize("name", [".runs", ".turn", "first/solve.log"])
+def test_a_pipe_that_nobody_reads_costs_what_it_stands_for(
+    name: str, stub: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "out" / name
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    assert stub("first") == 0
+    submission_json.check(tmp_path / "out" / "first" / "submission.json", expected_counts([MIRROR]))
+    assert ("expected to" in caplog.text) == (name != "first/solve.log")
+
+
 def test_the_folder_of_another_run_is_left_alone(stub: Callable[..., int], tmp_path: Path, caplog) -> None:  # type: ignore[no-untyped-def]
     """It solves other tasks under the same name."""
     out = tmp_path / "out" / "same" / "submission.json"

@@ -21,8 +21,9 @@ BEAT = """print('{"beat": {"steps": 1, "agreed": 0, "loss": null}}', flush=True)
 AT_ONCE = (sys.executable, "-c", """print('{"done": {"steps": 1, "preset": "tiny"}}')""")
 
 
-def test_a_worker_whose_log_is_a_folder_works_without_one(tmp_path: Path) -> None:
+def test_a_worker_whose_log_is_a_folder_or_a_pipe_works_without_one(tmp_path: Path) -> None:
     (tmp_path / "journal" / "worker-1-of-2.log").mkdir(parents=True)
+    os.mkfifo(tmp_path / "journal" / "worker-0-of-2.log")
     supervisor, outcome = supervised(tmp_path / "submission.json", devices=("cpu", "cpu"), command=AT_ONCE)
     assert [worker.starts for worker in supervisor.workers] == [1, 1]
     assert outcome.fit_steps == 2
