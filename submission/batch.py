@@ -109,6 +109,8 @@ class _Batch:
         """Read a file and write a valid submission, unless another run is at work there."""
         try:
             challenges = load_challenges(plan.source)
+            if plan.out.resolve() == Path(plan.source).resolve():
+                raise InputError(f"{plan.out}: expected an output path, got the file to solve: choose another --out")
         except InputError as error:
             log.error("%s; it is left out", error)
             self._done(plan, "invalid", faults=[str(error)])

@@ -13,13 +13,12 @@ Keys from "voted" on are there once the file is solved, except "faults".
 """
 
 import fcntl
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from solver.common.checks import InputError
 from solver.common.files import file_name, open_to_append, read_json, write_atomically
@@ -66,8 +65,8 @@ class Summary:
             with self._turn():
                 files = self._read()
                 files[name] = {**files.get(name, {}), **facts}
-                document = {"format": FORMAT, "files": files}
-                write_atomically(self._folder / FILE_NAME, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+                text = json.dumps({"format": FORMAT, "files": files}, indent=2)  # not orjson: paths may be no Unicode
+                write_atomically(self._folder / FILE_NAME, text.encode())
         except (InputError, OSError) as error:
             log.error("%s: expected to write it, got: %s", FILE_NAME, error)
 

@@ -144,6 +144,23 @@ def test_a_folder_that_cannot_be_written_costs_its_file_alone(stub: Callable[...
     }
 
 
+def test_a_file_whose_name_is_no_unicode_is_in_the_summary(stub: Callable[..., int], tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    assert stub(name) == 0
+    assert summary(tmp_path / "out")["caf-"]["file"] == str(tmp_path / f"{name}.json")
+
+
+def test_the_file_to_solve_is_not_replaced(stub: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "out" / "linked").mkdir(parents=True)
+    (tmp_path / "out" / "linked" / "submission.json").symlink_to(tmp_path / "linked.json")
+    assert stub("linked", "other") == 1
+    assert {name: facts["status"] for name, facts in summary(tmp_path / "out").items()} == {
+        "linked": "invalid",
+        "other": "solved",
+    }
+    assert json.loads((tmp_path / "linked.json").read_text()) == {"mirror": as_json(MIRROR)}
+
+
 @pytest.mark.parametrize("name", [".runs", ".turn", "first/solve.log"])
 def test_a_pipe_that_nobody_reads_costs_what_it_stands_for(
     name: str, stub: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
