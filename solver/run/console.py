@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solver.answers import candidates_json, submission_json
+from solver.answers.attempts import first_answers
 from solver.answers.outcome import STOPPED, Outcome
 from solver.answers.run_json import FILE_NAME, write_record
 from solver.answers.votes import Votes
@@ -62,8 +63,11 @@ class Console:
         """
         new, outcome, preset = not self.out.exists(), self.outcome, "none"
         began = self.clock.elapsed()
-        if new or outcome.votes.total or not self._is_valid():
-            self._write()
+        valid = not new and self._is_valid()
+        if not valid:
+            submission_json.write(self.out, first_answers(self.tasks))
+        if not valid or outcome.votes.total:
+            self._try_to_write()
         reserve = WRITE_RESERVE + WRITES * (self.clock.elapsed() - began)
         working = self.clock.part(self.clock.left() - reserve)
         keeper: Keeper | None = None
@@ -105,14 +109,17 @@ class Console:
                 if keeper:
                     keeper.keep(event)
                 if isinstance(event, RoundDone):
-                    try:
-                        self._write()
-                    except InputError as error:  # a full disk must not end the run
-                        log.warning("%s; the submission of the round before stays", error)
+                    self._try_to_write()
 
     def _write(self) -> None:
         """Choose two attempts per test input by the votes and write submission.json. Raises InputError."""
         submission_json.write(self.out, self.outcome.answers(self.tasks))
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except InputError as error:  # a full disk must not end the run
+            log.warning("%s; the submission of the round before stays", error)
 
     def _is_valid(self) -> bool:
         try:

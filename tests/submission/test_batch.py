@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from solver.answers import submission_json
+from solver.answers.attempts import _without_model
 from solver.answers.journal import own_folder
 from solver.answers.outcome import Outcome
 from solver.answers.run_json import read_run
@@ -142,6 +143,18 @@ def test_a_folder_that_cannot_be_written_costs_its_file_alone(stub: Callable[...
         "first": "failed",
         "second": "solved",
     }
+
+
+def test_the_first_submission_waits_for_no_guesses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_model.cache_clear()
+    out = tmp_path / "submission.json"
+
+    def check(*_: object) -> list[Any]:
+        submission_json.check(out, expected_counts([MIRROR]))
+        return []
+
+    monkeypatch.setattr("solver.answers.attempts.guesses", check)
+    Challenges([MIRROR]).write_fallbacks(out)
 
 
 def test_a_file_whose_name_is_no_unicode_is_in_the_summary(stub: Callable[..., int], tmp_path: Path) -> None:

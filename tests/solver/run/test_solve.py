@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from solver.answers import submission_json
-from solver.answers.attempts import baseline
+from solver.answers.attempts import _without_model, baseline
 from solver.answers.outcome import STOPPED, Outcome
 from solver.answers.run_json import read_run, write_record
 from solver.answers.score import score_result
@@ -85,14 +85,18 @@ def test_the_same_seed_gives_the_same_submission(tmp_path: Path, each: bool) -> 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_valid_submission_lies_there_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["solver.run.solve.Fitting", "solver.answers.attempts.guesses"])
+def test_a_valid_submission_lies_there_before_anything_slow(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_model.cache_clear()
     out = tmp_path / "submission.json"
 
     def check_and_stop(*_: object) -> None:
         submission_json.check(out, expected_counts(TASKS))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("solver.run.solve.Fitting", check_and_stop)
+    monkeypatch.setattr(what, check_and_stop)
     with pytest.raises(KeyboardInterrupt):
         run(out)
     submission_json.check(out, expected_counts(TASKS))
@@ -249,7 +253,7 @@ def test_a_failed_write_leaves_the_last_submission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "submission.json"
-    fill_disk(monkeypatch, range(1, 1000))
+    fill_disk(monkeypatch, range(2, 1000))
     with pytest.raises(InputError, match="No space left"):
         run(out)
     assert caplog.text.count("the submission of the round before stays") == 1
@@ -261,7 +265,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "submission.json"
-    fill_disk(monkeypatch, range(1, 2))
+    fill_disk(monkeypatch, range(2, 3))
     outcome = run(out)
     assert "No space left" in caplog.text
     answers = submission_json.read(out, expected_counts(TASKS))
