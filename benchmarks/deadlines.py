@@ -113,12 +113,15 @@ def family(pid: int) -> list[int]:
 
 def memory(pid: int) -> float:
     """Bytes held by a process and its children (PSS: shared pages are split among those that share them)."""
-    total = 0.0
-    for member in family(pid):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
-            total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total
+    return sum(held(member, "Pss") for member in family(pid))
+
+
+def held(pid: int, what: str) -> float:
+    """Bytes of one kind, such as Pss or Anonymous, that a process holds; 0 if it has just ended."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+    return 0.0
 
 
 if __name__ == "__main__":
