@@ -61,10 +61,11 @@ def rotary_tables(angles: Tensor) -> Rotary:
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotate each pair (k, k + K/2) of x (B, N, heads, K) by the angle of its token (RoPE, rotate-half layout)."""
     cosine, signed_sine = rotary[:2]
-    first, second = x.chunk(2, dim=-1)
     turned = x * cosine
-    if turned.requires_grad or x.dtype != cosine.dtype:
-        return torch.addcmul(turned, torch.cat([second, first], dim=-1), signed_sine)
+    if turned.requires_grad or x.dtype != cosine.dtype or torch.compiler.is_compiling():
+        # halves swapped by flip, not cat: less work on a CPU, and the compiler makes a single pass of it
+        return torch.addcmul(turned, x.unflatten(-1, (2, -1)).flip(-2).flatten(-2), signed_sine)
+    first, second = x.chunk(2, dim=-1)
     for half, other, sine in zip(turned.chunk(2, dim=-1), (second, first), signed_sine.chunk(2, dim=-1), strict=True):
         half.addcmul_(other, sine)  # the same, in place
     return turned

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor.graph import GraphLowering
 
 from solver.model.compiled import LEAST_SECONDS, Compiled, compile_networks, default_backend, warm_up
 from solver.model.device import in_precision
@@ -98,6 +99,33 @@ def test_two_graphs_per_network_serve_all_canvases_batches_and_copies(name: str)
                     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert graphs.count == made
     assert compiled._run is not None
+
+
+BYTES_PER_PASS = 60  # that fused kernels move per token, channel and layer pass, beside the matrix products
+
+
+@pytest.mark.parametrize("graded", [False, True], ids=["prediction", "training"])
+def test_fused_kernels_move_few_bytes(graded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Inductor fuses them here; its kernels for a card need a card to be written."""
+    moved = 0
+
+    class PlannedError(Exception):
+        """What is fused is known; writing the code would take long."""
+
+    def plan(graph: GraphLowering) -> None:
+        nonlocal moved
+        graph.init_wrapper_code()
+        graph._update_scheduler()
+        moved = sum(node.get_read_write_buffers_sizes() for node in graph.scheduler.nodes if not node.is_extern())
+        raise PlannedError
+
+    monkeypatch.setattr(GraphLowering, "codegen", plan)
+    model, canvas, batch = TRM(replace(BASE, width=256, heads=4, row_width=256, canvas=(16, 16))), (16, 16), 64
+    h = torch.randn(batch, model.config.puzzle_tokens + 256, 256).requires_grad_(graded)
+    compiled = torch.compile(run_layers, backend="inductor", dynamic=True)
+    with torch.set_grad_enabled(graded), in_precision(CPU, torch.bfloat16), pytest.raises(Exception, match="Planned"):
+        compiled(model.network.layers, h, model.rotary(canvas, CPU))
+    assert 30 < moved / (h.numel() * model.config.layers) <= BYTES_PER_PASS
 
 
 @pytest.mark.slow
