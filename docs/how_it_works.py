@@ -20,7 +20,7 @@ from solver.predict import Predictor
 from solver.settings.options import FOLDER
 from solver.settings.presets import mini
 from solver.tasks.load import load_tasks
-from solver.tasks.task import permuted_colours, without_test_outputs
+from solver.tasks.task import permuted_colours, shown_colours, without_test_outputs
 from solver.tokens.canvases import predict_canvas
 from solver.tokens.decode import Ballot
 from solver.tokens.variants import make_variants, variant_name
@@ -64,7 +64,7 @@ def page() -> str:
 
     # Variants, and the canvas that has room for the test output.
     permuted = permuted_colours(task.train, config.fit.colours)
-    variants = make_variants(task.id, VARIANTS, SEED, permuted=permuted)
+    variants = make_variants(task.id, VARIANTS, SEED, permuted=permuted, shown=shown_colours(task.train))
     pairs = list(zip(variants.symmetry, variants.permutation, strict=True))
     names = [variant_name(task.id, *pair) for pair in pairs]
     canvas = predict_canvas(task, 0, config.canvases)

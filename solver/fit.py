@@ -25,7 +25,7 @@ from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Fitted, Knowledge, name_rows
 from solver.settings.config import CanvasConfig, FitConfig
-from solver.tasks.task import Task, permuted_colours
+from solver.tasks.task import Task, permuted_colours, shown_colours
 from solver.tokens.packed_stream import PackedStream, open_stream
 from solver.tokens.shuffle import TaskExamples
 from solver.tokens.stream import PairStream
@@ -219,10 +219,11 @@ def choose_variants(tasks: Sequence[Task], start: Knowledge, config: FitConfig, 
     chosen = []
     for task in tasks:
         permuted = permuted_colours(task.train, config.colours)
-        drawn = make_variants(task.id, config.augmentations, seed, config.symmetries, permuted)
+        shown = shown_colours(task.train)
+        drawn = make_variants(task.id, config.augmentations, seed, config.symmetries, permuted, shown)
         if not start.model.config.row_per_task:
             known, _ = start.known_variants(task)
-            drawn = drawn.first(1).followed_by(known).followed_by(drawn).first(config.augmentations)
+            drawn = drawn.first(1).followed_by(known).followed_by(drawn, shown).first(config.augmentations)
         chosen.append(drawn)
     return chosen
 

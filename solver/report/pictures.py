@@ -12,7 +12,7 @@ from solver.answers.run_json import Run
 from solver.common.checks import InputError, shown
 from solver.report.drawing import Cells, draw_grid, scale_of
 from solver.report.standing import MARKS, verdict
-from solver.tasks.task import Task, permuted_colours
+from solver.tasks.task import Task, permuted_colours, shown_colours
 from solver.tokens.variants import make_variants, variant_name
 
 # Only grid lines have a style sheet, limited to our class: others would change the notebook's own styles.
@@ -48,7 +48,8 @@ def draw_task(task: Task) -> Drawing:
 
 def draw_variants(task: Task, count: int = 8, seed: int = 0) -> Drawing:
     """The first demonstration in the first `count` variants that `tiny` and `mini` fit and vote with, of this seed."""
-    variants, rows = make_variants(task.id, count, seed, permuted=permuted_colours(task.train, "inputs")), {}
+    permuted, shown = permuted_colours(task.train, "inputs"), shown_colours(task.train)
+    variants, rows = make_variants(task.id, count, seed, permuted=permuted, shown=shown), {}
     for symmetry, permutation in zip(variants.symmetry.tolist(), variants.permutation, strict=True):
         rows[variant_name(task.id, symmetry, permutation)] = [
             (permutation[apply_symmetry(grid, symmetry)].tolist(), name)

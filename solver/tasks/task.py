@@ -125,6 +125,12 @@ def permuted_colours(pairs: Sequence[Pair], policy: str) -> tuple[int, ...]:
     return tuple(colour for colour in PERMUTED if seen[colour] or not named[colour])
 
 
+def shown_colours(*lists: Sequence[Pair]) -> list[int]:
+    """The colours of any grid of some pairs. Permutations that treat these alike give the same grids."""
+    shown = sum(StoredPairs.of(pairs).colour_counts().sum(axis=(0, 1)) for pairs in lists)
+    return np.flatnonzero(shown).tolist()
+
+
 def without_test_outputs(task: Task) -> Task:
     """The task as the solver may see it."""
     return replace(task, test=tuple(Pair(pair.input, None) for pair in task.test))

@@ -29,11 +29,13 @@ class Variants(NamedTuple):
         """The first `count` of them, or all."""
         return Variants(self.symmetry[:count], self.permutation[:count])
 
-    def followed_by(self, others: "Variants") -> "Variants":
-        """These, then those of `others` that are not among them."""
+    def followed_by(self, others: "Variants", shown: Sequence[int] = range(COLOURS)) -> "Variants":
+        """These, then those of `others` that give the colours `shown` other places or another symmetry."""
         both = Variants(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
-        _, first = np.unique(np.column_stack(both), axis=0, return_index=True)
-        return Variants(*(column[np.sort(first)] for column in both))
+        content = np.column_stack([both.symmetry, both.permutation[:, list(shown)]])
+        _, first = np.unique(content, axis=0, return_index=True)
+        kept = np.union1d(np.arange(len(self)), first)
+        return Variants(*(column[kept] for column in both))
 
     @property
     def transposes(self) -> np.ndarray:
@@ -42,14 +44,22 @@ class Variants(NamedTuple):
 
 
 def make_variants(
-    task_id: str, count: int, seed: int, symmetries: bool = True, permuted: Sequence[int] = PERMUTED
+    task_id: str,
+    count: int,
+    seed: int,
+    symmetries: bool = True,
+    permuted: Sequence[int] = PERMUTED,
+    shown: Sequence[int] = PERMUTED,
 ) -> Variants:
     """The identity, the other plain symmetries, then distinct random (symmetry, permutation) pairs.
 
-    `count` in all, or as many as exist; the colours in `permuted` trade places, the others stay. The plain symmetries
-    come first because they change a task least and should vote first.
+    `count` in all, or as many as exist; the colours in `permuted` trade places, the others stay. Of the permutations
+    that treat the colours `shown` alike, and so give the same grids, there is only one: a task of blue on black has 72
+    variants. The plain symmetries come first because they change a task least and should vote first.
     """
-    permutations = math.factorial(len(permuted))
+    colours = sorted(permuted, key=lambda colour: (colour not in shown, colour))
+    alike = math.factorial(sum(colour not in shown for colour in permuted))  # they follow each other in order
+    permutations = math.factorial(len(permuted)) // alike
     plain = SYMMETRIES if symmetries else 1
     count = min(count, permutations * plain)
     ranks = permutations * np.arange(min(count, plain))
@@ -60,7 +70,8 @@ def make_variants(
         drawn = place_in_order(np.arange(count - plain), key, plain * (permutations - 1))
         symmetry, permutation = np.divmod(drawn, permutations - 1)  # skips the identity permutation
         ranks = np.concatenate([ranks, symmetry * permutations + permutation + 1])
-    return Variants((ranks // permutations).astype(np.uint8), permutation_of_rank(ranks % permutations, permuted))
+    symmetry, permutation = np.divmod(ranks, permutations)
+    return Variants(symmetry.astype(np.uint8), permutation_of_rank(permutation * alike, colours))
 
 
 def permutation_of_rank(ranks: np.ndarray, permuted: Sequence[int] = PERMUTED) -> np.ndarray:

@@ -27,7 +27,7 @@ from solver.settings.config import CanvasConfig, CanvasMode, DeviceName, Precisi
 from solver.settings.options import SolveOptions, WeightsFolder
 from solver.settings.presets import configured
 from solver.tasks.load import load_tasks
-from solver.tasks.task import Task, permuted_colours, without_test_outputs
+from solver.tasks.task import Task, permuted_colours, shown_colours, without_test_outputs
 from solver.tokens.variants import Variants, make_variants
 from train_offline.published.convert import digests_of, find_identifiers, import_published, read_settings
 
@@ -209,7 +209,8 @@ def _of_shared_rows(
     for task in tasks:
         row = knowledge.rows.get((task.id, task.digest))
         wanted = count if row is not None else 0
-        variants.append(make_variants(task.id, wanted, seed, permuted=permuted_colours(task.train, colours)))
+        permuted, shown = permuted_colours(task.train, colours), shown_colours(task.train)
+        variants.append(make_variants(task.id, wanted, seed, permuted=permuted, shown=shown))
         rows.append(np.full(len(variants[-1]), row if row is not None else 0, np.int64))
     return variants, rows
 

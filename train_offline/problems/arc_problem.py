@@ -16,7 +16,7 @@ from solver.model.trm import TRM
 from solver.model.weights import Fitted, name_rows
 from solver.predict import Predictor
 from solver.settings.config import CanvasConfig
-from solver.tasks.task import Pair, StoredPairs, Task, permuted_colours
+from solver.tasks.task import Pair, StoredPairs, Task, permuted_colours, shown_colours
 from solver.tokens.decode import Ballot
 from solver.tokens.packed_stream import open_stream
 from solver.tokens.shuffle import TaskExamples
@@ -66,11 +66,11 @@ def arc_data(config: TrainConfig, seed: int) -> ArcData:
         read_lists=read_lists,
     )
     tasks = corpora.tasks
-    permuted = [permuted_colours(task.pairs, arc.colours) for task in tasks]
-    variants = [
-        make_variants(task.id, arc.augmentations, seed, arc.symmetries, colours)
-        for task, colours in zip(tasks, permuted, strict=True)
-    ]
+    variants = []
+    for task in tasks:
+        permuted, lists = permuted_colours(task.pairs, arc.colours), [pairs for pairs, _ in task.further]
+        shown = shown_colours(task.pairs, *lists)
+        variants.append(make_variants(task.id, arc.augmentations, seed, arc.symmetries, permuted, shown))
     names, rows = name_rows([(t.id, t.digest) for t in tasks], variants, config.model.row_per_task)
     examples = [_examples(t.pairs, v, r, t.weight) for t, v, r in zip(tasks, variants, rows, strict=True)]
     for task, of_task, its_rows in zip(tasks, variants, rows, strict=True):

@@ -99,10 +99,10 @@ def import_published(
 def find_identifiers(
     checkpoint: Path, given: Path | None, published_data: Path | None
 ) -> tuple[Path | list[str], dict[str, str]]:
-    """The names of a checkpoint's rows or their file, and the digests of the tasks as far as they come along.
+    """The names of a checkpoint's rows, or the file that has them; and the digests of their tasks, if known.
 
-    In order: the file that is given, an identifiers.json beside the checkpoint, rebuilt from the task files of the
-    published repository. Raises InputError if there is none of these.
+    The first of these that exists: the file that is given, identifiers.json beside the checkpoint, the list rebuilt
+    from the task files of the published repository, which also gives the digests. Raises InputError if there is none.
     """
     beside = checkpoint.parent / IDENTIFIERS
     if given or beside.exists():

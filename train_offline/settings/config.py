@@ -43,7 +43,7 @@ class ArcConfig:
     suspect_cells: int = 1  # most cells in which a near-copy differs from a held-out test pair
     wants_concept: Annotated[bool, Suppress] = False  # ConceptARC belongs to `data`; --concept names its folder
     largest_side: int | None = None  # only tasks whose grids all fit
-    augmentations: int = 1000  # variants of each task, the identity included
+    augmentations: int = 1001  # variants of each task: the identity and 1,000 others, as published
     symmetries: bool = True
     colours: ColourPolicy = "all"  # which ones the variants permute; black stays
     rearc: RearcConfig = field(default_factory=RearcConfig)

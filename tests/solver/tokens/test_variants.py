@@ -17,20 +17,36 @@ from tests.solver.samples import grid
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 300), st.integers(0, 9), st.booleans(), st.sets(st.sampled_from(PERMUTED)))
-def test_variants_are_distinct_and_start_with_the_identity(
-    count: int, seed: int, symmetries: bool, permuted: set[int]
+@given(
+    st.integers(1, 300),
+    st.integers(0, 9),
+    st.booleans(),
+    st.sets(st.sampled_from(PERMUTED)),
+    st.sets(st.sampled_from(range(10))),
+)
+def test_variants_differ_in_the_colours_shown_and_start_with_the_identity(
+    count: int, seed: int, symmetries: bool, permuted: set[int], shown: set[int]
 ) -> None:
-    variants = make_variants("abc", count, seed, symmetries, sorted(permuted))
-    exist = (8 if symmetries else 1) * math.factorial(len(permuted))
+    variants = make_variants("abc", count, seed, symmetries, sorted(permuted), sorted(shown))
+    exist = (8 if symmetries else 1) * math.perm(len(permuted), len(permuted & shown))
     assert len(variants) == min(count, exist)
-    names = {variant_name("abc", s, p) for s, p in zip(*variants, strict=True)}
-    assert len(names) == len(variants)
+    images = {(s, *p[sorted(shown)].tolist()) for s, p in zip(*variants, strict=True)}
+    assert len(images) == len(variants)
     assert variant_name("abc", variants.symmetry[0], variants.permutation[0]) == "abc"
     fixed = [colour for colour in range(10) if colour not in permuted]  # black is always among them
     assert (variants.permutation[:, fixed] == fixed).all()
     assert (np.sort(variants.permutation, axis=1) == np.arange(10)).all()
     assert symmetries or not variants.symmetry.any()
+
+
+def test_new_variants_show_none_of_the_known_grids_again() -> None:
+    known, drawn = make_variants("abc", 40, seed=1), make_variants("abc", 100, seed=0, shown=(0, 1))
+    assert len(drawn) == 8 * 9  # blue on black
+    both = known.followed_by(drawn, (0, 1))
+    assert [*map(np.ndarray.tolist, both.first(40))] == [*map(np.ndarray.tolist, known)]
+    images = [(s, p[1]) for s, p in zip(*both, strict=True)]
+    assert len(set(images)) == 72
+    assert len(both) == 40 + 72 - len(set(images[:40]))
 
 
 def test_variants_depend_on_seed_and_task_alone() -> None:
