@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from kernels.canvas import Canvas
 from kernels.upload import upload
 from solver.answers.fit_curve import FitCurve, Reading
+from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.learner import Learner, Metrics
+from solver.learning.memory import ROOM, TrainingMemory
 from solver.model.compiled import warm_up
-from solver.model.device import is_out_of_memory
+from solver.model.device import free_memory, is_out_of_memory, pass_tokens
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Fitted, Knowledge, name_rows
@@ -69,12 +72,14 @@ class Fitting:
         self._weights = [1.0] * len(tasks)
         self._stream: PairStream | PackedStream | None = None
         self._streams = 0
-        self._step_tokens = config.step_tokens
+        most = pass_tokens(table.device, start.model.config.width)
+        self._step_tokens = max(config.step_tokens, most if table.device.type == "cuda" else 1)
         self._fresh = Fitted(start.model, table, variants, self.rows)
         self._learner: Learner | None = None
         if config.mode != "none":
             model, exploration = copy.deepcopy(start.model).train(), torch.Generator().manual_seed(seed)
-            self._learner = Learner(model, nn.Parameter(table.clone()), config.learner, exploration, autocast)
+            rows = nn.Parameter(table.clone())
+            self._learner = Learner(model, rows, config.learner, exploration, autocast, chunk_tokens=most)
 
     @property
     def done(self) -> bool:
@@ -141,11 +146,34 @@ class Fitting:
             seed,
             start.table.device,
         )
-        self._exhausted = not self._stream.leave_out(self._misfits)
+        going = self._stream.leave_out(self._misfits)
+        self._exhausted = not (going and (self._streams > 1 or self._plan(self._stream)))
         return self._stream
 
+    def _plan(self, stream: PairStream | PackedStream) -> bool:
+        """Before the first step, cut steps into passes that fit into memory. False if not even single examples fit."""
+        learner = self._learner
+        assert learner is not None
+        device, rows = learner.table.device, 1 << len(learner.table).bit_length()  # few lengths: each takes a second
+        if device.type == "cpu" and self._step_tokens <= learner.chunk_tokens:
+            return True  # a single pass of a CPU is small
+        free = free_memory(device)
+        while True:
+            memory = TrainingMemory.of(learner.model.config, learner.config, rows, stream, learner.autocast)
+            room = free + memory.held
+            try:
+                chunk = memory.fitting_chunk(room, int(learner.chunk_tokens))
+            except InputError as error:
+                canvas = PACKED if isinstance(stream, PackedStream) else memory.canvas
+                alone = replace(memory, slots=1, carried_tokens=memory.slot_tokens).peak(1) <= ROOM * room
+                if not self._do_with_less(stream, canvas, stream.slot_count(canvas) if alone else 1, str(error)):
+                    return False
+            else:
+                learner.chunk_tokens = chunk * memory.slot_tokens
+                return True
+
     def _step(self, learner: Learner, stream: PairStream | PackedStream, progress: float) -> bool:
-        """One step; out of memory, halve the step or leave its canvas out. False if no further step is possible."""
+        """One step; out of memory, go on with less. False if no further step is possible."""
         canvas, slots = stream.next_step()
         try:
             free, mine = learner.free(canvas, slots)
@@ -156,22 +184,32 @@ class Fitting:
             if not is_out_of_memory(error):
                 raise
             learner.abandon_step()
-            if slots > 1:
-                self._step_tokens = stream.halve(canvas)
-            else:
-                self._misfits.add(canvas)
-            going = stream.leave_out(self._misfits)
-            what = "half as many" if slots > 1 else "its pairs left out" if going else "nothing more to fit"
-            where = "packed" if canvas == PACKED else f"on canvas {canvas}"
-            log.warning("fit: out of memory with %d examples %s: going on with %s", slots, where, what)
-            self._exhausted = not going
-            return going
+            self._exhausted = not self._do_with_less(stream, canvas, slots, "out of memory")
+            return not self._exhausted
         self.steps += 1
         self.tokens += slots * stream.tokens(canvas)
         self._unread = metrics
         if self.steps % REPORT_EVERY == 0:
             self._read(metrics)
         return not self.failed
+
+    def _do_with_less(self, stream: PairStream | PackedStream, canvas: Canvas, slots: int, why: str) -> bool:
+        """Halve passes, or when they are of one example the step, or leave its canvas out. False if nothing is left."""
+        learner, tokens = self._learner, stream.tokens(canvas)
+        assert learner is not None
+        going, what = True, "half as many at once"
+        if not learner.halve_passes(slots * tokens, tokens):
+            what = "half as many"
+            if slots > 1:
+                self._step_tokens = stream.halve(canvas)
+            else:
+                self._misfits.add(canvas)
+            going = stream.leave_out(self._misfits)
+            if slots == 1:
+                what = "its pairs left out" if going else "nothing more to fit"
+        where = "packed" if canvas == PACKED else f"on canvas {canvas}"
+        log.warning("fit: %s with %d examples %s: going on with %s", why, slots, where, what)
+        return going
 
     def _read(self, metrics: Metrics) -> None:
         self._unread = None

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
+from solver.learning.memory import ROOM, without_data
 from solver.model.compiled import warm_up
-from solver.model.device import in_precision, is_out_of_memory
+from solver.model.device import free_memory, in_precision, is_out_of_memory, pass_tokens
 from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
-from solver.settings.config import CanvasConfig, PredictConfig
+from solver.settings.config import CanvasConfig, PredictConfig, TRMConfig
 from solver.tasks.task import Task
 from solver.tokens.canvases import known_output, predict_canvas
 from solver.tokens.encode import Encoder
@@ -80,7 +82,7 @@ class Predictor:
         self.canvases = [predict_canvas(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._sizes = [known_output(task, i, canvases) for task in tasks for i in range(len(task.test))]
         self._encoder = Encoder([pair.input for task in tasks for pair in task.test], self._device)
-        self._limit = BatchLimit(config.batch_tokens)
+        self._limit = BatchLimit(self._most_tokens())
         self._pace: float | None = None  # seconds per token and supervision step, measured in the last batch
         warm_up(fitted.model, autocast)
 
@@ -114,6 +116,16 @@ class Predictor:
     @property
     def _recorded_steps(self) -> int:
         return min(self._config.supervision_steps, MOST_STEPS_RECORDED)
+
+    def _most_tokens(self) -> int:
+        """Tokens of a batch: as many as are set or suit the device, less where memory is short."""
+        model = self._fitted.model.config
+        usual = pass_tokens(self._device, model.width, training=False)
+        most = self._config.batch_tokens or usual
+        if self._device.type == "cpu" and most <= usual:
+            return most  # a usual batch of a CPU is small
+        each = bytes_per_token(model, max(self.canvases, key=self._tokens), self._autocast)
+        return max(1, min(most, int(ROOM * free_memory(self._device) / each)))
 
     def _tokens(self, canvas: Canvas) -> int:
         return canvas[0] * canvas[1] + self._fitted.model.config.puzzle_tokens
@@ -262,6 +274,18 @@ def refine(
         if going is not None:
             going[active] = (stable[active] < config.stable_steps) & (new.halting.float() < config.halting_threshold)
     return answers, spent
+
+
+@cache
+def bytes_per_token(model: TRMConfig, canvas: Canvas, autocast: torch.dtype | None) -> float:
+    """Memory at the peak of a prediction, beside the weights: `refine` on samples without data."""
+    count, cpu = 8, torch.device("cpu")
+    with without_data(model) as (trunk, live), torch.no_grad(), in_precision(cpu, autocast and torch.bfloat16):
+        cells, weights = canvas[0] * canvas[1], live.live
+        inputs, ids = torch.zeros(count, cells, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
+        condition = Condition(torch.zeros(count, model.row_width), ids)
+        refine(trunk, inputs, condition, canvas, PredictConfig(supervision_steps=2, early_stop=False), Clock())
+        return (live.peak - weights) / (count * (model.puzzle_tokens + cells))
 
 
 def read(output: Output) -> Readout:

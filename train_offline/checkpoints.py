@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights in the format that `--weights` takes
 (`solver/model/weights.py`), `training.json` (counts, position in the stream, settings), `training.safetensors` (raw
-weights, optimizer) and `slots-RANK.safetensors` (the examples in the slots). It is written under another name and
-renamed when complete, so that a kill at any moment leaves the previous checkpoint intact.
+weights, optimizer) and `slots-RANK.safetensors` (the examples in the slots, and the states of those that have not
+halted). It is written under another name and renamed when complete, so that a kill at any moment leaves the previous
+checkpoint intact.
 """
 
 import logging
@@ -36,8 +37,7 @@ LAUNCH, RUN_ID = "launch", "TORCHELASTIC_RUN_ID"
 COUNTS, TENSORS = "training.json", "training.safetensors"
 log = logging.getLogger("arc_trm")
 
-_BATCH = Batch._fields[:-1]  # all but the packing: packed examples are never carried over
-_SLOT_PARTS = (*_BATCH, *State._fields, "steps", "halted")
+_SLOT_PARTS = (*Batch._fields[:-1], "steps", "halted")  # without the packing: packed examples are never carried over
 
 
 @dataclass
@@ -82,10 +82,12 @@ def save_training(
     position: dict[str, Any],
     knowledge: Knowledge,
     keep: int,
+    keep_states: bool = True,
 ) -> Path:
     """Write a checkpoint, remove all but the last `keep`, and return its folder. All ranks must call this together.
 
-    `position` is that of the stream, `knowledge` the moving average. Raises InputError if it cannot be written.
+    `position` is that of the stream, `knowledge` the moving average. Without `keep_states` a resumed run computes the
+    states of its examples anew. Raises InputError if the checkpoint cannot be written.
     """
     ranks, final = learner.ranks, out / FOLDER / f"step-{progress.step:08d}"
     partial = final.with_name(final.name + ".partial")
@@ -97,7 +99,7 @@ def save_training(
         except OSError as error:
             raise InputError(f"{partial}: expected to write a checkpoint, got: {error.strerror}") from None
     ranks.wait()
-    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner))
+    write_tensors(partial / f"slots-{ranks.rank}.safetensors", _slot_tensors(learner, keep_states))
     if ranks.rank == 0:
         save_knowledge(partial, knowledge)
         tensors = {"generator": learner.generator.get_state()}
@@ -241,32 +243,41 @@ def _restore_learner(learner: Learner, average: Knowledge, tensors: dict[str, Te
             learner.optimizer.state[parameter] = moments
 
 
-def _slot_tensors(learner: Learner) -> dict[str, Tensor]:
-    """The examples in this rank's slots and how far they are."""
+def _slot_tensors(learner: Learner, keep_states: bool) -> dict[str, Tensor]:
+    """The examples in this rank's slots and how far they are, and the states of those that no draw replaces."""
     examples: dict[str, Tensor] = {}
     for (height, width), slots in learner.slots.items():
         if slots.batch is None or slots.state is None or slots.batch.packing is not None:
             continue  # packed ones have all halted
-        parts = (*slots.batch[:-1], *slots.state, slots.steps, slots.halted)
-        named = zip(_SLOT_PARTS, parts, strict=True)
-        examples.update({f"{height}x{width}.{name}": part.contiguous() for name, part in named})
+        named = dict(zip(_SLOT_PARTS, (*slots.batch[:-1], slots.steps, slots.halted), strict=True))
+        if keep_states:
+            named |= {name: part[~slots.halted] for name, part in slots.state._asdict().items()}
+        examples |= {f"{height}x{width}.{name}": part.contiguous() for name, part in named.items()}
     return examples
 
 
 def _restore_slots(folder: Path, learner: Learner) -> None:
-    """Load this rank's share of the slots, written by any number of ranks."""
+    """Load this rank's share of the slots, written by any number of ranks; states that are not there are computed."""
     paths = sorted(folder.glob("slots-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
-    files = [read_tensors(path) for path in paths]
+    files, device = [read_tensors(path) for path in paths], learner.table.device
     learner.slots.clear()
     for name in files[0]:
-        canvas, _, first = name.partition(".")
+        prefix, _, first = name.partition(".")
         if first != _SLOT_PARTS[0]:
             continue
-        parts = [torch.cat([file[f"{canvas}.{part}"] for file in files]) for part in _SLOT_PARTS]
-        total = len(parts[0])
+        parts = [torch.cat([file[f"{prefix}.{part}"] for file in files]) for part in _SLOT_PARTS]
+        total, going = len(parts[0]), ~parts[-1]
         mine = learner.ranks.share(total)
-        *columns, steps, halted = (part[mine].clone().to(learner.table.device) for part in parts)
-        inputs, labels, ids, symmetry, *state = columns
-        batch = Batch(inputs, labels, ids, symmetry)
-        height, width = (int(side) for side in canvas.split("x"))
-        learner.slots[height, width] = Slots(total, steps, halted, batch, State(*state))
+        inputs, labels, ids, symmetry, steps, halted = (part[mine].clone().to(device) for part in parts)
+        height, width = (int(side) for side in prefix.split("x"))
+        state = State(*(part.clone() for part in learner.model.fresh_state(len(steps), (height, width))))
+        learner.slots[height, width] = Slots(total, steps, halted, Batch(inputs, labels, ids, symmetry), state)
+        if f"{prefix}.{State._fields[0]}" not in files[0]:
+            learner.recompute_states((height, width))
+            continue
+        for part, field in zip(state, State._fields, strict=True):
+            saved = torch.cat([file[f"{prefix}.{field}"] for file in files])
+            if len(saved) == total:  # older checkpoints have those of all slots
+                saved = saved[going]
+            first_going, end = (int(going[:place].sum()) for place in (mine.start, mine.stop))
+            part[~halted] = saved[first_going:end].to(device)

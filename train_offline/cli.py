@@ -14,7 +14,6 @@ from solver.common.clock import INTERRUPTED
 from solver.learning.ranks import join_ranks, leave_ranks
 from solver.model.device import pick_device, pick_precision
 from solver.settings.config import DeviceName, Precision
-from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import FOLDER, checkpoints, is_restart
 from train_offline.cost import estimate, lines
 from train_offline.problems.arc_problem import arc_problem
@@ -54,9 +53,8 @@ def command(
     """Train a preset offline. Writes metrics.jsonl and checkpoints for `arc-trm solve --weights`.
 
     Ctrl-C, SIGTERM and the time limit end the run after the current step, or some seconds later without it, with a
-    checkpoint. --resume continues from
-    the last checkpoint with the same result as an uninterrupted run. Under torchrun every process takes its share of
-    each batch.
+    checkpoint. --resume continues from the last checkpoint with the same result as an uninterrupted run. Under torchrun
+    every process takes its share of each batch.
 
     Args:
         config: A preset; the options below change single settings.
@@ -88,12 +86,11 @@ def command(
         if ranks.rank == 0:
             if config.arc.wants_concept and not data and concept is None:
                 print(NO_CONCEPT, file=sys.stderr)
-            stream, autocast = problem.stream, trainer.learner.autocast
+            stream = problem.stream
             slots = {canvas: stream.slot_count(canvas) for canvas in stream.canvases}
-            packed = isinstance(stream, PackedStream)
-            cost = estimate(config, stream.shares(), slots, problem.row_count, autocast, packed)
-            print(f"{config.name}:", *problem.lines, sep="\n  ")
-            print("", *lines(cost, trainer.gflops, str(where), ranks.count), trainer.memory_line, sep="\n  ")
+            cost = estimate(config, stream.shares(), slots, problem.row_count)
+            print(f"{config.name}:", *problem.lines, trainer.memory_line, sep="\n  ")
+            print("", *lines(cost, trainer.memory, trainer.gflops, str(where), ranks.count), sep="\n  ")
             if trainer.progress.step:
                 print(f"resuming at step {trainer.progress.step}")
             elif resume:

@@ -1,22 +1,22 @@
 """The cost of a training run, printed before it starts: parameters, memory, FLOPs, and the time on known devices.
 
-Evaluation is not included. What counts as a FLOP, and what as memory kept for backward: `train_offline.flops`.
+Evaluation is not included. What counts as a FLOP: `train_offline.flops`. What needs memory: `solver.learning.memory`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from kernels.canvas import Canvas
+from solver.common.checks import InputError
 from solver.common.clock import format_duration
 from solver.learning.memory import TrainingMemory
-from solver.tokens.packed_stream import PackedStream
-from train_offline.flops import kept_bytes, train_flops, trunk_parameters
-from train_offline.problems.problem import Stream
+from solver.model.device import pass_tokens
+from train_offline.flops import train_flops, trunk_parameters
 from train_offline.settings.config import TrainConfig
 
-FLOAT = 4  # bytes of a float32 entry
+CARD = torch.device("cuda")
 DAY = 86_400.0  # seconds
 
 SHARE_OF_PEAK = 0.19
@@ -51,89 +51,38 @@ DEVICES = (
 
 @dataclass(frozen=True)
 class Work:
-    """What a run needs. Activations and states are those of all ranks together; every rank holds the other bytes."""
+    """What a run computes, all ranks together."""
 
     trunk_parameters: int
     table_entries: int  # rows * W of the puzzle embedding table
-    weight_bytes: int  # the trunk in float32: weights, gradients, both moments, moving average
-    table_bytes: int  # the table; where Adam updates it, also its gradient, moments and average
-    activation_bytes: int  # kept for backward by the largest step
-    half_activation_bytes: int  # the same with matrix products in 16 bits
-    state_bytes: int  # y and z of all slots of all canvases, float32
-    step_flops: float  # mean over the canvases, all ranks together
+    step_flops: float  # mean over the canvases
     run_flops: float
-
-    def rank_bytes(self, ranks: int, half: bool = False) -> float:
-        """Lower bound of one rank's memory, in the run's own precision or with matrix products in 16 bits."""
-        activations = self.half_activation_bytes if half else self.activation_bytes
-        return self.weight_bytes + self.table_bytes + (activations + self.state_bytes) / ranks
 
 
 def estimate(
-    config: TrainConfig,
-    canvases: Mapping[Canvas, float],
-    slots: Mapping[Canvas, int],
-    table_rows: int,
-    autocast: torch.dtype | None = None,
-    packed: bool = False,
+    config: TrainConfig, canvases: Mapping[Canvas, float], slots: Mapping[Canvas, int], table_rows: int
 ) -> Work:
     """What a configuration needs on its data.
 
     `canvases` gives each canvas its share of the steps, 1 in total; `slots` the slots of a step on it, all ranks
-    together; `autocast` the precision of matrix products, None for float32. `packed` steps have examples of all
-    canvases: memory is then that of a step of the mean.
+    together.
     """
-    model, learner = config.model, config.learner
-    parameters, entries = trunk_parameters(model), table_rows * model.row_width
-    tokens = {canvas: slots[canvas] * (model.puzzle_tokens + canvas[0] * canvas[1]) for canvas in canvases}
-    carried = sum(canvases[canvas] * count if packed else count for canvas, count in tokens.items())
+    model = config.model
     step = sum(share * slots[canvas] * train_flops(model, canvas) for canvas, share in canvases.items())
-
-    def activations(products: torch.dtype) -> int:
-        kept = {canvas: slots[canvas] * kept_bytes(model, canvas, products) for canvas in canvases}
-        return round(sum(canvases[c] * size for c, size in kept.items())) if packed else max(kept.values())
-
-    return Work(
-        trunk_parameters=parameters,
-        table_entries=entries,
-        weight_bytes=5 * FLOAT * parameters,
-        table_bytes=FLOAT * entries * (5 if learner.row_optimizer == "adam_atan2" else 1),
-        activation_bytes=activations(autocast or torch.float32),
-        half_activation_bytes=activations(torch.bfloat16),
-        state_bytes=round(2 * FLOAT * model.width * carried),
-        step_flops=step,
-        run_flops=config.steps * step,
-    )
+    return Work(trunk_parameters(model), table_rows * model.row_width, step, config.steps * step)
 
 
-def training_memory(
-    config: TrainConfig, stream: Stream, table_rows: int, ranks: int = 1, autocast: torch.dtype | None = None
-) -> TrainingMemory:
-    """What each of the ranks needs; packed steps count as some of the same size on their largest canvas."""
-
-    def tokens(canvas: Canvas) -> int:
-        return config.model.puzzle_tokens + canvas[0] * canvas[1]
-
-    largest = max(stream.canvases, key=tokens)
-    most = max(config.step_tokens, tokens(largest))  # in a step, of at least one slot
-    packed = isinstance(stream, PackedStream)
-    carried = most if packed else sum(stream.slot_count(canvas) * tokens(canvas) for canvas in stream.canvases)
-    slots = -(-most // (tokens(largest) * ranks))
-    return TrainingMemory(config.model, config.learner, table_rows, largest, slots, -(-carried // ranks), autocast)
-
-
-def fitting_pass(memory: TrainingMemory, free: float, most_tokens: int) -> tuple[int, str]:
-    """Tokens of a pass that fits into `free` bytes, and what is printed of it. Raises InputError if none does."""
-    chunk = memory.fitting_chunk(free, most_tokens // memory.slot_tokens)
+def memory_line(where: str, memory: TrainingMemory, free: float, chunk: int) -> str:
+    """The peak in passes of `chunk` samples."""
     (height, width), peak = memory.canvas, memory.peak(chunk)
-    line = f"memory here: {si(peak, 'B')} of {si(free, 'B')} free, in passes of {chunk} samples on {height}x{width}"
-    return chunk * memory.slot_tokens, line
+    return f"memory {where}: {si(peak, 'B')} of {si(free, 'B')}, in passes of {chunk} samples on {height}x{width}"
 
 
-def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) -> list[str]:
-    """What is printed before a run: size, memory, FLOPs, and the time on this device and on `ranks` known cards.
+def lines(work: Work, memory: TrainingMemory, measured_gflops: float, device_name: str, ranks: int = 1) -> list[str]:
+    """What is printed before a run: size, FLOPs, and time and memory on known cards.
 
-    `measured_gflops`: the matrix-product rate of one rank in the run's precision, from `kernels.yardstick.gemm_gflops`.
+    `memory` is that of a rank, `measured_gflops` the matrix-product rate of one rank in the run's precision, from
+    `kernels.yardstick.gemm_gflops`.
     """
 
     def run_time(rate: float) -> str:  # at `rate` FLOP/s
@@ -142,30 +91,25 @@ def lines(work: Work, measured_gflops: float, device_name: str, ranks: int = 1) 
             return format_duration(seconds)
         return f"{seconds / DAY:,.{1 if seconds < 100 * DAY else 0}f} days"
 
-    parts = [
-        f"{si(work.weight_bytes, 'B')} weights, gradients, moments and average",
-        f"{si(work.table_bytes, 'B')} puzzle embeddings",
-        f"{si(work.activation_bytes / ranks, 'B')} activations",
-        f"{si(work.state_bytes / ranks, 'B')} carried states",
-    ]
-    of = "" if ranks == 1 else f" for each of {ranks} ranks"
     times = "" if ranks == 1 else f"{ranks} x "
     shown = [
         f"parameters: {si(work.trunk_parameters)} in the trunk, {si(work.table_entries)} in the puzzle embeddings",
-        f"memory{of}, at least {si(work.rank_bytes(ranks), 'B')}: {', '.join(parts)}",
         f"work: {si(work.step_flops, 'FLOP')} per step, {si(work.run_flops, 'FLOP')} in total, without evaluation",
         f"about {run_time(ranks * measured_gflops * 1e9 * SHARE_OF_MEASURED)} here: {times}{device_name}, "
         f"{si(measured_gflops * 1e9, 'FLOP/s')} measured, {SHARE_OF_MEASURED:.0%} of it assumed",
     ]
-    needed = work.rank_bytes(ranks, half=True)  # all of these cards compute products in 16 bits
+    half = replace(memory, autocast=torch.bfloat16)  # all of these cards compute products in 16 bits
     for card in DEVICES:
-        line = (
+        shown.append(
             f"about {run_time(ranks * card.peak * SHARE_OF_PEAK)} of arithmetic on {times}{card.name}: "
             f"{si(card.peak, 'FLOP/s')} {card.precision} peak, {SHARE_OF_PEAK:.0%} of it assumed"
         )
-        if needed > card.memory:
-            line += f"; does not fit: {si(needed, 'B')} of {si(card.memory, 'B')}; use more ranks or smaller steps"
-        shown.append(line)
+        try:
+            chunk = half.fitting_chunk(card.memory, pass_tokens(CARD, memory.model.width))
+            shown.append(memory_line("there", half, card.memory, chunk))
+        except InputError:
+            needed = f"{si(half.peak(1), 'B')} of {si(card.memory, 'B')}"
+            shown.append(f"does not fit there: {needed}; use more ranks or a smaller model")
     return shown
 
 

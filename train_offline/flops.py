@@ -1,9 +1,9 @@
-"""FLOPs and memory of one supervision step of one sample, counted by torch on the meta device: nothing is computed.
+"""FLOPs of one supervision step of one sample, counted by torch on the meta device: nothing is computed.
 
 A FLOP is one addition or multiplication of a matrix product, so 2 per multiply-add. Norms, rotary embeddings,
 activations, depthwise convolutions (0.2 % of a layer of the published width), losses and optimizers are not counted.
-All layers of a model are equal, so one of them is run once per canvas and precision, and its figures are multiplied
-by the number of layer passes.
+All layers of a model are equal, so one of them is run once per canvas, and its figure is multiplied by the number of
+layer passes.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,17 +41,7 @@ def train_flops(model: TRMConfig, canvas: Canvas) -> int:
 def _pass_flops(model: TRMConfig, canvas: Canvas, layer_passes: int) -> int:
     halting = 0 if model.halting == "none" else 2  # on a single token; the output head is on every cell
     heads = 2 * model.width * (canvas[0] * canvas[1] * model.vocabulary + halting)
-    return layer_passes * _layer(model, canvas, torch.float32)[0] + heads
-
-
-def kept_bytes(model: TRMConfig, canvas: Canvas, products: torch.dtype) -> int:
-    """Bytes that autograd keeps for the backward pass, with matrix products in the type `products`.
-
-    The inputs of the norms are float32 in any case. Rotary tables, logits, losses and whatever lives only within one
-    operation are left out.
-    """
-    head_input = canvas[0] * canvas[1] * model.width * products.itemsize
-    return model.graded_layer_passes * _layer(model, canvas, products)[1] + head_input
+    return layer_passes * _layer(model, canvas) + heads
 
 
 def trunk_parameters(model: TRMConfig) -> int:
@@ -61,37 +50,24 @@ def trunk_parameters(model: TRMConfig) -> int:
         return trainable_parameters(TRM(model))
 
 
-def _layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
-    """FLOPs and kept bytes of one layer; models that differ only in recursion and depth share one measurement."""
+def _layer(model: TRMConfig, canvas: Canvas) -> int:
+    """FLOPs of one layer; models that differ only in recursion and depth share one measurement."""
     single = replace(model, networks=1, latents=1, layers=1, answer_layers=0, cycles=1, latent_updates=0)
-    return _measured_layer(replace(single, gradient="full", halting="binary"), canvas, dtype)
+    return _measured_layer(replace(single, gradient="full", halting="binary"), canvas)
 
 
 @cache
-@torch.inference_mode(False)  # callers may run under either inference_mode or no_grad
-@torch.enable_grad()
-def _measured_layer(model: TRMConfig, canvas: Canvas, dtype: torch.dtype) -> tuple[int, int]:
+def _measured_layer(model: TRMConfig, canvas: Canvas) -> int:
     with torch.device("meta"):
-        trm = TRM(model).to(dtype)
-        h = torch.empty(1, model.puzzle_tokens + canvas[0] * canvas[1], model.width, dtype=dtype, requires_grad=True)
-    layer, rotary = trm.network.layers[0], trm.rotary(canvas, h.device)
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(saved: Tensor) -> Tensor:
-        storage = saved.untyped_storage()  # a view keeps all of its storage
-        kept[storage._cdata] = storage
-        return saved
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
-    with _FlashAttention(), hooks, FlopCounterMode(display=False) as counter:
-        layer(h, rotary)
-    for own in (*layer.parameters(), *(rotary or ())[:2]):
-        kept.pop(own.untyped_storage()._cdata, None)
-    return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
+        trm = TRM(model)
+        h = torch.empty(1, model.puzzle_tokens + canvas[0] * canvas[1], model.width)
+    with _FlashAttention(), FlopCounterMode(display=False) as counter:
+        trm.network.layers[0](h, trm.rotary(canvas, h.device))
+    return counter.get_total_flops()
 
 
 class _FlashAttention(TorchFunctionMode):
-    """Runs attention as the fused kernel of devices; the meta device's own keeps matrices of (tokens, tokens)."""
+    """Runs attention as the fused kernel of devices."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None

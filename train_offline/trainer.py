@@ -3,6 +3,7 @@
 It is the same on one process or many (`solver/learning/ranks.py`): rank 0 decides and reports, all ranks step together.
 """
 
+import logging
 import math
 import time
 from contextlib import closing
@@ -22,6 +23,7 @@ from solver.answers.outcome import LEAK_WARNING
 from solver.common.checks import InputError, one_line, within
 from solver.common.clock import Clock, OutOfTime, overdue, stop_signals
 from solver.learning.learner import Learner
+from solver.learning.memory import TrainingMemory
 from solver.learning.ranks import Ranks
 from solver.model.compiled import compile_networks, default_backend, warm_up
 from solver.model.device import free_memory, is_out_of_memory, pass_tokens
@@ -31,7 +33,7 @@ from solver.model.weights import Knowledge, fresh_knowledge
 from solver.settings.options import MOST_SEED, Duration
 from solver.tokens.packed_stream import PackedStream
 from train_offline.checkpoints import TrainingProgress, begin, checkpoints, resume_training, save_training
-from train_offline.cost import fitting_pass, training_memory
+from train_offline.cost import memory_line
 from train_offline.flops import train_flops
 from train_offline.metrics import FILE as METRICS
 from train_offline.metrics import MetricsLog, Window, read_metrics
@@ -41,6 +43,7 @@ from train_offline.settings.config import TrainConfig
 EXPLODED = 3.0  # a loss above this multiple of the first window's means that training has diverged
 CompileMode = Literal["auto", "off", "eager", "inductor"]
 Ending = Literal["done", "time", "interrupted"]
+log = logging.getLogger("arc_trm")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class RunOptions:
     checkpoint_steps: int = 1000  # Steps between checkpoints.
     checkpoint_every: Duration = 600.0  # Longest time between checkpoints.
     keep: int = 3  # Number of checkpoints to keep.
+    keep_states: bool = True
+    """Keep the states of unfinished examples in checkpoints (GB at width 512). Without them a resumed run computes them
+    again with its present weights, and is no longer to the bit what it would have been."""
     report_every: int = 10  # Steps between lines of metrics.jsonl; each waits for the device.
     compile: CompileMode = "auto"
     """Compile the networks with torch.compile; auto: with inductor on CUDA if the time limit leaves 20 minutes."""
@@ -88,9 +94,13 @@ class Trainer:
         if smallest < ranks.count:
             got = f"{smallest} for {ranks.count} ranks"
             raise InputError(f"step_tokens {config.step_tokens}: expected a slot per rank on every canvas, got {got}")
-        memory = training_memory(config, problem.stream, problem.row_count, ranks.count, autocast)
+        self.memory = TrainingMemory.of(
+            config.model, config.learner, problem.row_count, problem.stream, autocast, ranks.count
+        )
         free = free_memory(device) / (ranks.count if device.type == "cpu" else 1)
-        chunk_tokens, self.memory_line = fitting_pass(memory, free, pass_tokens(device, config.model.width))
+        chunk = self.memory.fitting_chunk(free, pass_tokens(device, config.model.width))
+        self.memory_line = memory_line("here", self.memory, free, chunk)
+        chunk_tokens = chunk * self.memory.slot_tokens
         model = fresh_knowledge(config.model, options.seed, device, kind).model.train()
         table = nn.Parameter(torch.zeros(problem.row_count, config.model.row_width, device=device))
         exploration = torch.Generator().manual_seed(options.seed)
@@ -137,6 +147,8 @@ class Trainer:
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
+                    if self._smaller_passes():
+                        continue
                     tokens = config.step_tokens
                     got = f"expected room for {tokens} tokens per step, got: {one_line(str(error))[:200]}"
                     advice = f"{self._way_on()} and --step-tokens {tokens // 2}, or more ranks"
@@ -192,6 +204,15 @@ class Trainer:
         self._bar.update()
         return True
 
+    def _smaller_passes(self) -> bool:
+        """After out of memory: go on with smaller passes, if there are any. Other ranks would wait for this one."""
+        learner, memory = self.learner, self.memory
+        if self._ranks.count > 1 or not learner.halve_passes(memory.slots * memory.slot_tokens, memory.slot_tokens):
+            return False
+        learner.abandon_step()
+        log.warning("step %d: out of memory: going on with half as many samples at once", self.progress.step)
+        return True
+
     def _sample_flops(self, canvas: Canvas) -> float:
         """FLOPs of one supervision step of a sample: those of its canvas, or the mean of packed samples."""
         shares = self._problem.stream.shares() if canvas == PACKED else {canvas: 1.0}
@@ -240,9 +261,8 @@ class Trainer:
         model, table = self.learner.averaged()
         knowledge = Knowledge(model, table, self._problem.rows, self._problem.manifest)
         position = self._problem.stream.position()
-        save_training(
-            self._options.out, self.learner, self.progress, self._config, position, knowledge, self._options.keep
-        )
+        out, keep, keep_states = self._options.out, self._options.keep, self._options.keep_states
+        save_training(out, self.learner, self.progress, self._config, position, knowledge, keep, keep_states)
 
     def _note_stop(self, clock: Clock, number: int) -> None:
         self._stop = number

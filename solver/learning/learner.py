@@ -205,6 +205,32 @@ class Learner:
         self.optimizer.zero_grad()
         self.slots.clear()
 
+    def halve_passes(self, step_tokens: float, slot_tokens: int) -> bool:
+        """Run steps in passes of half as many tokens, after one of `step_tokens` ran out of memory.
+
+        False: its passes have a single slot, of `slot_tokens`, already.
+        """
+        before = min(self.chunk_tokens, step_tokens)
+        if before < 2 * slot_tokens:
+            return False
+        self.chunk_tokens = before / 2
+        return True
+
+    @torch.no_grad()
+    def recompute_states(self, canvas: Canvas) -> None:
+        """Bring the fresh states of slots to their supervision steps, which they did with slightly older weights."""
+        slots = self.slots[canvas]
+        assert slots.batch is not None
+        assert slots.state is not None
+        steps = slots.steps.where(~slots.halted, 0)
+        for done in range(int(steps.max())):
+            for chosen, batch, state in _chunks(slots.batch, slots.state, self.chunk_tokens):
+                with in_precision(self.table.device, self.autocast):
+                    _, output = self._trained(batch, self.table[batch.ids], state, canvas)
+                going = steps[chosen] > done
+                for old, new in zip(state, output.state, strict=True):
+                    old[going] = new[going].to(old.dtype)
+
     def lr_factor(self, progress: float) -> float:
         """Warm-up (step / warmup_steps, from step 1), then what `LearnerConfig.schedule` says."""
         config, progress = self.config, min(1.0, progress)

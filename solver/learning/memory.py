@@ -1,4 +1,4 @@
-"""Peak memory of a training step before anything is allocated: the learner runs on tensors without data.
+"""Peak memory before anything is allocated: the real code runs on tensors without data.
 
 torch's FakeTensorMode gives every tensor its shape and no memory, and a dispatch mode adds up what is alive. What an
 operator needs only while it runs, and what an allocator wastes, is not seen: hence `ROOM`.
@@ -6,10 +6,11 @@ operator needs only while it runs, and what an allocator wastes, is not seen: he
 
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from solver.learning.learner import Learner, Slots
 from solver.model.trm import TRM
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
+from solver.tokens.packed_stream import PackedStream
 
 ROOM = 0.9  # share of the free memory that is planned with
 
@@ -52,6 +54,58 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
+@contextmanager
+def without_data(config: TRMConfig) -> Iterator[tuple[TRM, LiveBytes]]:
+    """A model without data, where all tensors that are made have none either. Usable in any of torch's modes."""
+    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # copying a tensor without data looks for its data
+        with torch.device("meta"):
+            trunk = TRM(config)
+        with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
+            yield trunk.to_empty(device="cpu"), live
+
+
+class Stream(Protocol):
+    """What decides how large steps are."""
+
+    def shares(self) -> dict[Canvas, float]: ...
+    def slot_count(self, canvas: Canvas) -> int: ...
+
+
+class _Step(NamedTuple):
+    """Bytes of one training step without other slots."""
+
+    held: int  # by the learner before its first step
+    peak: int
+    slot: float  # of an example and its state
+    gradients: int
+
+
+@cache
+def _measured(
+    model: TRMConfig, config: LearnerConfig, rows: int, canvas: Canvas, slots: int, autocast: torch.dtype | None
+) -> _Step:
+    with without_data(model) as (trunk, live):
+        table = nn.Parameter(torch.zeros(rows, model.row_width))
+        autocast = None if autocast is None else torch.bfloat16  # float16 has the same size
+        learner = Learner(trunk, table, config, torch.Generator(), autocast)
+        held = live.live
+        parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        learner.optimizer.step()  # which makes the moments
+        learner.optimizer.zero_grad()
+        tokens = torch.zeros(slots, canvas[0] * canvas[1], dtype=torch.int64)
+        ids = torch.zeros(slots, dtype=torch.int64)
+        learner.slots[canvas] = Slots(slots, ids.clone(), torch.ones(slots, dtype=torch.bool))
+        before = live.live
+        learner.refill(canvas, Batch(tokens, tokens.clone(), ids, ids.clone()))
+        each = (live.live - before) / slots
+        live.peak = live.live
+        learner.advance(canvas)
+    return _Step(held, live.peak, each, sum(p.nbytes for p in parameters))
+
+
 @dataclass(frozen=True)
 class TrainingMemory:
     """What training needs on one rank. The largest step has `slots` on `canvas`; steps on other canvases are smaller.
@@ -67,41 +121,54 @@ class TrainingMemory:
     carried_tokens: int
     autocast: torch.dtype | None = None
 
+    @classmethod
+    def of(
+        cls,
+        model: TRMConfig,
+        learner: LearnerConfig,
+        table_rows: int,
+        stream: Stream,
+        autocast: torch.dtype | None = None,
+        ranks: int = 1,
+    ) -> "TrainingMemory":
+        """What each of the ranks needs. Packed steps count as some of the same size on their largest canvas."""
+
+        def tokens(canvas: Canvas) -> int:
+            return model.puzzle_tokens + canvas[0] * canvas[1]
+
+        drawn = [canvas for canvas, share in stream.shares().items() if share]
+        largest = max(drawn, key=tokens)
+        if isinstance(stream, PackedStream):
+            most = carried = max(stream.slot_count(largest) * stream.tokens(largest), tokens(largest))
+        else:
+            steps = [stream.slot_count(canvas) * tokens(canvas) for canvas in drawn]
+            most, carried = max(steps), sum(steps)
+        slots = -(-most // (tokens(largest) * ranks))
+        return cls(model, learner, table_rows, largest, slots, -(-carried // ranks), autocast)
+
     @property
     def slot_tokens(self) -> int:
         return self.model.puzzle_tokens + self.canvas[0] * self.canvas[1]
 
-    @cache  # noqa: B019 (a frozen value)
+    @property
+    def held(self) -> int:
+        """Bytes of weights, table and moving average, which a learner holds before its first step."""
+        return self._step(1).held
+
     def peak(self, chunk: int) -> int:
         """Bytes at the peak of a step in chunks of `chunk` slots."""
-        with torch.device("meta"):
-            trunk = TRM(self.model)
-        with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # copying a tensor without data looks for its data
-            table = nn.Parameter(torch.zeros(self.table_rows, self.model.row_width))
-            autocast = None if self.autocast is None else torch.bfloat16  # float16 has the same size
-            learner = Learner(trunk.to_empty(device="cpu"), table, self.learner, torch.Generator(), autocast)
-            parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-            for parameter in parameters:
-                parameter.grad = torch.zeros_like(parameter)
-            learner.optimizer.step()  # which makes the moments
-            learner.optimizer.zero_grad()
-            tokens = torch.zeros(chunk, self.canvas[0] * self.canvas[1], dtype=torch.int64)
-            ids = torch.zeros(chunk, dtype=torch.int64)
-            learner.slots[self.canvas] = Slots(chunk, ids.clone(), torch.ones(chunk, dtype=torch.bool))
-            before = live.live
-            learner.refill(self.canvas, Batch(tokens, tokens.clone(), ids, ids.clone()))
-            each = (live.live - before) / chunk
-            live.peak = live.live
-            learner.advance(self.canvas)
+        step = self._step(chunk)
         # Beyond that: the other slots of the step, with their states before and after it, the slots of other canvases,
         # and the gradients of earlier chunks
-        others = each * (self.slots - chunk + self.carried_tokens / self.slot_tokens - chunk)
-        return round(live.peak + others) + (sum(p.nbytes for p in parameters) if chunk < self.slots else 0)
+        others = step.slot * (self.slots - chunk + self.carried_tokens / self.slot_tokens - chunk)
+        return round(step.peak + others) + (step.gradients if chunk < self.slots else 0)
 
-    def fitting_chunk(self, free: float, most: int) -> int:
-        """Slots per chunk, `most` at most, so that a step fits into `free` bytes. Raises InputError if none is."""
-        chunk = max(1, min(most, self.slots))
+    def _step(self, chunk: int) -> _Step:
+        return _measured(self.model, self.learner, self.table_rows, self.canvas, chunk, self.autocast)
+
+    def fitting_chunk(self, free: float, most_tokens: int) -> int:
+        """Slots per chunk, of `most_tokens` at most, so that a step fits into `free` bytes. Raises InputError."""
+        chunk = max(1, min(most_tokens // self.slot_tokens, self.slots))
         while (needed := self.peak(chunk) / ROOM) > free:
             if chunk == 1:
                 hint = "smaller --step-tokens, more ranks or a smaller model need less"

@@ -12,17 +12,19 @@ OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """In the messages of a CPU (`can't allocate memory`), of CUDA (`CUDA error: out of memory`), and of its libraries
 (`CUBLAS_STATUS_ALLOC_FAILED`)."""
 
-PASS_TOKENS = {"cpu": 8 * 916, "cuda": 64 * 916}
-"""Most tokens of one forward and backward pass at width 512; at other widths in inverse proportion.
+PASS_TOKENS = {"cpu": (2 * 916, 2 * 916), "cuda": (64 * 916, 256 * 916)}
+"""Most tokens of one pass at width 512, in training and in prediction; at other widths in inverse proportion.
 
 A card needs many to be busy: 58 k tokens are 25 TFLOP, a tenth of a second on an H100 (arithmetic, as no card has run
-it), beside some milliseconds of launches. A CPU is busy with one sample, and larger passes only take memory.
+it), beside some milliseconds of launches. A CPU is busy with few. There a larger pass only takes memory, and time in
+which a run cannot be stopped.
 """
 
 
-def pass_tokens(device: torch.device, width: int) -> int:
-    """Most tokens that a training step runs at once on this device. A larger step is cut into equal chunks."""
-    return PASS_TOKENS.get(device.type, PASS_TOKENS["cuda"]) * 512 // width
+def pass_tokens(device: torch.device, width: int, training: bool = True) -> int:
+    """Most tokens that a model runs at once on this device. A larger training step is cut into equal chunks."""
+    of_training, of_prediction = PASS_TOKENS["cpu" if device.type == "cpu" else "cuda"]
+    return (of_training if training else of_prediction) * 512 // width
 
 
 def free_memory(device: torch.device) -> float:

@@ -206,7 +206,7 @@ class FitConfig:
     augmentations: int = 256  # variants per task, including the identity
     symmetries: bool = True
     colours: ColourPolicy = "all"  # which ones the variants permute; black stays
-    step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included
+    step_tokens: int = 64 * 916  # tokens in one step, puzzle tokens included; on a card at least a pass of training
     learner: LearnerConfig = field(default_factory=LearnerConfig)
 
     def __post_init__(self) -> None:
@@ -231,7 +231,7 @@ class PredictConfig:
     early_stop: bool = True
     stable_steps: int = 2  # early stop: when the tokens have not changed for this many steps,
     halting_threshold: float = 0.95  # or when the halting probability reaches this
-    batch_tokens: int = 256 * 916  # tokens in one batch, puzzle tokens included
+    batch_tokens: int | None = None  # most tokens in one batch; None: what suits the device, the width and the memory
     augmentations: int | None = None  # votes per test input; None: one per fitted variant
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ def tiny() -> SolveConfig:
         name="tiny",
         model=small_model(64),
         fit=FitConfig(mode="full", augmentations=1024, colours="inputs", step_tokens=800, learner=small_learner(64)),
-        predict=PredictConfig(supervision_steps=1, augmentations=64, batch_tokens=8192),
+        predict=PredictConfig(supervision_steps=1, augmentations=64),
         canvases=CanvasConfig("exact"),
     )
 

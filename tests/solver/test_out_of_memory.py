@@ -14,6 +14,7 @@ from solver.answers.submission_json import expected_counts
 from solver.common.clock import Clock
 from solver.fit import Fitting
 from solver.learning.learner import Learner
+from solver.learning.memory import ROOM, TrainingMemory
 from solver.model.weights import fresh_knowledge
 from solver.run.console import solve_to_files
 from tests.solver.run.simulated import square_task
@@ -157,6 +158,28 @@ def test_where_no_step_fits_the_start_votes(monkeypatch, caplog) -> None:  # typ
     assert not fitting.fitted().table.any()
 
 
+@pytest.mark.parametrize(
+    ("room", "chunk", "left_out"),
+    [(9999, 640, False), (400, 320, False), (200, 192, False), (63, 48, True), (15, None, True)],
+)
+def test_passes_are_planned_before_the_first_step(
+    room: int, chunk: int | None, left_out: bool, monkeypatch, caplog
+) -> None:  # type: ignore[no-untyped-def]
+    """With room for so many tokens at once, samples of 16 and 64 tokens, and usual passes of 640."""
+    memory = Memory(monkeypatch, lambda canvas: LARGEST, ERRORS[0])
+    monkeypatch.setattr("solver.fit.pass_tokens", lambda *_: 640)
+    monkeypatch.setattr("solver.fit.free_memory", lambda device: room / ROOM)
+    monkeypatch.setattr(TrainingMemory, "held", 0)
+    monkeypatch.setattr(TrainingMemory, "peak", lambda memory, chunk: chunk * memory.slot_tokens)
+    fitting = fit(steps=30, step_tokens=1000)
+    assert (BIG in {canvas for canvas, _ in memory.tried}) == (not left_out)
+    assert fitting.steps == (30 if chunk else 0)
+    if chunk:
+        assert {slots for _, slots in memory.tried} == {1000 // 16} | (set() if left_out else {1000 // 64})
+        assert fitting._learner.chunk_tokens == chunk
+    assert ("GB free" in caplog.text) == left_out
+
+
 @pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("room", [0, 2], ids=["nothing fits", "two fit"])
 def test_a_run_without_memory_leaves_a_valid_submission(
@@ -191,6 +214,6 @@ def test_other_faults_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) 
 def test_a_fit_that_cannot_go_on_ends_the_rounds(monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     Memory(monkeypatch, lambda canvas: 0, ERRORS[0])
     watcher = Watching()
-    run_through(make_run(Clock(1.0), steps=None), watcher)
+    run_through(make_run(Clock(600.0), steps=None), watcher)
     assert watcher.rounds <= 8  # of 1024 and more Votes.add makes an OverflowError
     assert caplog.text.count("nothing more to fit") == 1

@@ -1,5 +1,6 @@
-"""Two processes under torchrun train as one does, and go on when one of them is killed."""
+"""Four processes under torchrun train as one does, and go on when one of them is killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from solver.learning.ranks import Ranks
-from tests.train_offline.tiny_runs import corpus, same_checkpoints, train
+from tests.train_offline.tiny_runs import COLLECTIVES, corpus, same_checkpoints, train
 from train_offline.checkpoints import checkpoints
 from train_offline.metrics import read_metrics
 
@@ -25,9 +26,9 @@ CONSTANT = ["--report-every", "1", "--learner.schedule", "constant", "--steps"]
 LONG = ["--steps", "60", "--checkpoint-steps", "10"]
 
 
-def two_ranks(folder: Path, **runs: list[str]) -> subprocess.Popen[bytes]:
-    """Two processes under torchrun that train one run after the other, each into the folder of its name."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
+def four_ranks(folder: Path, **runs: list[str]) -> subprocess.Popen[bytes]:
+    """Four processes under torchrun that train one run after the other, each into the folder of its name."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "--max-restarts", "2"]
     words = [word for name, run in runs.items() for word in (*corpus(folder), "--out", str(folder / name), *run, "/")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, *launch, "-m", "tests.train_offline.tiny_runs", *words], env=environment)
@@ -35,35 +36,42 @@ def two_ranks(folder: Path, **runs: list[str]) -> subprocess.Popen[bytes]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of runs of two ranks that nobody disturbed."""
+    """The folders of runs of four ranks that nobody disturbed."""
     folder = tmp_path_factory.mktemp("runs")
-    assert two_ranks(folder, **ROWS, part=[*CONSTANT, "5"], long=LONG).wait(600) == 0
+    assert four_ranks(folder, **ROWS, part=[*CONSTANT, "5"], long=LONG).wait(600) == 0
     return folder
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_two_ranks_have_the_losses_of_one(runs: Path, tmp_path: Path, rows: str) -> None:
+def test_four_ranks_have_the_losses_of_one(runs: Path, tmp_path: Path, rows: str) -> None:
     assert train(*corpus(tmp_path), "--out", str(tmp_path / rows), *ROWS[rows]) == 0
-    one, two = (read_metrics(folder / rows) for folder in (tmp_path, runs))
-    assert [line["step"] for line in two if line["group"] == "train"] == list(range(1, 13))
-    for mine, theirs in zip(one, two, strict=True):
+    one, four = (read_metrics(folder / rows) for folder in (tmp_path, runs))
+    assert [line["step"] for line in four if line["group"] == "train"] == list(range(1, 13))
+    for mine, theirs in zip(one, four, strict=True):
         for key in ("step", "loss", "token_loss", "halting_loss", "supervision_steps", "exact"):
             if mine["group"] == "train":
                 assert theirs[key] == pytest.approx(mine[key], rel=1e-5), key
-    assert one[-1] == two[-1]
+    assert one[-1] == four[-1]
     assert one[-1]["group"] == "evaluation"
 
 
+@pytest.mark.parametrize("rows", ROWS)
+def test_a_step_has_few_collectives(runs: Path, rows: str) -> None:
+    """Which slots are free, or also the gradients of rows with their ids; whether to end, and what is reported."""
+    counts = json.loads((runs / rows / COLLECTIVES).read_text())
+    assert counts == {"all_gather": 1 if rows == "adam_atan2" else 3, "gradients": 1, "all_reduce": 2}
+
+
 def test_a_killed_rank_costs_nothing_but_time(runs: Path, tmp_path: Path) -> None:
-    """torchrun starts both ranks again, and they end where two that nobody killed end, to the bit."""
-    run = two_ranks(tmp_path, killed=LONG)
+    """torchrun starts all ranks again, and they end where four that nobody killed end, to the bit."""
+    run = four_ranks(tmp_path, killed=LONG)
     while not checkpoints(tmp_path / "killed"):
         assert run.poll() is None
         time.sleep(0.005)
     os.kill(workers(run.pid)[-1], signal.SIGKILL)
     assert run.wait(600) == 0
     same_checkpoints(runs / "long", tmp_path / "killed")
-    assert len(list(checkpoints(tmp_path / "killed")[-1].glob("slots-*"))) == 2
+    assert len(list(checkpoints(tmp_path / "killed")[-1].glob("slots-*"))) == 4
     assert '"restarts": 1' in (checkpoints(tmp_path / "killed")[-1] / "training.json").read_text()
 
 
@@ -72,7 +80,7 @@ def workers(parent: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def test_a_run_of_two_ranks_goes_on_as_one(runs: Path, tmp_path: Path) -> None:
+def test_a_run_of_four_ranks_goes_on_as_one(runs: Path, tmp_path: Path) -> None:
     data = corpus(runs)
     shutil.copytree(runs / "part", tmp_path / "part")
     assert train(*data, "--out", str(tmp_path / "part"), *CONSTANT, "10", "--resume") == 0

@@ -80,6 +80,21 @@ def test_a_resumed_run_is_the_run_to_the_bit(tmp_path: Path, rows: str) -> None:
     assert steps == sorted(steps)
 
 
+def test_a_run_without_kept_states_goes_on_nearly_as_it_would_have(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer(whole, rows="sign_sgd").run()
+    trainer(parts, rows="sign_sgd", stop_after=4, keep_states=False)
+    small, large = (checkpoints(folder / "run")[-1] / "slots-0.safetensors" for folder in (parts, whole))
+    assert not [name for name in load_file(small) if name.endswith((".y", ".z"))]
+    for name, halted in load_file(large).items():
+        if name.endswith(".halted"):
+            assert len(load_file(large)[name.replace("halted", "y")]) == (~halted).sum() < len(halted)
+    trainer(parts, rows="sign_sgd", resume=True).run()
+    expected, got = (read_metrics(folder / "run")[-2]["loss"] for folder in (whole, parts))
+    assert got != expected
+    assert got == pytest.approx(expected, rel=1e-2)
+
+
 def test_kill_9_and_resume_is_the_run_to_the_bit(tmp_path: Path) -> None:
     """20 steps are 10, a kill that nothing can catch, and 10 more."""
     given = [*corpus(tmp_path), "--steps", "20", "--checkpoint-steps", "10", "--out"]
@@ -189,15 +204,30 @@ def test_a_loss_that_explodes_keeps_the_last_good_checkpoint(
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000004"]
 
 
-def test_out_of_memory_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(learner: Learner) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+@pytest.mark.parametrize("fails", ["once", "always"])
+def test_out_of_memory_takes_smaller_passes_and_then_says_what_to_do(
+    tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original, failed = Learner.step, list[float]()
 
-    monkeypatch.setattr(Learner, "step", at_step(3, fail))
+    def step(learner: Learner, *given: Any) -> Any:
+        if learner.step_count == 2 and (fails == "always" or not failed):
+            failed.append(learner.chunk_tokens)
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        return original(learner, *given)
+
+    monkeypatch.setattr(Learner, "step", step)
     run = trainer(tmp_path, checkpoint_steps=2)
-    words = r"step 2: expected room for 300 tokens per step, got: .*step-00000002 with --resume and --step-tokens 150"
-    with pytest.raises(InputError, match=words):
-        run.run()
+    if fails == "once":
+        assert run.run() == "done"
+        assert run.learner.step_count == run.progress.step == 8
+        assert run.learner.chunk_tokens <= 300 / 2
+    else:
+        words = r"step 2: expected room for 300 tokens per step, got: .*step-00000002 with --resume and --step-tokens 1"
+        with pytest.raises(InputError, match=words):
+            run.run()
+        assert failed[-1] < 2 * run.memory.slot_tokens
+    assert caplog.text.count("out of memory: going on with half as many samples at once") == len(caplog.records) > 0
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ same processes: to start them costs more than to train.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,8 +15,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import orjson
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 from solver.__main__ import main
 from solver.learning.memory import TrainingMemory
@@ -30,6 +34,7 @@ from train_offline.settings.config import ArcConfig, EvaluationConfig, TrainConf
 from train_offline.trainer import RunOptions, Trainer
 
 CPU = torch.device("cpu")
+COLLECTIVES = "collectives.json"
 MODEL = TRMConfig(
     width=16, heads=2, cycles=1, latent_updates=1, positions="rope2d", embedding="per_cell", row_tokens=1, row_width=16
 )
@@ -125,9 +130,49 @@ def same_checkpoints(a: Path, b: Path) -> None:
             assert torch.equal(tensor, other[key]), f"{name}: {key}"
 
 
+@contextmanager
+def counting_collectives() -> Iterator[None]:
+    """Write into the folder of every run how often its processes exchange tensors in a step: in its third, of rank 0.
+
+    `gradients` are those that the backward pass averages.
+    """
+    counts, parallel, step = Counter[str](), Ranks.parallel, Trainer._step
+
+    def counted(name: str) -> Any:
+        real = getattr(dist, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return real(*given, **named)
+
+        return patch.object(dist, name, call)
+
+    def hooked(ranks: Ranks, module: Any) -> Any:
+        def average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+            counts["gradients"] += 1
+            return default_hooks.allreduce_hook(state, bucket)  # type: ignore[arg-type]
+
+        made: Any = parallel(ranks, module)
+        made.register_comm_hook(None, average)
+        return made
+
+    def stepped(trainer: Trainer, *given: Any) -> bool:
+        """From the second step to the third: what follows the step is counted too."""
+        if trainer.progress.step == 2:
+            counts.clear()
+        if trainer.progress.step == 3 and trainer._ranks.rank == 0:
+            (trainer._options.out / COLLECTIVES).write_bytes(orjson.dumps(counts))
+        return step(trainer, *given)
+
+    gradients, between = patch.object(Ranks, "parallel", hooked), patch.object(Trainer, "_step", stepped)
+    with counted("all_gather"), counted("all_reduce"), counted("barrier"), gradients, between:
+        yield
+
+
 if __name__ == "__main__":
     join_once = cache(cli.join_ranks)
-    with patch.object(cli, "join_ranks", join_once), patch.object(cli, "leave_ranks", lambda: None):
+    leave = patch.object(cli, "leave_ranks", lambda: None)
+    with patch.object(cli, "join_ranks", join_once), leave, counting_collectives():
         for is_end, run in groupby(sys.argv[1:], lambda word: word == "/"):
             assert is_end or train(*run) == 0
     leave_ranks()

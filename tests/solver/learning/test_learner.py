@@ -14,7 +14,7 @@ from solver.learning.learner import Learner
 from solver.learning.loss import cross_entropy, step_losses
 from solver.learning.optimizers import TrunkOptimizer, orthogonal, sign_sgd_
 from solver.model.packing import PACKED, Packing
-from solver.model.trm import TRM
+from solver.model.trm import TRM, State
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
 from tests.solver.learning.steps import some, train_step
@@ -242,6 +242,24 @@ def test_a_dropped_step_can_be_done_again() -> None:
     assert learner.step_count == once.step_count == 2
     assert all(torch.equal(a, b) for a, b in zip(learner.model.parameters(), once.model.parameters(), strict=True))
     torch.testing.assert_close(learner.slots[CANVAS].state, once.slots[CANVAS].state, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("row_optimizer", ["sign_sgd", "adam_atan2"])
+def test_states_are_computed_again_from_examples(row_optimizer: str) -> None:
+    """To the bit, as the weights stay here. Of slots that have halted they are not needed."""
+    learner = make_learner(lr=0.0, row_lr=0.0, row_optimizer=row_optimizer, supervision_steps=3, exploration=0.0)
+    learner.chunk_tokens = 2 * (1 + 6)
+    for step in range(2):
+        train_step(learner, CANVAS, 5, make_batch)
+        learner.slots[CANVAS].steps[:2] += 1 - step  # these two halt first
+    slots = learner.slots[CANVAS]
+    assert slots.halted.tolist() == [True, True, False, False, False]
+    expected = State(*(part.clone() for part in slots.state))
+    slots.state = State(*(part.clone() for part in learner.model.fresh_state(5, CANVAS)))
+    learner.recompute_states(CANVAS)
+    for again, before in zip(slots.state, expected, strict=True):
+        torch.testing.assert_close(again[2:], before[2:])
+        assert not torch.equal(again[:2], before[:2])
 
 
 def test_clipping_bounds_the_gradient_it_measures() -> None:

@@ -7,13 +7,17 @@ import torch
 from torch import nn
 
 from solver.common.checks import InputError
+from solver.common.clock import Clock
 from solver.learning.learner import Learner
 from solver.learning.memory import ROOM, LiveBytes, TrainingMemory
-from solver.model.device import pass_tokens
-from solver.model.trm import TRM
-from solver.settings.config import LearnerConfig, TRMConfig
+from solver.model.device import in_precision, pass_tokens
+from solver.model.trm import TRM, Condition
+from solver.model.weights import fresh_knowledge
+from solver.predict import Predictor, bytes_per_token, refine
+from solver.settings.config import LearnerConfig, PredictConfig, TRMConfig
 from solver.tokens.encode import Batch
 from tests.solver.learning.steps import train_step
+from tests.solver.samples import TASKS, config, make_fitting
 
 pytestmark = pytest.mark.slow
 
@@ -65,20 +69,60 @@ def test_the_peak_without_data_is_that_with_data(
 def test_the_largest_chunk_that_fits_is_near_and_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingMemory, "peak", lambda memory, chunk: 1000 + 10 * chunk)
     memory = TrainingMemory(ATTENTION, LearnerConfig(), 10, CANVAS, 64, 64 * 38)
-    assert memory.fitting_chunk(1e12, 1000) == 64
-    assert memory.fitting_chunk(1e12, 5) == 5
+    many = 1000 * 38
+    assert memory.fitting_chunk(1e12, many) == 64
+    assert memory.fitting_chunk(1e12, 5 * 38 + 37) == 5
+    assert memory.fitting_chunk(1e12, 10) == 1
     room = memory.peak(16) / ROOM
-    assert memory.fitting_chunk(room, 64) == 16
-    assert memory.fitting_chunk(room - 1, 64) == 8
+    assert memory.fitting_chunk(room, many) == 16
+    assert memory.fitting_chunk(room - 1, many) == 8
     least = memory.peak(1) / ROOM
-    assert memory.fitting_chunk(least, 64) == 1
+    assert memory.fitting_chunk(least, many) == 1
     with pytest.raises(InputError, match=r"memory: expected [\d.e-]+ GB, got [\d.e-]+ GB free: smaller --step-tokens"):
-        memory.fitting_chunk(least - 1, 64)
+        memory.fitting_chunk(least - 1, many)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_the_memory_of_a_prediction_is_that_with_data(autocast: torch.dtype | None) -> None:
+    model, count, config = MODELS["attention"], 24, PredictConfig(supervision_steps=3, early_stop=False)
+    trunk = TRM(model)
+    with torch.inference_mode(), LiveBytes() as live, in_precision(torch.device("cpu"), autocast):
+        condition = Condition(torch.zeros(count, 32), torch.zeros(count, dtype=torch.int64))
+        refine(trunk, torch.zeros(count, 36, dtype=torch.int64), condition, CANVAS, config, Clock())
+    with torch.inference_mode():
+        each = bytes_per_token(model, CANVAS, autocast)
+    assert each * count * 38 == pytest.approx(live.peak, rel=0.05)
+
+
+def test_a_batch_of_prediction_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU a usual batch is small, and takes no time to plan."""
+    settings = config()
+    fitted = make_fitting(TASKS, fresh_knowledge(settings.model, 0, torch.device("cpu")), settings).fitted()
+
+    def most(batch_tokens: int | None) -> int:
+        chosen = replace(settings.predict, batch_tokens=batch_tokens)
+        return Predictor(TASKS, fitted, chosen, settings.canvases)._limit.tokens
+
+    asked = []
+    monkeypatch.setattr("solver.predict.free_memory", lambda device: 1e9)
+    monkeypatch.setattr("solver.predict.bytes_per_token", lambda *given: asked.append(given) or 1000)
+    usual = pass_tokens(torch.device("cpu"), settings.model.width, training=False)
+    assert (most(None), most(7)) == (usual, 7)
+    assert not asked
+    assert most(10**9) == ROOM * 10**6
+    assert asked == [(settings.model, (4, 4), None)]
 
 
 @pytest.mark.parametrize(
-    ("device", "width", "tokens"),
-    [("cuda", 512, 58_624), ("cuda", 128, 234_496), ("cuda", 1024, 29_312), ("cpu", 512, 7_328), ("cpu", 96, 39_082)],
+    ("device", "width", "training", "prediction"),
+    [
+        ("cuda", 512, 58_624, 234_496),
+        ("cuda", 128, 234_496, 937_984),
+        ("cuda", 1024, 29_312, 117_248),
+        ("cpu", 512, 1832, 1832),
+        ("cpu", 96, 9770, 9770),
+    ],
 )
-def test_passes_follow_device_and_width(device: str, width: int, tokens: int) -> None:
-    assert pass_tokens(torch.device(device), width) == tokens
+def test_batches_follow_device_and_width(device: str, width: int, training: int, prediction: int) -> None:
+    assert pass_tokens(torch.device(device), width) == training
+    assert pass_tokens(torch.device(device), width, training=False) == prediction
