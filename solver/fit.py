@@ -21,12 +21,13 @@ from solver.answers.fit_curve import FitCurve, Reading
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.learner import Learner, Metrics
-from solver.learning.memory import ROOM, TrainingMemory
+from solver.learning.memory import TrainingMemory
 from solver.model.compiled import warm_up
 from solver.model.device import free_memory, is_out_of_memory, pass_tokens
 from solver.model.packing import PACKED
 from solver.model.trm import TRM
 from solver.model.weights import Fitted, Knowledge, name_rows
+from solver.model.without_data import ROOM
 from solver.settings.config import CanvasConfig, FitConfig
 from solver.tasks.task import Task, permuted_colours, shown_colours
 from solver.tokens.packed_stream import PackedStream, open_stream
@@ -164,7 +165,7 @@ class Fitting:
             try:
                 chunk = memory.fitting_chunk(room, int(learner.chunk_tokens))
             except InputError as error:
-                canvas = PACKED if isinstance(stream, PackedStream) else memory.canvas
+                canvas = PACKED if stream.packed else memory.canvas
                 alone = replace(memory, slots=1, carried_tokens=memory.slot_tokens).peak(1) <= ROOM * room
                 if not self._do_with_less(stream, canvas, stream.slot_count(canvas) if alone else 1, str(error)):
                     return False

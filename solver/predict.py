@@ -16,11 +16,11 @@ from torch import Tensor
 
 from kernels.canvas import END_OF_GRID, FIRST_COLOUR, Canvas
 from solver.common.clock import Clock
-from solver.learning.memory import ROOM, without_data
 from solver.model.compiled import warm_up
 from solver.model.device import free_memory, in_precision, is_out_of_memory, pass_tokens
 from solver.model.trm import TRM, Condition, Output, State
 from solver.model.weights import Fitted
+from solver.model.without_data import ROOM, without_data
 from solver.settings.config import CanvasConfig, PredictConfig, TRMConfig
 from solver.tasks.task import Task
 from solver.tokens.canvases import known_output, predict_canvas

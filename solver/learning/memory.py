@@ -1,72 +1,24 @@
-"""Peak memory before anything is allocated: the real code runs on tensors without data.
+"""The peak memory of a training step, and passes that fit, before anything is allocated."""
 
-torch's FakeTensorMode gives every tensor its shape and no memory, and a dispatch mode adds up what is alive. What an
-operator needs only while it runs, and what an allocator wastes, is not seen: hence `ROOM`.
-"""
-
-import warnings
-import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch import nn
 
 from kernels.canvas import Canvas
 from solver.common.checks import InputError
 from solver.learning.learner import Learner, Slots
-from solver.model.trm import TRM
+from solver.model.without_data import ROOM, without_data
 from solver.settings.config import LearnerConfig, TRMConfig
 from solver.tokens.encode import Batch
-from solver.tokens.packed_stream import PackedStream
-
-ROOM = 0.9  # share of the free memory that is planned with
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside that are alive, and their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live, self.peak = 0, 0
-        self._known = set[int]()
-
-    def __torch_dispatch__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_iter(made):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self._known:
-                    self._known.add(storage._cdata)
-                    self.live += storage.nbytes()
-                    weakref.finalize(storage, self._free, storage._cdata, storage.nbytes()).atexit = False
-        self.peak = max(self.peak, self.live)
-        return made
-
-    def _free(self, place: int, size: int) -> None:
-        self._known.discard(place)
-        self.live -= size
-
-
-@contextmanager
-def without_data(config: TRMConfig) -> Iterator[tuple[TRM, LiveBytes]]:
-    """A model without data, where all tensors that are made have none either. Usable in any of torch's modes."""
-    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # copying a tensor without data looks for its data
-        with torch.device("meta"):
-            trunk = TRM(config)
-        with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
-            yield trunk.to_empty(device="cpu"), live
 
 
 class Stream(Protocol):
     """What decides how large steps are."""
+
+    packed: bool  # whether a step has examples of all canvases
 
     def shares(self) -> dict[Canvas, float]: ...
     def slot_count(self, canvas: Canvas) -> int: ...
@@ -138,11 +90,10 @@ class TrainingMemory:
 
         drawn = [canvas for canvas, share in stream.shares().items() if share]
         largest = max(drawn, key=tokens)
-        if isinstance(stream, PackedStream):
-            most = carried = max(stream.slot_count(largest) * stream.tokens(largest), tokens(largest))
-        else:
-            steps = [stream.slot_count(canvas) * tokens(canvas) for canvas in drawn]
-            most, carried = max(steps), sum(steps)
+        shares = stream.shares()
+        each = {canvas: stream.slot_count(canvas) * tokens(canvas) for canvas in drawn}
+        mean = round(sum(shares[canvas] * each[canvas] for canvas in drawn))
+        most, carried = (max(mean, tokens(largest)),) * 2 if stream.packed else (max(each.values()), sum(each.values()))
         slots = -(-most // (tokens(largest) * ranks))
         return cls(model, learner, table_rows, largest, slots, -(-carried // ranks), autocast)
 

@@ -30,6 +30,8 @@ class PackedStream:
     (docs/log.md). Grids are at the origin. The same interface as `PairStream`, with PACKED in place of a canvas.
     """
 
+    packed = True
+
     def __init__(
         self, tasks: Sequence[TaskExamples], canvases: CanvasConfig, step_tokens: int, seed: int, device: torch.device
     ) -> None:

@@ -42,6 +42,8 @@ class PairStream:
     proportion to its tokens, every step costs about the same, yet every pair is drawn equally often on any canvas.
     """
 
+    packed = False
+
     def __init__(
         self,
         tasks: Sequence[TaskExamples],

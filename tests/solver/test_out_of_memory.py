@@ -14,8 +14,9 @@ from solver.answers.submission_json import expected_counts
 from solver.common.clock import Clock
 from solver.fit import Fitting
 from solver.learning.learner import Learner
-from solver.learning.memory import ROOM, TrainingMemory
+from solver.learning.memory import TrainingMemory
 from solver.model.weights import fresh_knowledge
+from solver.model.without_data import ROOM
 from solver.run.console import solve_to_files
 from tests.solver.run.simulated import square_task
 from tests.solver.samples import TASKS, Watching, config, make_fitting, make_run, run_through

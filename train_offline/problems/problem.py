@@ -16,6 +16,7 @@ from solver.tokens.encode import Batch
 class Stream(Protocol):
     """Training examples in an order that depends only on the seed and the position."""
 
+    packed: bool  # whether a step has examples of all canvases
     canvases: list[Canvas]
 
     def slot_count(self, canvas: Canvas) -> int:

@@ -85,6 +85,8 @@ def _train_and_test(config: TrainConfig, seed: int) -> tuple[Puzzles, Puzzles]:
 class PuzzleStream:
     """An endless stream of puzzles, each under a random augmentation; every epoch has each puzzle once."""
 
+    packed = False
+
     def __init__(self, puzzles: Puzzles, augment: Augment, slots: int, seed: int, device: torch.device) -> None:
         self._puzzles, self._augment, self._slots, self._seed, self._device = puzzles, augment, slots, seed, device
         self.canvases: list[Canvas] = [puzzles.inputs.shape[1:]]

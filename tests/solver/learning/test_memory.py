@@ -9,10 +9,11 @@ from torch import nn
 from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
-from solver.learning.memory import ROOM, LiveBytes, TrainingMemory
+from solver.learning.memory import TrainingMemory
 from solver.model.device import in_precision, pass_tokens
 from solver.model.trm import TRM, Condition
 from solver.model.weights import fresh_knowledge
+from solver.model.without_data import ROOM, LiveBytes
 from solver.predict import Predictor, bytes_per_token, refine
 from solver.settings.config import LearnerConfig, PredictConfig, TRMConfig
 from solver.tokens.encode import Batch
