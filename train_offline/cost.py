@@ -40,10 +40,12 @@ class Device:
     memory: float  # bytes
 
 
-# NVIDIA's data sheets. For the H100 (SXM) and the L4 they state rates with sparsity, 1979 and 242 TFLOP/s; dense
-# products reach half of that. The T4 has no bfloat16 units; its 65 TFLOP/s are float16.
+# NVIDIA's data sheets. For the H100 (SXM), the RTX 5090 and the L4 they state rates with sparsity, 1979, 419 (with
+# sums in float32) and 242 TFLOP/s; dense products reach half of that. The T4 has no bfloat16 units; its 65 TFLOP/s are
+# float16.
 DEVICES = (
     Device("H100 SXM", "bfloat16", 989e12, 80e9),
+    Device("RTX 5090", "bfloat16", 209.5e12, 32e9),
     Device("L4", "bfloat16", 121e12, 24e9),
     Device("T4", "float16", 65e12, 16e9),
 )
