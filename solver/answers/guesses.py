@@ -21,8 +21,9 @@ def guesses(demonstrations: Sequence[Pair], grid: Grid) -> Iterator[Grid]:
     """The outputs of `grid` by the rules that explain every demonstration, of which there must be two or more.
 
     The rules: a constant output; a mosaic of symmetries of the input (one tile: a symmetry); then, up to a fixed change
-    of colours, a symmetry, cells enlarged, one tile of the input, and the part of it that is not background; last,
-    cells looked up by what the input has at their place in each of its tiles, around them, or in their row and column.
+    of colours, a symmetry, cells enlarged, one tile of the input, the part of it that is not background, and the part
+    with its rarest colour; last, cells looked up by what the input has at their place in each of its tiles, around
+    them, in their row and column, next to the left and right or above and below, or by the region that they are in.
     """
     pairs = [(pair.input, pair.output) for pair in demonstrations if pair.output is not None]
     if len(pairs) < 2:
@@ -102,6 +103,7 @@ def _shapes(pair: tuple[Grid, Grid]) -> Iterator[Rule]:
             yield lambda grid, place=place: _tile(grid, a, b, place) if _divides(grid, a, b) else None  # type: ignore[misc]
     if high <= height and wide <= width:
         yield _content
+        yield _rarest
 
 
 def _looked_up(pairs: Pairs) -> Iterator[Rule]:
@@ -142,8 +144,7 @@ def _views(pair: tuple[Grid, Grid]) -> Iterator[View]:
     """What the sizes of the first pair allow: tiles on top of each other, with or without lines between, or cells."""
     (height, width), (high, wide) = pair[0].shape, pair[1].shape
     if (height, width) == (high, wide):
-        yield _around
-        yield _lines
+        yield from (_around, _lines, _between, _largest_regions, _open_regions)
         return
     for line in (0, 1):
         a, b = (height + line) // (high + line), (width + line) // (wide + line)
@@ -174,12 +175,73 @@ def _lines(grid: Grid) -> np.ndarray:
     return np.dstack([grid, np.broadcast_to(rows, has.shape), np.broadcast_to(columns, has.shape)])
 
 
+def _between(grid: Grid) -> np.ndarray:
+    """Every cell with the colour that encloses it in its row, and in its column: (height, width, 3).
+
+    A colour encloses a cell if the nearest cells on both sides that are not 0 have it; 0 stands for none.
+    """
+
+    def before(lines: Grid) -> np.ndarray:
+        """The nearest colour other than 0 to the left of each cell."""
+        last = np.maximum.accumulate(np.where(lines > 0, np.arange(lines.shape[1]), -1), axis=1)
+        last = np.pad(last, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+        return np.where(last < 0, 0, np.take_along_axis(lines, np.maximum(last, 0), axis=1))
+
+    def enclosing(lines: Grid) -> np.ndarray:
+        left, right = before(lines), before(lines[:, ::-1])[:, ::-1]
+        return np.where(left == right, left, 0)
+
+    return np.dstack([grid, enclosing(grid), enclosing(grid.T).T])
+
+
+def _largest_regions(grid: Grid) -> np.ndarray:
+    """Every cell with whether its region is a largest of its colour, and a smallest (height, width, 3)."""
+    _, region, sizes = np.unique(_regions(grid), return_inverse=True, return_counts=True)
+    size = sizes[region.reshape(grid.shape)]
+    of_colour = [size[grid == colour] for colour in range(COLOURS)]
+    largest = np.array([cells.max(initial=0) for cells in of_colour])
+    smallest = np.array([cells.min(initial=grid.size) for cells in of_colour])
+    return np.dstack([grid, size == largest[grid], size == smallest[grid]])
+
+
+def _open_regions(grid: Grid) -> np.ndarray:
+    """Every cell with whether its region touches the border (height, width, 2)."""
+    regions = _regions(grid)
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    return np.dstack([grid, np.isin(regions, border)])
+
+
+def _regions(grid: Grid) -> np.ndarray:
+    """The number of the region of every cell; regions are cells of one colour that share sides."""
+    regions = np.arange(grid.size).reshape(grid.shape)
+    rows, columns = grid[1:] == grid[:-1], grid[:, 1:] == grid[:, :-1]
+    sides = ((regions[:-1], regions[1:], rows), (regions[:, :-1], regions[:, 1:], columns))
+    before = np.empty_like(regions)
+    while not np.array_equal(before, regions):  # the lowest number spreads over its region
+        before[:] = regions
+        for one, other, same in sides:
+            lowest = np.minimum(one, other)
+            np.minimum(one, lowest, out=one, where=same)
+            np.minimum(other, lowest, out=other, where=same)
+    return regions
+
+
 def _content(grid: Grid) -> Grid | None:
     """The smallest rectangle with all cells that are not of the most common colour."""
-    rows, columns = np.nonzero(grid != np.bincount(grid.ravel()).argmax())
-    if not len(rows):
+    return _rectangle(grid, grid != np.bincount(grid.ravel()).argmax())
+
+
+def _rarest(grid: Grid) -> Grid | None:
+    """The smallest rectangle with all cells of the least common colour."""
+    colours, counts = np.unique(grid, return_counts=True)
+    if len(counts) < 2 or np.count_nonzero(counts == counts.min()) > 1:
         return None
-    return grid[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return _rectangle(grid, grid == colours[counts.argmin()])
+
+
+def _rectangle(grid: Grid, cells: np.ndarray) -> Grid | None:
+    rows, columns = np.nonzero(cells)
+    return grid[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] if len(rows) else None
 
 
 def _divides(grid: Grid, a: int, b: int) -> bool:
