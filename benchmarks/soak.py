@@ -276,9 +276,7 @@ def report(soak: Soak, budget: float, code: int) -> list[str]:
     if counted != journal:
         wrong.append(f"votes: expected the {journal} of the journal, got {counted}")
     if took >= FLAT and early and late > GROWTH * early:
-        wrong.append(
-            f"memory of a process: expected at most {GROWTH} times {early / 2**30:.2f} GiB, got {late / 2**30:.2f} GiB"
-        )
+        wrong.append(f"memory: expected at most {GROWTH} times {early / 2**30:.2f} GiB, got {late / 2**30:.2f} GiB")
     if took > budget + LATE:
         wrong.append(f"expected an end within {format_duration(budget)}, got {took - budget:.1f} s more")
     if code:

@@ -34,9 +34,12 @@ BEAT = 0.5  # seconds between two progress messages, at least
 
 
 def main() -> int:
-    """Do the job that standard input describes; 0 done, 1 refused."""
+    """Do the job that standard input describes; 0 done, 1 refused, 3 the supervisor has ended."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    job = Job(**json.loads(sys.stdin.buffer.readline()))
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        return ORPHANED
+    job = Job(**json.loads(line))
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     say(sys.stdout.buffer, loaded="torch")  # any message shows that the process is alive
     tried = "device"

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,8 +27,8 @@ from solver.common.checks import InputError
 from solver.model.weights import fresh_knowledge, save_knowledge
 from solver.settings.config import TRMConfig
 from submission.challenges import Challenges
-from submission.workers import handle
-from submission.workers.job import Job
+from submission.workers import handle, worker
+from submission.workers.job import ORPHANED, Job
 from tests.solver.samples import TASKS
 from tests.submission.runs import options, supervised
 
@@ -94,6 +96,12 @@ def test_the_last_message_of_a_dead_worker_is_read_before_it_is_restarted(
     worker.stop()
     assert worker.refused == {"weights": "too old"}
     assert worker.starts == 1
+
+
+@pytest.mark.parametrize("said", [b"", b'{"tasks": {"a'])
+def test_a_worker_whose_supervisor_ends_before_the_job_is_sent_ends(said: bytes, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(said)))
+    assert worker.main() == ORPHANED
 
 
 def test_workers_find_the_project_from_any_folder() -> None:
