@@ -31,7 +31,7 @@ quick: $(READY)
 browser-test: $(READY)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/solver/report/test_report_in_browser.py
 
-# The page is drawn also where a part failed. PYTHON and the requirements must be those of a torch for the card.
+# The page is drawn also where a part failed. With a torch that is installed elsewhere: make gpu-check READY= BIN=DIR
 gpu-check: $(READY)
 	$(BIN)/python -m benchmarks.gpu_check; code=$$?; $(BIN)/python -m docs.gpu && exit $$code
 

@@ -41,15 +41,12 @@ class Size:
 
     tests: tuple[str, ...]
     train: tuple[str, ...]  # arguments of `arc-trm train`
-    quick: bool = False
+    timed: bool = True  # False: a smoke test, on however slow a machine
 
 
 FULL = Size(("tests", "-n", "4"), ("arc1_hour", "--compile", "inductor", *NO_EVALUATION))
-TINY = Size(
-    ("tests/solver/tokens/test_variants.py",),
-    ("sudoku4", "--puzzle.count", "50", "--puzzle.test-count", "5", "--report-every", "1", *NO_EVALUATION),
-    quick=True,
-)
+TINY_TRAINING = "sudoku4 --steps 2 --puzzle.count 50 --puzzle.test-count 5 --report-every 1"
+TINY = Size(("tests/solver/tokens/test_variants.py",), (*TINY_TRAINING.split(), *NO_EVALUATION), timed=False)
 
 
 def command(out: Path = ROOT / "docs" / "gpu.json", device: DeviceName = "cuda", tiny: bool = False) -> int:
@@ -62,7 +59,7 @@ def command(out: Path = ROOT / "docs" / "gpu.json", device: DeviceName = "cuda",
     """
     began, where = time.monotonic(), pick_device(device)
     size = TINY if tiny else FULL
-    setup = Setup(where, pick_precision(where), size.quick)
+    setup = Setup(where, pick_precision(where), quick=not size.timed)
     document: dict[str, Any] = {"machine": machine(where), "limit": LIMIT, "parts": {}}
 
     def add(name: str, part: Callable[[], dict[str, Any]]) -> None:
@@ -77,13 +74,13 @@ def command(out: Path = ROOT / "docs" / "gpu.json", device: DeviceName = "cuda",
         write_atomically(out, orjson.dumps(document, option=orjson.OPT_INDENT_2))
         print(f"{name}: {found['seconds']} s{': ' + found['error'] if 'error' in found else ''}", flush=True)
 
-    add("tests", lambda: tests(size.tests, where.type))
+    add("tests", lambda: tests(size, where.type))
     for bench in get_args(Bench):
         add(bench, lambda bench=bench: measured(bench, setup))  # type: ignore[misc]
         if where.type == "cuda":
             torch.cuda.empty_cache()
     left = LIMIT - (time.monotonic() - began) - START_SECONDS
-    add("training", lambda: training(size.train, where.type, 1.0 if tiny else min(TRAIN_SECONDS, left)))
+    add("training", lambda: training(size, where.type, max(30.0, min(TRAIN_SECONDS, left))))
     return int(any("error" in part for part in document["parts"].values()))
 
 
@@ -101,28 +98,31 @@ def machine(device: torch.device) -> dict[str, Any]:
     return found
 
 
-def tests(where: Sequence[str], device: str) -> dict[str, Any]:
+def tests(size: Size, device: str) -> dict[str, Any]:
     """The tests that run on the device: how many passed, and which did not."""
-    words = ["-m", "pytest", "-q", "-rfE", "-m", "not browser", "-k", device, *where]
-    lines = _run(words, TEST_SECONDS, codes=(0, 1)).splitlines()
+    words = ["-m", "pytest", "-q", "-rfE", "-m", "not browser", "-k", device, *size.tests]
+    lines = _run(words, TEST_SECONDS if size.timed else None, codes=(0, 1)).splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     result = {"result": lines[-1].strip("= "), "failed": failed}
     return {**result, "error": f"{len(failed)} tests failed"} if failed else result
 
 
-def training(arguments: Sequence[str], device: str, seconds: float) -> dict[str, Any]:
+def training(size: Size, device: str, seconds: float) -> dict[str, Any]:
     """A training run: its loss curve in a few points, and its speed."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["-m", "solver", "train", *arguments, "--out", folder, "--device", device]
-        _run([*words, "--time-limit", f"{seconds:.0f}s"], seconds + 3 * START_SECONDS)
+        words = ["-m", "solver", "train", *size.train, "--out", folder, "--device", device]
+        limit = ["--time-limit", f"{seconds:.0f}s"] if size.timed else []
+        _run([*words, *limit], seconds + 3 * START_SECONDS if size.timed else None)
         lines = [line for line in read_metrics(Path(folder)) if "loss" in line]
+    if not lines:
+        raise RuntimeError("no step was reported")
     chosen = lines[:: -(-len(lines) // CURVE_POINTS)]
     keys = ("step", "seconds", "loss", "exact", "examples_per_second", "peak_share", "input_share")
     curve = [{key: line[key] for key in keys} for line in (*chosen[:-1], lines[-1])]
-    return {"arguments": " ".join(arguments), "curve": curve}
+    return {"arguments": " ".join(size.train), "curve": curve}
 
 
-def _run(words: Sequence[str], seconds: float, codes: Sequence[int] = (0,)) -> str:
+def _run(words: Sequence[str], seconds: float | None, codes: Sequence[int] = (0,)) -> str:
     """The output of Python with these arguments. Raises RuntimeError with its end if the exit code is unexpected."""
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=seconds)
     if done.returncode not in codes:

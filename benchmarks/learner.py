@@ -17,7 +17,7 @@ from kernels.canvas import Canvas
 from kernels.symmetry import COLOURS
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
-from solver.model.compiled import compile_networks, default_backend
+from solver.model.compiled import compile_networks, default_backend, is_compiled, warm_up
 from solver.model.device import in_precision
 from solver.model.trm import TRM, Condition
 from solver.predict import refine
@@ -54,6 +54,7 @@ def rows(work: Work, setup: Setup) -> Iterator[dict[str, Any]]:
             positions = "rope" if stream == "full" else "rope2d"
             model = TRM(TRMConfig(width=width, heads=width // 64, row_width=width, positions=positions))
             compile_networks(model.to(setup.device), default_backend(setup.device, math.inf))
+            warm_up(model, setup.autocast, graded=work == "train")
             count, repetitions = (1, FULL_REPETITIONS) if stream == "full" else (QUANTILES, REPETITIONS)
             sampled = sampled_canvases(stream, tasks, canvases, min(count, 2) if setup.quick else count)
             seconds, batches = [], []
@@ -66,6 +67,7 @@ def rows(work: Work, setup: Setup) -> Iterator[dict[str, Any]]:
                 "canvas": stream,
                 "width": width,
                 "dtype": str(setup.dtype).removeprefix("torch."),
+                "compiled": is_compiled(model),
                 "batch": round(np.mean(batches)),
                 "per_second": float(1 / np.mean(seconds)),
                 "flops": float(np.mean([flops_of(model.config, canvas) for canvas in sampled])),

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measure import Setup
 from solver.common.clock import Clock
-from solver.model.compiled import compile_networks, default_backend
+from solver.model.compiled import compile_networks, default_backend, is_compiled
 from solver.model.trm import TRM
 from solver.model.weights import Fitted
 from solver.predict import Predictor
@@ -59,6 +59,7 @@ def rows(setup: Setup) -> Iterator[dict[str, Any]]:
                 "canvas": f"{side}x{side}",
                 "width": width,
                 "dtype": str(setup.dtype).removeprefix("torch."),
+                "compiled": is_compiled(model),
                 "stage": stage,
                 "batch": count,
                 "per_second": rates[stage],

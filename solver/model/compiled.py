@@ -38,6 +38,10 @@ class Compiled:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
         return self
 
+    @property
+    def works(self) -> bool:
+        return self._run is not None
+
     def __call__(self, layers: Iterable[Callable[..., Tensor]], h: Tensor, rotary: Rotary | None) -> Tensor:
         # a batch of 1 would need a graph of its own, and packed samples, also of length 1, one for every packing
         if self._run is not None and len(h) > 1:
@@ -75,6 +79,12 @@ def compile_networks(model: TRM, backend: Backend | None) -> None:
         for module in model.modules():
             if isinstance(module, Network):
                 module.compiled = compiled(backend)
+
+
+def is_compiled(model: TRM) -> bool:
+    """Whether the networks of a model run compiled: that was asked for, and has not failed."""
+    run = model.network.compiled
+    return isinstance(run, Compiled) and run.works
 
 
 def warm_up(model: TRM, autocast: torch.dtype | None, graded: bool = False) -> None:

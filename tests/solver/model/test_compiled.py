@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch._inductor.graph import GraphLowering
 
-from solver.model.compiled import LEAST_SECONDS, Compiled, compile_networks, default_backend, warm_up
+from solver.model.compiled import LEAST_SECONDS, Compiled, compile_networks, default_backend, is_compiled, warm_up
 from solver.model.device import in_precision
 from solver.model.layers import Network, run_layers
 from solver.model.trm import TRM, Condition
@@ -85,7 +85,8 @@ def test_two_graphs_per_network_serve_all_canvases_batches_and_copies(name: str)
     """One with gradient and one without; whole graphs, all made before the clock starts."""
     torch.manual_seed(0)
     model, graphs = TRM(MODELS[name]), Graphs()
-    eager, compiled = copy.deepcopy(model), use(model, graphs)
+    eager = copy.deepcopy(model)
+    use(model, graphs)
     averaged = copy.deepcopy(model).eval()
     warm_up(model, None, graded=True)
     warm_up(averaged, None)
@@ -98,7 +99,8 @@ def test_two_graphs_per_network_serve_all_canvases_batches_and_copies(name: str)
                 for a, b in zip(found, expected, strict=True):
                     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert graphs.count == made
-    assert compiled._run is not None
+    assert is_compiled(model)
+    assert not is_compiled(eager)
 
 
 BYTES_PER_PASS = 60  # that fused kernels move per token, channel and layer pass, beside the matrix products
@@ -179,7 +181,7 @@ def test_a_backward_pass_that_cannot_be_compiled_is_found_before_training(caplog
     assert run is not None
     compiled._run = lambda layers, h, rotary: Fails.apply(run(layers, h, rotary))
     warm_up(model, None, graded=True)
-    assert compiled._run is None
+    assert not is_compiled(model)
     assert len(steps(model, (3, 3), 2, True)) == 3
     assert len(said(caplog)) == 1
 
