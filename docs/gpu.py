@@ -79,7 +79,8 @@ def measured(document: dict[str, Any]) -> str:
 def targets(card: str, parts: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Each target beside what was measured."""
     found = []
-    stated = [device for device in DEVICES if device.name.split()[0] in card]
+    words = set(card.split())  # an L40S is no L4
+    stated = [device for device in DEVICES if set(device.name.removesuffix(" SXM").split()) <= words]
     for row in parts["train"].get("rows", ()):
         if stated and (row["canvas"], row["width"]) == ("tight", 512):
             share = row["flops"] * row["per_second"] / stated[0].peak
