@@ -1,11 +1,12 @@
-"""The linear layer: torch's product, or a float32 CPU path that is up to twice as fast on some AMD processors.
+"""The linear layer: torch's product, or a float32 CPU path that is up to twice as fast on AMD processors with AVX-512.
 
-`torch.mm` sends float32 to MKL, which picks a slow path on some AMD processors; oneDNN, also part of torch, does not.
-The two sum the same float32 products in a different order and agree up to rounding (tests/solver/model/test_trm.py). To
-disable the fast path, set `torch.backends.mkldnn.enabled = False`.
+`torch.mm` sends float32 to MKL, which does not use AVX-512 on some AMD processors; oneDNN, also part of torch, does. On
+a processor that has AVX2 alone MKL is the faster one (docs/log.md). The choice follows from the instruction set and not
+from a measurement, so that all runs on one machine round alike. The two sum the same float32 products in a different
+order and agree up to rounding (tests/solver/model/test_trm.py). To disable the fast path, set
+`torch.backends.mkldnn.enabled = False`.
 """
 
-import platform
 from functools import cache
 
 import torch
@@ -48,22 +49,25 @@ class _OneDnnLinear(torch.autograd.Function):
         return grad_x, grad_weight
 
 
+def has_onednn() -> bool:
+    """Whether this torch has the op, which is private and may disappear."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 @cache
-def _onednn_is_here() -> bool:
-    """Whether this torch has the op, on a kind of processor that was measured. The op is private and may disappear."""
-    x86 = platform.machine() in ("x86_64", "AMD64")
-    return x86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _prefers_onednn() -> bool:
+    return has_onednn() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def has_fast_path(x: Tensor, weight: Tensor) -> bool:
-    """Whether this product uses oneDNN: float32 on an x86 CPU, a large weight, no autocast, oneDNN present, enabled."""
+    """Whether this product uses oneDNN: float32 on a CPU with AVX-512, a large weight, no autocast, oneDNN enabled."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and weight.numel() >= LARGE
         and x.dtype == weight.dtype == torch.float32
         and bool(torch.backends.mkldnn.enabled)
-        and _onednn_is_here()
+        and _prefers_onednn()
         and not torch.is_autocast_enabled("cpu")
     )
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from solver.common.checks import InputError
+from solver.model import linear as products
 from solver.model.layers import DepthwiseConvolution, SwiGLU, rms_norm, swiglu_width
-from solver.model.linear import LARGE, _onednn_is_here, has_fast_path, linear, truncated_normal
+from solver.model.linear import LARGE, has_fast_path, has_onednn, linear, truncated_normal
 from solver.model.rotary import rope2d_angles, rope_angles, rotary_tables, rotate
 from solver.model.trm import TRM, Condition, trainable_parameters
 from solver.settings.config import TRMConfig
@@ -29,13 +30,22 @@ def test_both_matrix_products_agree(shape: tuple[int, int, int], monkeypatch: py
     weight = torch.randn(outputs, inputs, requires_grad=True)
     grad = torch.randn(2, samples, outputs)
     results = []
+    monkeypatch.setattr(products, "_prefers_onednn", has_onednn)  # whatever this machine prefers
     for enabled in (True, False):
         monkeypatch.setattr(torch.backends.mkldnn, "enabled", enabled)
-        assert has_fast_path(x, weight) == (enabled and _onednn_is_here() and weight.numel() >= LARGE)
+        assert has_fast_path(x, weight) == (enabled and has_onednn() and weight.numel() >= LARGE)
         product = linear(x, weight)
         results.append((product.detach(), *torch.autograd.grad(product, (x, weight), grad)))
     for fast, slow in zip(*results, strict=True):
         torch.testing.assert_close(fast, slow, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("instructions", "faster"), [("AVX2", False), ("AVX512", True), ("DEFAULT", False)])
+def test_onednn_multiplies_where_the_processor_has_avx512(
+    instructions: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    assert products._prefers_onednn.__wrapped__() == (faster and has_onednn())
 
 
 def test_norm_has_the_derivative_of_its_formula() -> None:
