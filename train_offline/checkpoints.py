@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: weights ready to use, and everything that a bit-exact resume needs.
+"""Checkpoints of a training run: weights ready to use, and everything that a resume to the bit needs.
 
 A checkpoint is a folder `checkpoints/step-00001000`. It holds the averaged weights in the format that `--weights` takes
 (`solver/model/weights.py`), `training.json` (counts, position in the stream, settings), `training.safetensors` (raw

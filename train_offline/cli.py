@@ -53,8 +53,8 @@ def command(
     """Train a preset offline. Writes metrics.jsonl and checkpoints for `arc-trm solve --weights`.
 
     Ctrl-C, SIGTERM and the time limit end the run after the current step, or some seconds later without it, with a
-    checkpoint. --resume continues from the last checkpoint with the same result as an uninterrupted run. Under torchrun
-    every process takes its share of each batch.
+    checkpoint. --resume continues from the last checkpoint with the same result as an uninterrupted run: on a CPU to
+    the bit. Under torchrun every process takes its share of each batch.
 
     Args:
         config: A preset; the options below change single settings.

@@ -1,4 +1,4 @@
-"""The training loop: learner steps on a stream, with metrics, evaluations, checkpoints and bit-exact resume.
+"""The training loop: learner steps on a stream, with metrics, evaluations, checkpoints and resume.
 
 It is the same on one process or many (`solver/learning/ranks.py`): rank 0 decides and reports, all ranks step together.
 """

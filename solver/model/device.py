@@ -30,7 +30,8 @@ def pass_tokens(device: torch.device, width: int, training: bool = True) -> int:
 def free_memory(device: torch.device) -> float:
     """Bytes that can still be allocated on a device, on a CPU within its container's limit. Infinite if unknown."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for reuse
+        return float(torch.cuda.mem_get_info(device)[0] + cached)
     rooms = [math.inf]
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

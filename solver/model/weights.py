@@ -22,6 +22,7 @@ from kernels.canvas import VOCABULARY
 from kernels.symmetry import COLOURS, MAX_SIDE
 from solver.common.checks import InputError, fault, shown
 from solver.common.files import read_json, write_atomically, write_atomically_with
+from solver.model.device import free_memory
 from solver.model.trm import TRM
 from solver.settings.config import CanvasMode, TRMConfig
 from solver.tasks.task import Task
@@ -217,8 +218,12 @@ def _check_tensor(where: str, tensor: Tensor | None, shape: tuple[int, ...] | No
 
 
 def load_knowledge(folder: str | Path, device: torch.device, arc: bool = False) -> Knowledge:
-    """Read a weights folder. Raises InputError as `check_weights` does."""
+    """Read a weights folder. Raises InputError as `check_weights` does, and if they do not fit into the memory."""
     model, tensors, table, rows, manifest = check_weights(folder, arc)
+    copied = [*tensors.values(), *([] if device.type == "cpu" else [table])]  # on a CPU the table stays mapped
+    needed, free = sum(tensor.nbytes for tensor in copied), free_memory(device)
+    if needed > free:
+        raise InputError(f"weights {folder}: expected {needed / 1e9:.3g} GB, got {free / 1e9:.3g} GB free on {device}")
     model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
     return Knowledge(model.to(device).eval(), table.to(device), rows, manifest)
 

@@ -79,7 +79,7 @@ class SolveOptions:
     decoder: Decoder = "robust"
     """How tokens become a grid; robust tolerates single wrong tokens."""
     seed: int = 0
-    """Decides variants, order and initial weights; the same seed and steps give the same submission."""
+    """Decides variants, order and initial weights; the same seed and steps give the same submission on a CPU."""
     precision: Precision = "auto"
     """Precision of the forward pass; auto is bfloat16 on recent GPUs and float32 on CPUs."""
 

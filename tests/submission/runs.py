@@ -40,7 +40,7 @@ def supervised(
     settings: dict[str, Any] | None = None,
     **plan: Any,
 ) -> tuple[Supervisor, Outcome]:
-    """Run the hand-made tasks under a supervisor; the submission is checked."""
+    """Run the hand-made tasks, or other `challenges`, under a supervisor; the submission is checked."""
     faulty = (sys.executable, "-m", "tests.submission.workers.faulty_worker", str(fault), str(out.parent / "flag"))
     challenges = plan.pop("challenges", Challenges(TASKS))
     if fault:
@@ -49,5 +49,7 @@ def supervised(
         Plan(challenges, "hand-made", out, settings or options(), devices, silence=silence, **plan), Clock(seconds)
     )
     outcome = supervisor.run()
-    submission_json.check(out, expected_counts(TASKS) | {name: len(a) for name, a in challenges.broken.items()})
+    submission_json.check(
+        out, expected_counts(challenges.tasks) | {name: len(a) for name, a in challenges.broken.items()}
+    )
     return supervisor, outcome

@@ -10,7 +10,7 @@ from solver.common.checks import InputError
 from solver.common.clock import Clock
 from solver.learning.learner import Learner
 from solver.learning.memory import TrainingMemory
-from solver.model.device import in_precision, pass_tokens
+from solver.model.device import free_memory, in_precision, pass_tokens
 from solver.model.trm import TRM, Condition
 from solver.model.weights import fresh_knowledge
 from solver.model.without_data import ROOM, LiveBytes
@@ -112,6 +112,12 @@ def test_a_batch_of_prediction_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not asked
     assert most(10**9) == ROOM * 10**6
     assert asked == [(settings.model, (4, 4), None)]
+
+
+def test_what_torch_has_cached_on_a_card_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, got in (("mem_get_info", (5, 16)), ("memory_reserved", 10), ("memory_allocated", 7)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, got=got: got)
+    assert free_memory(torch.device("cuda")) == 5 + 10 - 7
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,12 @@ def test_faults_get_one_line(folder: Path, fault: str) -> None:
     assert str(folder) in str(caught.value) or "model:" in str(caught.value)
 
 
+def test_weights_that_do_not_fit_get_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solver.model.weights.free_memory", lambda device: 10.0)
+    with pytest.raises(InputError, match=r"^weights .*: expected .* GB, got 1e-08 GB free on cpu$"):
+        load_knowledge(folder, torch.device("cpu"))
+
+
 def test_names_that_share_a_digest_are_written_once_for_all(folder: Path) -> None:
     knowledge = load_knowledge(folder, CPU)
     names = [("<blank>", ""), ("a", "1"), ("a|||t3|||0213456789", "1"), ("b", "2"), ("a|||t1|||0123456789", "1")]

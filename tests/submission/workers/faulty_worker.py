@@ -25,9 +25,11 @@ LARGEST = 3  # examples that fit into the simulated memory
 
 def once() -> bool:
     """Whether this is the first call, over all processes."""
-    first = not FLAG.exists()
-    FLAG.touch()
-    return first
+    try:
+        FLAG.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def scarce(real: Any, size: Any, largest: int) -> Any:
@@ -79,6 +81,8 @@ def install() -> None:
         if FAULT == "dies after its first votes":
             append = journal.Journal.append
             journal.Journal.append = lambda self, blocks: (append(self, blocks), die())
+        elif FAULT == "is killed":
+            Learner.step = die
         elif FAULT == "hangs":
             Learner.step = hang
         elif FAULT == "crashes":

@@ -1,5 +1,6 @@
 """Each fault is injected. Afterwards the submission is valid, the votes are kept, and the log has a line about it."""
 
+import json
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +31,7 @@ from solver.settings.config import TRMConfig
 from submission.challenges import Challenges
 from submission.workers import handle, worker
 from submission.workers.job import ORPHANED, Job
+from tests.solver.run.simulated import square_task
 from tests.solver.samples import TASKS
 from tests.submission.runs import options, supervised
 
@@ -107,6 +110,27 @@ def test_a_worker_whose_supervisor_ends_before_the_job_is_sent_ends(said: bytes,
 def test_workers_find_the_project_from_any_folder() -> None:
     first = Path(handle._environment(None)["PYTHONPATH"].split(os.pathsep)[0])
     assert (first / "submission" / "workers" / "worker.py").is_file()
+
+
+def test_four_workers_one_of_them_killed_have_the_votes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, on a CPU and where every task is fitted alone: tasks that are fitted together share a network."""
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    challenges, found = Challenges([*TASKS, square_task("two", 2), square_task("three", 3)]), []
+    for folder, fault, count in (("one", None, 1), ("four", "is killed", 4)):
+        (tmp_path / folder).mkdir()
+        supervisor, outcome = supervised(
+            tmp_path / folder / "submission.json",
+            fault,
+            devices=("cpu",) * count,
+            settings=options(fit_together=1),
+            challenges=challenges,
+        )
+        tests = {task: [[vars(c) for c in test] for test in tests] for task, tests in outcome.votes.ranked().items()}
+        found.append(json.dumps(tests, default=np.ndarray.tolist))
+    assert sorted(worker.starts for worker in supervisor.workers) == [1, 1, 1, 2]
+    assert found[0] == found[1]
+    assert outcome.votes.total == 5 * 8
 
 
 @pytest.mark.parametrize(
