@@ -114,7 +114,7 @@ class Learner:
         self._full_lrs = [group["lr"] for group in self.optimizer.param_groups]
         # torch's AveragedModel would start after the first step, not before it, and wait for the device at every step
         self._average = copy.deepcopy(trained)
-        self._trained, self._parallel = trained, self.ranks.parallel(trained)
+        self._trained = trained
         self.scaler = LossScale(self.autocast == torch.float16)
 
     def averaged(self) -> tuple[TRM, Tensor]:
@@ -185,19 +185,16 @@ class Learner:
         assert slots.state is not None
         self.optimizer.zero_grad()  # of a step that was dropped
         looked_up, parts = self.config.row_optimizer == "sign_sgd", list[_Passed]()
-        chunks = list(_chunks(slots.batch, slots.state, self.chunk_tokens))
-        for number, (chosen, batch, state) in enumerate(chunks, start=1):
+        for chosen, batch, state in _chunks(slots.batch, slots.state, self.chunk_tokens):
             rows = self.table[batch.ids].detach().requires_grad_() if looked_up else None
-            with self.ranks.exchanging(self._parallel, number == len(chunks)):
-                with in_precision(self.table.device, self.autocast):
-                    x, output = self._parallel(batch, rows, state, batch.packing or canvas)
-                    losses = self._losses(batch, slots.steps[chosen], x.detach(), output, canvas)
-                # DDP averages over the ranks, but the loss is a sum over all slots: hence the number of ranks
-                loss = losses.total().sum() / (slots.total / self.ranks.count)
-                (loss * self.scaler.scale).backward()
+            with in_precision(self.table.device, self.autocast):
+                x, output = self._trained(batch, rows, state, batch.packing or canvas)
+                losses = self._losses(batch, slots.steps[chosen], x.detach(), output, canvas)
+            (losses.total().sum() / slots.total * self.scaler.scale).backward()
             losses = Losses(*(part.detach() for part in losses))
             gradients = None if rows is None else rows.grad
             parts.append(_Passed(losses, output.state, output.halting.detach(), gradients))
+        self.ranks.add_up([p.grad for p in self._trained.parameters() if p.grad is not None])
         return _Passed.joined(parts, packed=slots.batch.packing is not None)
 
     def abandon_step(self) -> None:

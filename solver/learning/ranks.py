@@ -6,14 +6,11 @@ explore) are made for all slots on every rank, so that the number of ranks does 
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,18 @@ class Ranks:
         if self.count > 1:
             dist.barrier()
 
-    def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients averaged over the ranks in every backward pass."""
-        return module if self.count == 1 else DistributedDataParallel(module)
+    def add_up(self, gradients: Sequence[Tensor]) -> None:
+        """Replace gradients by their sums over the ranks, in one exchange.
 
-    def exchanging(self, module: nn.Module, now: bool) -> AbstractContextManager[Any]:
-        """Context for a forward and backward pass: average gradients over the ranks `now`, or only accumulate them."""
-        return module.no_sync() if isinstance(module, DistributedDataParallel) and not now else nullcontext()
+        torch's DistributedDataParallel would exchange some while others are computed, ordered by the step before them.
+        The sums of three ranks or more would then depend on when a run was resumed.
+        """
+        if self.count == 1 or not gradients:
+            return
+        joined = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(joined)
+        for gradient, part in zip(gradients, joined.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 def _exchange_device() -> torch.device:

@@ -12,7 +12,7 @@ OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """In the messages of a CPU (`can't allocate memory`), of CUDA (`CUDA error: out of memory`), and of its libraries
 (`CUBLAS_STATUS_ALLOC_FAILED`)."""
 
-PASS_TOKENS = {"cpu": (2 * 916, 2 * 916), "cuda": (64 * 916, 256 * 916)}
+PASS_TOKENS = {"cpu": (916, 2 * 916), "cuda": (64 * 916, 256 * 916)}
 """Most tokens of one pass at width 512, in training and in prediction; at other widths in inverse proportion.
 
 A card needs many to be busy: 58 k tokens are 25 TFLOP, a tenth of a second on an H100 (arithmetic, as no card has run

@@ -1,7 +1,8 @@
 """Peak memory before anything is allocated: the real code runs on tensors without data.
 
 torch's FakeTensorMode gives every tensor its shape and no memory, and a dispatch mode adds up what is alive. What an
-operator needs only while it runs, and what an allocator wastes, is not seen: hence `ROOM`.
+operator needs only while it runs, and what an allocator wastes, is not seen: hence `ROOM`. A step of width 512 on a
+CPU, predicted to take 1.0 GB, took 1.4 GB.
 """
 
 import warnings
@@ -18,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from solver.model.trm import TRM
 from solver.settings.config import TRMConfig
 
-ROOM = 0.9  # share of the free memory that is planned with
+ROOM = 0.7  # share of the free memory that is planned with
 
 
 class LiveBytes(TorchDispatchMode):

@@ -19,7 +19,6 @@ import orjson
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 from solver.__main__ import main
 from solver.learning.memory import TrainingMemory
@@ -132,11 +131,8 @@ def same_checkpoints(a: Path, b: Path) -> None:
 
 @contextmanager
 def counting_collectives() -> Iterator[None]:
-    """Write into the folder of every run how often its processes exchange tensors in a step: in its third, of rank 0.
-
-    `gradients` are those that the backward pass averages.
-    """
-    counts, parallel, step = Counter[str](), Ranks.parallel, Trainer._step
+    """Write into the folder of every run how often rank 0 exchanges tensors with others in a step, the third."""
+    counts, step = Counter[str](), Trainer._step
 
     def counted(name: str) -> Any:
         real = getattr(dist, name)
@@ -147,25 +143,16 @@ def counting_collectives() -> Iterator[None]:
 
         return patch.object(dist, name, call)
 
-    def hooked(ranks: Ranks, module: Any) -> Any:
-        def average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-            counts["gradients"] += 1
-            return default_hooks.allreduce_hook(state, bucket)  # type: ignore[arg-type]
-
-        made: Any = parallel(ranks, module)
-        made.register_comm_hook(None, average)
-        return made
-
     def stepped(trainer: Trainer, *given: Any) -> bool:
-        """From the second step to the third: what follows the step is counted too."""
+        """From the third step to the fourth: what follows the step is counted too."""
         if trainer.progress.step == 2:
             counts.clear()
         if trainer.progress.step == 3 and trainer._ranks.rank == 0:
             (trainer._options.out / COLLECTIVES).write_bytes(orjson.dumps(counts))
         return step(trainer, *given)
 
-    gradients, between = patch.object(Ranks, "parallel", hooked), patch.object(Trainer, "_step", stepped)
-    with counted("all_gather"), counted("all_reduce"), counted("barrier"), gradients, between:
+    between = patch.object(Trainer, "_step", stepped)
+    with counted("all_gather"), counted("all_reduce"), counted("barrier"), between:
         yield
 
 
