@@ -19,7 +19,6 @@ import random
 import resource
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -46,7 +45,7 @@ LOOK = 0.1  # seconds between looks at the submission
 SAMPLE = 5.0  # seconds between samples of the memory
 PAUSE = 10.0  # seconds that a full disk and a memory limit last
 LATE = 2.0  # seconds after the budget that are not yet late
-GROWTH = 1.25  # of the memory, from the second quarter of the run to the last, that is not yet growth
+GROWTH = 1.25  # of the peak memory, from the second quarter of the run to the last, that is not yet growth
 FLAT = 600.0  # seconds that a run must last for its memory to be judged: processes grow while they start
 DAY = 86_400.0
 LINES = (b'{"task": "007bbfb7", "test"\n', b"\0\xff\n", b"[]\n", b'{"votes": 1e999}\n')  # broken ones
@@ -82,7 +81,9 @@ class Soak:
         self.faults: Counter[str] = Counter()
         self.looks, self.bad, self.starts = 0, list[str](), 0
         self._valid: tuple[int, ...] = ()  # the file that was valid at the last look: it is not read again
-        self.memory: list[float] = []  # of the largest process: how many there are depends on the faults
+        self.memory: list[
+            float
+        ] = []  # of the largest process: faults change how many there are, and which of them still load
         self.process = self._start()
 
     @property
@@ -265,9 +266,7 @@ def report(soak: Soak, budget: float, code: int) -> list[str]:
     """Print what was seen; returns what is wrong with it."""
     took, journal, wrong = soak.elapsed, soak.votes(), list(soak.bad)
     quarter = max(1, len(soak.memory) // 4)
-    early, late = (
-        statistics.median(part or [0.0]) for part in (soak.memory[quarter : 2 * quarter], soak.memory[-quarter:])
-    )
+    early, late = (max(part, default=0.0) for part in (soak.memory[quarter : 2 * quarter], soak.memory[-quarter:]))
     try:
         counted = sum(test["votes"] for task in read_run(soak.out.parent)["tasks"] for test in task["test"])
     except InputError as error:
