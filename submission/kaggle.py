@@ -179,7 +179,10 @@ def projection(outcome: Outcome, rehearsed: Sequence[Task], asked: Sequence[Task
     votes, tokens = (scale * rates.get(name, 0.0) for name in ("vote_seconds", "pair_tokens"))
     pace = rates.get("fit_seconds", 0.0) / max(1.0, rates.get("fit_tokens", 0.0))
     if not votes or not tokens or not pace:
-        return "projection: expected votes and fitting steps to project from, got none: give more --rehearsal-budget"
+        return (
+            "projection: expected votes and fitting steps to project from, got none: give more --rehearsal-budget, "
+            "unless the weights know all rehearsed tasks, which are then voted on without fitting"
+        )
     steps = max(0.0, budget - votes) / pace / tokens
     return (
         f"projection: {format_duration(budget)} for {len(asked)} such tasks on {devices} device(s): all votes take "
