@@ -26,7 +26,7 @@ def demo_tasks() -> list[Task]:
 
 
 def command(out: Path = Path("out"), seed: int = 0, budget: Duration = 180.0, from_scratch: bool = False) -> int:
-    """Solve 25 small real tasks on the CPU, in about a minute.
+    """Solve 25 small real tasks on the CPU, in half a minute on an idle core.
 
     Takes every ARC-AGI-1 training task whose grids all fit 5x5. The small model that ships knows the demonstrations of
     24 of the 25 tasks, and is fitted to those of the last one. Predicts the test outputs, which it has never seen, by

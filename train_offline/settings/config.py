@@ -86,7 +86,7 @@ class TrainConfig:
     """All settings of a run except its folder, seed, time limit and device."""
 
     name: Annotated[str, Suppress]
-    steps: int  # of the optimizers
+    steps: int  # optimizer steps
     problem: Annotated[Literal["arc", "sudoku", "maze"], Suppress] = "arc"
     arc: ArcConfig = field(default_factory=ArcConfig)
     puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
