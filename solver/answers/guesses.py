@@ -216,7 +216,7 @@ def _regions(grid: Grid) -> np.ndarray:
     regions = np.arange(grid.size).reshape(grid.shape)
     rows, columns = grid[1:] == grid[:-1], grid[:, 1:] == grid[:, :-1]
     sides = ((regions[:-1], regions[1:], rows), (regions[:, :-1], regions[:, 1:], columns))
-    before = np.empty_like(regions)
+    before = np.full_like(regions, -1)
     while not np.array_equal(before, regions):  # the lowest number spreads over its region
         before[:] = regions
         for one, other, same in sides:
